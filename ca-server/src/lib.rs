@@ -1,0 +1,1 @@
+//! The CA of the family register: issuance corridor, ledger, store and services.

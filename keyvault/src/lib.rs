@@ -1,0 +1,1 @@
+//! The only door to an HSM: PKCS#11 sessions, objects and mechanisms.

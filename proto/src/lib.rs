@@ -1,0 +1,1 @@
+//! The wire between station, CA and auditor: gRPC services and their generated types.

@@ -1,0 +1,1 @@
+//! For firmware: factory protocol, proofs and keys without an allocator.

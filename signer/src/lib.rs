@@ -1,0 +1,1 @@
+//! The only user of the CA key: follows the log, replays its rules, journals, then signs.

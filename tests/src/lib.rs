@@ -1,0 +1,1 @@
+//! Stories across the rooms, outside checkers and the demonstration.
