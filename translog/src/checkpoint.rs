@@ -281,3 +281,116 @@ impl fmt::Display for Checkpoint {
         write!(f, "{}\n{}\n{}\n", self.origin, self.size, self.root)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::cosignature::cosign;
+    use crate::test_support::{Signer, leaves};
+    use crate::tree::root_of;
+
+    const ORIGIN: &str = "log.example/a";
+    const ROOT: &str = "OF2jDzkXKCyJOd/4UZV+UZqxhGsTUaFMCts7EWMnQqo=";
+
+    fn checkpoint() -> Checkpoint {
+        Checkpoint::new(ORIGIN, 3, root_of(&leaves(3))).unwrap()
+    }
+
+    #[test]
+    fn every_listed_key_is_required() {
+        let (classic, quantum) = (Signer::ed25519(ORIGIN, 1), Signer::ml_dsa44(ORIGIN, 2));
+        let log = TrustedLog::new(ORIGIN, vec![classic.key.clone(), quantum.key.clone()]).unwrap();
+        let stripped = checkpoint().sign(&classic).unwrap();
+        let missing = OpenError::MissingSignature {
+            name: quantum.key.name().clone(),
+            key_id: quantum.key.id(),
+        };
+        assert_eq!(log.open(stripped.to_string().as_bytes()), Err(missing));
+        let mut whole = stripped;
+        whole
+            .add(cosign(&quantum, &checkpoint(), 5).unwrap())
+            .unwrap();
+        let opened = log.open(whole.to_string().as_bytes()).unwrap();
+        assert_eq!(
+            (opened.checkpoint(), opened.note()),
+            (&checkpoint(), &whole)
+        );
+    }
+
+    #[test]
+    fn a_signature_over_another_checkpoint_is_refused() {
+        let signer = Signer::ed25519(ORIGIN, 1);
+        let log = TrustedLog::new(ORIGIN, vec![signer.key.clone()]).unwrap();
+        let signed = checkpoint().sign(&signer).unwrap().to_string();
+        let refused = log.open(signed.replacen("\n3\n", "\n4\n", 1).as_bytes());
+        assert!(matches!(refused, Err(OpenError::BadSignature { .. })));
+        let other = TrustedLog::new("log.example/b", vec![signer.key]).unwrap();
+        let refused = other.open(signed.as_bytes());
+        assert_eq!(refused, Err(OpenError::UnknownOrigin(ORIGIN.to_owned())));
+    }
+
+    #[test]
+    fn trust_needs_a_key_that_signs_for_a_log() {
+        assert_eq!(TrustedLog::new(ORIGIN, vec![]), Err(TrustError::NoKey));
+        let witness = Signer::witness("w.example", 1).key;
+        let refused = TrustError::KeyType(witness.name().clone());
+        assert_eq!(TrustedLog::new(ORIGIN, vec![witness]), Err(refused));
+        let key = Signer::ed25519(ORIGIN, 1).key;
+        let refused = TrustError::Origin(CheckpointError::Origin);
+        assert_eq!(TrustedLog::new("", vec![key]), Err(refused));
+    }
+
+    #[test]
+    fn other_spellings_are_refused() {
+        for (text, refusal) in [
+            (format!("a\n3\n{ROOT}"), CheckpointError::Lines),
+            (format!("a\n3\n{ROOT}\nextension\n"), CheckpointError::Lines),
+            (format!("a\n3\n{ROOT}\n\n"), CheckpointError::Lines),
+            ("a\n3\n".to_owned(), CheckpointError::Lines),
+            (String::new(), CheckpointError::Lines),
+            (format!("\n3\n{ROOT}\n"), CheckpointError::Origin),
+            (format!("a\tb\n3\n{ROOT}\n"), CheckpointError::Origin),
+            (
+                format!("{}\n3\n{ROOT}\n", "a".repeat(256)),
+                CheckpointError::Origin,
+            ),
+            (format!("a\n03\n{ROOT}\n"), CheckpointError::Size),
+            (format!("a\n+3\n{ROOT}\n"), CheckpointError::Size),
+            (
+                format!("a\n9223372036854775808\n{ROOT}\n"),
+                CheckpointError::Size,
+            ),
+            (format!("a\n3\n{ROOT} \n"), CheckpointError::Root),
+            ("a\n3\nAQ==\n".to_owned(), CheckpointError::Root),
+            (
+                format!("a\n3\n{}\n", ROOT.replace("qo=", "qp=")),
+                CheckpointError::Root,
+            ),
+            (
+                format!("a\n0\n{ROOT}\n"),
+                CheckpointError::EmptyTree(ROOT.parse().unwrap()),
+            ),
+        ] {
+            assert_eq!(text.parse::<Checkpoint>(), Err(refusal), "{text:?}");
+        }
+        let empty = format!("a\n0\n{EMPTY_ROOT}\n");
+        assert_eq!(empty.parse::<Checkpoint>().unwrap().to_string(), empty);
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_text_never_panics(text in "\\PC{0,40}|(.|\n){0,80}") {
+            if let Ok(checkpoint) = text.parse::<Checkpoint>() {
+                prop_assert_eq!(checkpoint.to_string(), text);
+            }
+        }
+
+        #[test]
+        fn heads_round_trip(origin in "[a-z./+ ]{1,40}", size in 1..=MAX_TREE_SIZE, root in any::<[u8; 32]>()) {
+            let checkpoint = Checkpoint::new(&origin, size, root.into()).unwrap();
+            prop_assert_eq!(checkpoint.to_string().parse(), Ok(checkpoint));
+        }
+    }
+}

@@ -117,3 +117,89 @@ fn length_prefixed(text: &str) -> Vec<u8> {
     let length = u8::try_from(text.len()).unwrap_or(u8::MAX);
     [&[length], text.as_bytes()].concat()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_support::{Signer, leaves};
+    use crate::tree::root_of;
+
+    fn checkpoint(size: u64) -> Checkpoint {
+        Checkpoint::new("log.example/a", size, root_of(&leaves(size))).unwrap()
+    }
+
+    #[test]
+    fn cosignatures_verify_and_carry_their_time() {
+        for witness in [
+            Signer::witness("w.example", 1),
+            Signer::ml_dsa44("w.example", 2),
+        ] {
+            let line = cosign(&witness, &checkpoint(3), 1_700_000_000).unwrap();
+            assert_eq!(
+                verify(&witness.key, &checkpoint(3), &line),
+                Ok(1_700_000_000)
+            );
+            let other = verify(&witness.key, &checkpoint(4), &line);
+            assert_eq!(other, Err(CosignatureError::BadSignature));
+        }
+    }
+
+    #[test]
+    fn the_time_is_signed() {
+        for witness in [
+            Signer::witness("w.example", 1),
+            Signer::ml_dsa44("w.example", 2),
+        ] {
+            let line = cosign(&witness, &checkpoint(3), 5).unwrap();
+            let mut bytes = line.signature().to_vec();
+            bytes[7] = 6;
+            let forged = NoteSignature::new(&witness.key, bytes);
+            let refused = verify(&witness.key, &checkpoint(3), &forged);
+            assert_eq!(refused, Err(CosignatureError::BadSignature));
+        }
+    }
+
+    #[test]
+    fn times_end_at_63_bits() {
+        let witness = Signer::witness("w.example", 1);
+        let too_late = MAX_TIMESTAMP + 1;
+        assert_eq!(
+            cosign(&witness, &checkpoint(3), too_late),
+            Err(SignError::Time(too_late))
+        );
+        let forged = NoteSignature::new(&witness.key, [0x80; 72].to_vec());
+        let refused = verify(&witness.key, &checkpoint(3), &forged);
+        assert_eq!(refused, Err(CosignatureError::Time(0x8080_8080_8080_8080)));
+        let short = NoteSignature::new(&witness.key, vec![0; 7]);
+        let refused = verify(&witness.key, &checkpoint(3), &short);
+        assert_eq!(refused, Err(CosignatureError::Truncated));
+    }
+
+    #[test]
+    fn only_cosigners_cosign() {
+        let log = Signer::ed25519("log.example/a", 1);
+        let wrong = SignatureType::Ed25519;
+        assert_eq!(
+            cosign(&log, &checkpoint(3), 5),
+            Err(SignError::WrongType(wrong))
+        );
+        let line = NoteSignature::new(&log.key, vec![0; 72]);
+        let refused = verify(&log.key, &checkpoint(3), &line);
+        assert_eq!(refused, Err(CosignatureError::WrongType(wrong)));
+        let witness = Signer::witness("w.example", 1);
+        let refused = verify(&witness.key, &checkpoint(3), &line);
+        assert_eq!(refused, Err(CosignatureError::OtherKey));
+    }
+
+    #[test]
+    fn the_ml_dsa_message_has_the_fields_of_the_specification() {
+        let message = ml_dsa44_message(&"w".parse().unwrap(), &checkpoint(3), 5);
+        let root = checkpoint(3).root();
+        let expected = [
+            b"subtree/v1\n\0\x01w\0\0\0\0\0\0\0\x05\x0dlog.example/a".as_slice(),
+            b"\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x03",
+            root.as_ref(),
+        ];
+        assert_eq!(message, expected.concat());
+    }
+}

@@ -2,6 +2,8 @@
 
 mod open;
 mod parse;
+#[cfg(test)]
+mod tests;
 
 pub use open::{Cosigned, WitnessedCheckpoint};
 pub use parse::{MAX_POLICY_BYTES, MAX_POLICY_ITEMS, PolicyError, PolicyFault};

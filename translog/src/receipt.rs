@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use crate::checkpoint::OpenError;
+use crate::checkpoint::{Checkpoint, CheckpointError, OpenError};
 use crate::note::{NoteError, SignedNote};
 use crate::policy::{Policy, WitnessedCheckpoint};
 use crate::proof::{MAX_PROOF_HASHES, ProofError, verify_inclusion};
@@ -53,6 +53,9 @@ pub enum ReceiptError {
     /// What follows the blank line is no signed note.
     #[error(transparent)]
     Note(#[from] NoteError),
+    /// The note is no checkpoint.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
 }
 
 /// Why a receipt does not prove that the leaf is in a trusted log.
@@ -78,6 +81,7 @@ impl TlogProof {
         if hashes.len() > MAX_PROOF_HASHES {
             return Err(ReceiptError::TooManyHashes(hashes.len()));
         }
+        note.text().parse::<Checkpoint>()?;
         Ok(Self {
             extra: None,
             index,
@@ -193,5 +197,140 @@ impl fmt::Display for TlogProof {
             .iter()
             .try_for_each(|hash| writeln!(f, "{hash}"))?;
         write!(f, "\n{}", self.note)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::checkpoint::TrustedLog;
+    use crate::test_support::{Signer, leaves};
+    use crate::tree::root_of;
+
+    const ORIGIN: &str = "log.example/a";
+
+    fn receipt() -> TlogProof {
+        let leaves = leaves(2);
+        let checkpoint = Checkpoint::new(ORIGIN, 2, root_of(&leaves)).unwrap();
+        let note = checkpoint.sign(&Signer::ed25519(ORIGIN, 1)).unwrap();
+        TlogProof::new(0, vec![leaves[1]], note).unwrap()
+    }
+
+    fn policy(seed: u8) -> Policy {
+        let key = Signer::ed25519(ORIGIN, seed).key;
+        Policy::without_witnesses(TrustedLog::new(ORIGIN, vec![key]).unwrap())
+    }
+
+    #[test]
+    fn a_receipt_proves_its_leaf_and_no_other() {
+        let (leaves, receipt) = (leaves(2), receipt());
+        let opened = receipt.verify(leaves[0], &policy(1)).unwrap();
+        assert_eq!(opened.checkpoint().size(), 2);
+        let inclusion = receipt.verify(leaves[1], &policy(1));
+        assert!(matches!(
+            inclusion,
+            Err(VerifyError::Inclusion(ProofError::RootMismatch { .. }))
+        ));
+        let checkpoint = receipt.verify(leaves[0], &policy(2));
+        assert!(matches!(
+            checkpoint,
+            Err(VerifyError::Checkpoint(OpenError::MissingSignature { .. }))
+        ));
+    }
+
+    #[test]
+    fn the_file_round_trips() {
+        for receipt in [
+            receipt(),
+            receipt().with_extra(b"opening".to_vec()).unwrap(),
+        ] {
+            assert_eq!(
+                TlogProof::parse(receipt.to_string().as_bytes()),
+                Ok(receipt)
+            );
+        }
+    }
+
+    #[test]
+    fn sizes_are_capped() {
+        let note = receipt().note().clone();
+        let most = receipt().with_extra(vec![1; MAX_EXTRA_BYTES]).unwrap();
+        assert_eq!(TlogProof::parse(most.to_string().as_bytes()), Ok(most));
+        let refused = receipt().with_extra(vec![1; MAX_EXTRA_BYTES + 1]);
+        assert_eq!(refused, Err(ReceiptError::Extra));
+        assert_eq!(receipt().with_extra(vec![]), Err(ReceiptError::Extra));
+        let many = TlogProof::new(0, leaves(64), note.clone());
+        assert_eq!(many, Err(ReceiptError::TooManyHashes(64)));
+        assert_eq!(
+            TlogProof::new(u64::MAX, vec![], note),
+            Err(ReceiptError::Index)
+        );
+        let large = vec![b'a'; MAX_RECEIPT_BYTES + 1];
+        assert_eq!(
+            TlogProof::parse(&large),
+            Err(ReceiptError::TooLarge(large.len()))
+        );
+        let hash = leaves(1)[0].to_string();
+        let long = receipt().to_string().replacen(
+            "index 0\n",
+            &format!("index 0\n{}", format!("{hash}\n").repeat(63)),
+            1,
+        );
+        assert_eq!(
+            TlogProof::parse(long.as_bytes()),
+            Err(ReceiptError::TooManyHashes(64))
+        );
+    }
+
+    #[test]
+    fn other_spellings_are_refused() {
+        let good = receipt().to_string();
+        for (from, to, refusal) in [
+            ("@v1", "@v2", ReceiptError::Version),
+            ("index 0\n", "", ReceiptError::Index),
+            ("\n\u{2014} ", "", ReceiptError::Note(NoteError::Format)),
+            ("index 0", "index 00", ReceiptError::Index),
+            ("index 0", "index  0", ReceiptError::Index),
+            ("index", "extra \nindex", ReceiptError::Extra),
+            ("index", "extra A\nindex", ReceiptError::Extra),
+            ("index", "extraAQ==\nindex", ReceiptError::Extra),
+            (
+                "index",
+                "extra AQ==\nextra AQ==\nindex",
+                ReceiptError::Index,
+            ),
+            ("index 0\n", "index 0\nAQ==\n", ReceiptError::Hash(1)),
+            ("\n\n", "\n", ReceiptError::Hash(2)),
+            (
+                "\n\n",
+                "\n\n\n",
+                ReceiptError::Checkpoint(CheckpointError::Lines),
+            ),
+        ] {
+            let text = good.replacen(from, to, 1);
+            let refused = TlogProof::parse(text.as_bytes());
+            assert_eq!(refused, Err(refusal), "{text}");
+        }
+        assert_eq!(TlogProof::parse(b"\xff"), Err(ReceiptError::Format));
+        assert_eq!(TlogProof::parse(b""), Err(ReceiptError::Format));
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            prop_assert!(TlogProof::parse(&bytes).is_err());
+        }
+
+        #[test]
+        fn damage_never_panics_or_changes_the_spelling(position in 0..300_usize, byte: u8) {
+            let mut bytes = receipt().to_string().into_bytes();
+            let length = bytes.len();
+            bytes[position % length] = byte;
+            if let Ok(parsed) = TlogProof::parse(&bytes) {
+                prop_assert_eq!(parsed.to_string().into_bytes(), bytes);
+            }
+        }
     }
 }

@@ -26,11 +26,11 @@ pub(crate) fn leaves(count: u64) -> Vec<Hash> {
 pub(crate) struct Signer {
     pub(crate) key: VerifierKey,
     secret: Secret,
-    pub(crate) is_broken: bool,
+    is_broken: bool,
 }
 
 enum Secret {
-    Ed25519(ed25519_dalek::SigningKey),
+    Ed25519(Box<ed25519_dalek::SigningKey>),
     MlDsa44(Box<ml_dsa::SigningKey<ml_dsa::MlDsa44>>),
 }
 
@@ -55,13 +55,20 @@ impl Signer {
         }
     }
 
+    pub(crate) fn broken(self) -> Self {
+        Self {
+            is_broken: true,
+            ..self
+        }
+    }
+
     fn with_ed25519(name: &str, seed: u8, signature_type: SignatureType) -> Self {
         let secret = ed25519_dalek::SigningKey::from_bytes(&[seed; 32]);
         let public = secret.verifying_key().to_bytes();
         let key = VerifierKey::new(name.parse().unwrap(), signature_type, &public).unwrap();
         Self {
             key,
-            secret: Secret::Ed25519(secret),
+            secret: Secret::Ed25519(Box::new(secret)),
             is_broken: false,
         }
     }

@@ -92,7 +92,7 @@ mod tests {
     fn file_round_trips_and_is_strict() {
         let tile = Tile::new(leaves(5)).unwrap();
         let bytes = tile.to_bytes();
-        assert_eq!(Tile::from_bytes(&bytes, tile.width()), Ok(tile.clone()));
+        assert_eq!(Tile::from_bytes(&bytes, tile.width()), Ok(tile));
         let too_long = [bytes.as_slice(), &[0]].concat();
         for (wrong, width) in [
             (&bytes[..159], 5),

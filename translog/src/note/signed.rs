@@ -257,3 +257,187 @@ impl fmt::Display for SignedNote {
             .try_for_each(|signature| writeln!(f, "{signature}"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::test_support::Signer;
+
+    const TEXT: &str = "one\n\ntwo\n";
+
+    fn note() -> SignedNote {
+        SignedNote::sign(TEXT, &Signer::ed25519("a.example", 1)).unwrap()
+    }
+
+    fn with_lines(count: usize) -> Vec<u8> {
+        format!("{TEXT}\n{}", "— b.example AQIDBAU=\n".repeat(count)).into_bytes()
+    }
+
+    #[test]
+    fn the_example_of_the_specification_verifies() {
+        let key = "example.com/foo+530d903a+AekyeRrm56hApGFkyQR4ZCbV54Id2LKaANYcrnKv3U2k";
+        let note = "This is an example message.\n\n— example.com/foo Uw2QOkn8srV1yJGh2VYRlL1Tnagv1YEq6TfXppzi2ONncAlTgK7Ztg1ERYNZXsYjOBH3mFXmRKuwHjG1Yu72IneyaQM=\n";
+        let note = SignedNote::parse(note.as_bytes()).unwrap();
+        assert_eq!(note.verify(&[key.parse().unwrap()]).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn unknown_signers_are_ignored_and_known_ones_must_verify() {
+        let (known, other) = (
+            Signer::ed25519("a.example", 1),
+            Signer::ed25519("a.example", 2),
+        );
+        let mut signed = note();
+        signed
+            .add(NoteSignature::new(&other.key, vec![0; 64]))
+            .unwrap();
+        assert_eq!(
+            signed.verify(std::slice::from_ref(&known.key)).unwrap(),
+            [&known.key]
+        );
+        let both = [known.key, other.key.clone()];
+        let (name, key_id) = (other.key.name().clone(), other.key.id());
+        assert_eq!(
+            signed.verify(&both),
+            Err(NoteError::BadSignature { name, key_id })
+        );
+        assert_eq!(note().verify(&[other.key]), Err(NoteError::Unsigned));
+    }
+
+    #[test]
+    fn a_second_line_by_a_known_key_must_verify_too() {
+        let known = Signer::ed25519("a.example", 1);
+        let mut signed = note();
+        signed
+            .signatures
+            .push(NoteSignature::new(&known.key, vec![0; 64]));
+        assert!(matches!(
+            signed.verify(&[known.key]),
+            Err(NoteError::BadSignature { .. })
+        ));
+    }
+
+    #[test]
+    fn a_cosigner_signs_no_plain_note() {
+        let witness = Signer::witness("w.example", 1);
+        let signed = SignedNote::sign(TEXT, &witness);
+        let wrong = SignatureType::Ed25519Cosignature;
+        assert_eq!(signed, Err(SignError::WrongType(wrong)));
+        let mut signed = note();
+        let signature = witness.sign(TEXT.as_bytes()).unwrap();
+        signed
+            .add(NoteSignature::new(&witness.key, signature))
+            .unwrap();
+        assert!(matches!(
+            signed.verify(&[witness.key]),
+            Err(NoteError::BadSignature { .. })
+        ));
+    }
+
+    #[test]
+    fn a_signer_is_not_believed() {
+        let broken = Signer::ed25519("a.example", 1).broken();
+        assert_eq!(
+            SignedNote::sign(TEXT, &broken),
+            Err(SignError::BadSignature)
+        );
+        for text in ["", "no newline", "tab\t\n", "return\r\n"] {
+            let signed = SignedNote::sign(text, &Signer::ed25519("a.example", 1));
+            assert_eq!(signed, Err(SignError::Text));
+        }
+    }
+
+    #[test]
+    fn a_signature_takes_the_place_of_the_same_keys() {
+        let mut signed = note();
+        signed.add(note().signatures[0].clone()).unwrap();
+        assert_eq!(signed, note());
+        assert_eq!(SignedNote::parse(signed.to_string().as_bytes()), Ok(signed));
+    }
+
+    #[test]
+    fn sizes_are_capped() {
+        assert_eq!(
+            SignedNote::parse(&with_lines(64))
+                .unwrap()
+                .signatures()
+                .len(),
+            64
+        );
+        assert_eq!(
+            SignedNote::parse(&with_lines(65)),
+            Err(NoteError::SignatureCount(65))
+        );
+        let large = vec![b'a'; MAX_NOTE_BYTES + 1];
+        assert_eq!(
+            SignedNote::parse(&large),
+            Err(NoteError::TooLarge(large.len()))
+        );
+        let mut full = SignedNote::parse(&with_lines(64)).unwrap();
+        full.signatures
+            .iter_mut()
+            .zip(0..)
+            .for_each(|(line, id)| line.key_id = KeyId::new([id; 4]));
+        let one_more = note().signatures[0].clone();
+        assert_eq!(full.add(one_more), Err(NoteError::SignatureCount(65)));
+    }
+
+    #[test]
+    fn malformed_notes_are_refused() {
+        for (bytes, refusal) in [
+            (b"".as_slice(), NoteError::Format),
+            (b"text\n", NoteError::Format),
+            (b"text\n\n", NoteError::Format),
+            ("text\n\n— a AQIDBAU=".as_bytes(), NoteError::Format),
+            ("text\n— a AQIDBAU=\n".as_bytes(), NoteError::Format),
+            (
+                "text\n\n— a AQIDBAU=\nx\n".as_bytes(),
+                NoteError::SignatureLine(2),
+            ),
+            (
+                "text\n\n— a AQIDBA==\n".as_bytes(),
+                NoteError::SignatureLine(1),
+            ),
+            (
+                "text\n\n— a AQIDBAV=\n".as_bytes(),
+                NoteError::SignatureLine(1),
+            ),
+            (
+                "text\n\n— a+b AQIDBAU=\n".as_bytes(),
+                NoteError::SignatureLine(1),
+            ),
+            (
+                "text\n\n— a\u{a0}b AQIDBAU=\n".as_bytes(),
+                NoteError::SignatureLine(1),
+            ),
+            (
+                "text\n\n—  AQIDBAU=\n".as_bytes(),
+                NoteError::SignatureLine(1),
+            ),
+            (b"text\n\n- a AQIDBAU=\n", NoteError::SignatureLine(1)),
+            ("te\0xt\n\n— a AQIDBAU=\n".as_bytes(), NoteError::Characters),
+            ("text\r\n\n— a AQIDBAU=\n".as_bytes(), NoteError::Characters),
+            (b"te\xfft\n\n", NoteError::Characters),
+        ] {
+            assert_eq!(SignedNote::parse(bytes), Err(refusal), "{bytes:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            if let Ok(note) = SignedNote::parse(&bytes) {
+                prop_assert_eq!(note.to_string().into_bytes(), bytes);
+            }
+        }
+
+        #[test]
+        fn what_parses_is_written_the_same(text in "(a|\n){0,6}\n(\n)?(— [a-z]{1,3} [A-Za-z0-9+/]{7}=\n){0,3}") {
+            if let Ok(note) = SignedNote::parse(text.as_bytes()) {
+                prop_assert_eq!(note.to_string(), text);
+            }
+        }
+    }
+}

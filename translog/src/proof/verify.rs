@@ -235,3 +235,103 @@ fn same_root(given: Hash, computed: Hash) -> Result<(), ProofError> {
         Err(ProofError::RootMismatch { given, computed })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::test_support::leaves;
+    use crate::tree::{node_hash, root_of};
+
+    #[test]
+    fn positions_and_lengths_are_bounded() {
+        let leaf = leaves(1)[0];
+        let out = ProofError::IndexOutOfRange { index: 0, size: 0 };
+        assert_eq!(verify_inclusion(leaf, 0, 0, &[], EMPTY_ROOT), Err(out));
+        let out = ProofError::IndexOutOfRange { index: 1, size: 1 };
+        assert_eq!(verify_inclusion(leaf, 1, 1, &[], leaf), Err(out));
+        assert_eq!(verify_inclusion(leaf, 0, 1, &[], leaf), Ok(()));
+        let long = ProofError::TooManyHashes(64);
+        assert_eq!(verify_inclusion(leaf, 0, 1, &[leaf; 64], leaf), Err(long));
+        assert_eq!(verify_consistency(1, leaf, 2, leaf, &[leaf; 64]), Err(long));
+        let size = ProofError::Size(u64::MAX);
+        assert_eq!(verify_inclusion(leaf, 0, u64::MAX, &[], leaf), Err(size));
+        assert_eq!(
+            verify_consistency(1, leaf, u64::MAX, leaf, &[leaf]),
+            Err(size)
+        );
+    }
+
+    #[test]
+    fn the_longest_path_has_63_hashes() {
+        let leaf = leaves(1)[0];
+        let path = [leaf; MAX_PROOF_HASHES];
+        inclusion_root(leaf, 0, MAX_TREE_SIZE, &path).unwrap();
+        let short = inclusion_root(leaf, 0, MAX_TREE_SIZE, &path[1..]);
+        assert_eq!(short, Err(ProofError::WrongLength(62)));
+    }
+
+    #[test]
+    fn a_mismatch_carries_both_roots() {
+        let leaves = leaves(2);
+        let (given, computed) = (EMPTY_ROOT, root_of(&leaves));
+        let refused = verify_inclusion(leaves[0], 0, 2, &leaves[1..], given);
+        assert_eq!(refused, Err(ProofError::RootMismatch { given, computed }));
+        let refused = verify_consistency(1, leaves[0], 2, given, &leaves[1..]);
+        assert_eq!(refused, Err(ProofError::RootMismatch { given, computed }));
+    }
+
+    #[test]
+    fn a_new_tree_that_rewrites_the_old_one_is_told() {
+        let leaves = leaves(4);
+        let computed = root_of(&leaves[..3]);
+        let proof = [leaves[2], leaves[3], node_hash(leaves[0], leaves[1])];
+        assert_eq!(
+            verify_consistency(3, computed, 4, root_of(&leaves), &proof),
+            Ok(())
+        );
+        let given = EMPTY_ROOT;
+        let refused = verify_consistency(3, given, 4, root_of(&leaves), &proof);
+        assert_eq!(
+            refused,
+            Err(ProofError::OldRootMismatch { given, computed })
+        );
+    }
+
+    #[test]
+    fn trivial_consistency_needs_no_hashes_and_takes_none() {
+        let root = root_of(&leaves(5));
+        assert_eq!(verify_consistency(0, EMPTY_ROOT, 5, root, &[]), Ok(()));
+        assert_eq!(verify_consistency(5, root, 5, root, &[]), Ok(()));
+        let extra = Err(ProofError::WrongLength(1));
+        assert_eq!(verify_consistency(0, EMPTY_ROOT, 5, root, &[root]), extra);
+        assert_eq!(verify_consistency(5, root, 5, root, &[root]), extra);
+        let old = ProofError::OldRootMismatch {
+            given: root,
+            computed: EMPTY_ROOT,
+        };
+        assert_eq!(verify_consistency(0, root, 5, root, &[]), Err(old));
+        let fork = ProofError::RootMismatch {
+            given: EMPTY_ROOT,
+            computed: root,
+        };
+        assert_eq!(verify_consistency(5, root, 5, EMPTY_ROOT, &[]), Err(fork));
+        let shrinks = ProofError::Shrinks {
+            old_size: 6,
+            new_size: 5,
+        };
+        assert_eq!(verify_consistency(6, root, 5, root, &[]), Err(shrinks));
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_proofs_never_panic(old: u64, new: u64, hashes in proptest::collection::vec(any::<[u8; 32]>(), 0..66)) {
+            let hashes: Vec<_> = hashes.into_iter().map(Hash::new).collect();
+            let root = EMPTY_ROOT;
+            prop_assert!(verify_inclusion(root, old, new, &hashes, root).is_err());
+            let trivial = hashes.is_empty() && (old == 0 || old == new) && new <= MAX_TREE_SIZE;
+            prop_assert_eq!(verify_consistency(old, root, new, root, &hashes).is_ok(), trivial);
+        }
+    }
+}
