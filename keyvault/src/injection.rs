@@ -1,0 +1,353 @@
+//! Keys for chips that cannot make their own.
+//!
+//! The module generates the chip's fixed key pair as session objects, agrees on a key-encryption key with the chip's
+//! transport key by ECDH, wraps the private key with it (RFC 5649) and keeps the original until the chip has proved
+//! that it holds the key. `CKA_SENSITIVE` is set from the first moment; the key is extractable only under a key that
+//! never leaves the module, and lives in one session, so that it does not outlive the process.
+//!
+//! # What the chip receives
+//! The wrapped bytes are AES-KWP of a PKCS#8 `PrivateKeyInfo` (RFC 5958 §2) holding an `ECPrivateKey` (RFC 5915 §3).
+//! Modules differ in how they write it; see [`pkcs8_scalar`].
+
+use std::fmt;
+use std::sync::Arc;
+
+use cryptoki::mechanism::elliptic_curve::{EcKdf, Ecdh1DeriveParams};
+use cryptoki::mechanism::hkdf::{HkdfParams, HkdfSalt};
+use cryptoki::mechanism::{Mechanism, MechanismType};
+use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
+use cryptoki::session::Session;
+use zeroize::Zeroizing;
+
+use crate::error::{Result, VaultError};
+use crate::key_use::Algorithm;
+use crate::object::P256_PARAMS;
+use crate::public_key::PublicKey;
+use crate::session::SessionPool;
+
+/// Length of an AES-256 key and of a P-256 coordinate, in bytes.
+const KEY_LENGTH: u64 = 32;
+
+/// A wrapped fixed key and what the chip needs to unwrap it.
+#[derive(Debug)]
+pub struct Injection {
+    /// The private key in PKCS#8, wrapped with AES-256 key wrap with padding (RFC 5649).
+    pub wrapped: Vec<u8>,
+    /// The module's ephemeral P-256 point, uncompressed.
+    pub ephemeral_public: [u8; 65],
+    /// The fixed key's point, uncompressed.
+    pub fixed_public: [u8; 65],
+    /// How the key-encryption key was made.
+    pub derivation: KekDerivation,
+    /// The original, to be destroyed once the chip has proved possession.
+    pub pending: PendingKey,
+}
+
+/// How the key-encryption key was made from the agreed secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KekDerivation {
+    /// HKDF-SHA256 (RFC 5869) without salt over the X coordinate, with the caller's info; 32 bytes. The info ties the
+    /// key to both points, the chip and the session.
+    Hkdf,
+    /// The bare X coordinate, because the module offers no HKDF: a lower grade.
+    RawX,
+}
+
+/// The fixed key in the module, until the chip has proved that it holds it.
+pub struct PendingKey {
+    /// `None` once destroyed.
+    held: Option<Held>,
+}
+
+struct Held {
+    session: Session,
+    private: ObjectHandle,
+    public: ObjectHandle,
+    /// Keeps the login alive.
+    _pool: Arc<SessionPool>,
+}
+
+impl PendingKey {
+    /// Destroys the key in the module.
+    ///
+    /// # Errors
+    /// Whatever the module answers; the session is closed all the same, and its objects with it (PKCS#11 v2.40 §2.6.7).
+    pub fn destroy(mut self) -> Result<()> {
+        self.held.take().map_or(Ok(()), Held::destroy)
+    }
+}
+
+impl Drop for PendingKey {
+    fn drop(&mut self) {
+        if let Some(Err(error)) = self.held.take().map(Held::destroy) {
+            tracing::error!(%error, "an injected key was not destroyed; its session was closed");
+        }
+    }
+}
+
+impl fmt::Debug for PendingKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PendingKey").finish_non_exhaustive()
+    }
+}
+
+impl Held {
+    fn destroy(self) -> Result<()> {
+        let private = self
+            .session
+            .destroy_object(self.private)
+            .map_err(VaultError::from);
+        let public = self
+            .session
+            .destroy_object(self.public)
+            .map_err(VaultError::from);
+        match private.and(public) {
+            // A session that is gone has taken its objects with it.
+            Err(error) if error.is_session_forgotten() => Ok(()),
+            outcome => outcome,
+        }
+    }
+}
+
+pub(crate) fn inject(
+    pool: &Arc<SessionPool>,
+    transport_public: &[u8; 65],
+    info: impl Fn(&[u8; 65]) -> Vec<u8>,
+) -> Result<Injection> {
+    if PublicKey::from_ec_point(Algorithm::P256, transport_public).is_none() {
+        return Err(VaultError::Request {
+            reason: "the transport key is not a point of P-256",
+        });
+    }
+    let derivation = derivation_of(pool)?;
+    pool.run_on_own_session(|session| {
+        let (public, private) = fixed_pair(&session)?;
+        let fixed_public = point_of(&session, public)?;
+        // From here on every way out destroys the fixed key.
+        let held = Held {
+            session,
+            private,
+            public,
+            _pool: Arc::clone(pool),
+        };
+        let pending = PendingKey { held: Some(held) };
+        let Some(held) = &pending.held else {
+            return Err(VaultError::answer("injection", "no key"));
+        };
+        let agreement = Agreement {
+            session: &held.session,
+            transport_public,
+            derivation,
+        };
+        let (wrapped, ephemeral_public) = agreement.wrap(private, &info)?;
+        Ok(Injection {
+            wrapped,
+            ephemeral_public,
+            fixed_public,
+            derivation,
+            pending,
+        })
+    })
+}
+
+/// The private scalar of a P-256 key in PKCS#8, read leniently.
+///
+/// The structure is walked by tag and length; versions, algorithm and optional parts are passed over, and bytes after
+/// the structure are ignored. A scalar shorter than 32 bytes is padded at the front.
+///
+/// # Errors
+/// [`VaultError::Request`] if there is no scalar of 1 to 32 bytes where RFC 5958 and RFC 5915 put it.
+pub fn pkcs8_scalar(pkcs8: &[u8]) -> Result<Zeroizing<[u8; 32]>> {
+    let malformed = VaultError::Request {
+        reason: "not the PKCS#8 of a P-256 key",
+    };
+    let octets = scalar_octets(pkcs8).ok_or_else(|| malformed.clone())?;
+    let mut scalar = Zeroizing::new([0; 32]);
+    let start = scalar
+        .len()
+        .checked_sub(octets.len())
+        .filter(|_| !octets.is_empty());
+    let tail = start
+        .and_then(|start| scalar.get_mut(start..))
+        .ok_or(malformed)?;
+    tail.copy_from_slice(octets);
+    Ok(scalar)
+}
+
+/// One key agreement with a chip, on one session.
+struct Agreement<'a> {
+    session: &'a Session,
+    transport_public: &'a [u8; 65],
+    derivation: KekDerivation,
+}
+
+impl Agreement<'_> {
+    /// Wraps `fixed` under a key agreed with a fresh ephemeral key; the helper keys are destroyed in any case.
+    fn wrap(
+        &self,
+        fixed: ObjectHandle,
+        info: impl Fn(&[u8; 65]) -> Vec<u8>,
+    ) -> Result<(Vec<u8>, [u8; 65])> {
+        let (public, private) = self.session.generate_key_pair(
+            &Mechanism::EccKeyPairGen,
+            &[
+                Attribute::Token(false),
+                Attribute::Private(false),
+                Attribute::EcParams(P256_PARAMS.to_vec()),
+            ],
+            &secret(&[
+                Attribute::Derive(true),
+                Attribute::Sign(false),
+                Attribute::Extractable(false),
+            ]),
+        )?;
+        let helpers = Helpers {
+            session: self.session,
+            objects: vec![public, private],
+        };
+        let ephemeral = point_of(self.session, public)?;
+        let (kek, helpers) = self.kek(private, &info(&ephemeral), helpers)?;
+        // CKM_AES_KEY_WRAP_PAD: modules answer with RFC 5649 to it; it takes keys of any length.
+        let wrapped = self
+            .session
+            .wrap_key(&Mechanism::AesKeyWrapPad, kek, fixed)?;
+        helpers.destroy()?;
+        Ok((wrapped, ephemeral))
+    }
+
+    fn kek<'h>(
+        &self,
+        private: ObjectHandle,
+        info: &[u8],
+        mut helpers: Helpers<'h>,
+    ) -> Result<(ObjectHandle, Helpers<'h>)> {
+        let ecdh =
+            Mechanism::Ecdh1Derive(Ecdh1DeriveParams::new(EcKdf::null(), self.transport_public));
+        let aes = secret_key(KeyType::AES, &[Attribute::Wrap(true)])?;
+        let kek = match self.derivation {
+            KekDerivation::RawX => self.session.derive_key(&ecdh, private, &aes)?,
+            KekDerivation::Hkdf => {
+                let shared = secret_key(KeyType::GENERIC_SECRET, &[Attribute::Derive(true)])?;
+                let shared = self.session.derive_key(&ecdh, private, &shared)?;
+                helpers.objects.push(shared);
+                let hkdf = HkdfParams::new(MechanismType::SHA256, Some(HkdfSalt::Null), Some(info));
+                self.session
+                    .derive_key(&Mechanism::HkdfDerive(hkdf), shared, &aes)?
+            }
+        };
+        helpers.objects.push(kek);
+        Ok((kek, helpers))
+    }
+}
+
+/// Keys that are needed for one wrapping only.
+struct Helpers<'a> {
+    session: &'a Session,
+    objects: Vec<ObjectHandle>,
+}
+
+impl Helpers<'_> {
+    fn destroy(mut self) -> Result<()> {
+        self.objects
+            .drain(..)
+            .try_for_each(|object| Ok(self.session.destroy_object(object)?))
+    }
+}
+
+impl Drop for Helpers<'_> {
+    fn drop(&mut self) {
+        for object in self.objects.drain(..) {
+            if let Err(error) = self.session.destroy_object(object) {
+                tracing::debug!(%error, "helper key not destroyed; closing the session will");
+            }
+        }
+    }
+}
+
+fn derivation_of(pool: &SessionPool) -> Result<KekDerivation> {
+    let (slot, _) = pool.module().find_token(pool.label())?;
+    let offered = pool.module().context().get_mechanism_list(slot)?;
+    let hkdf = offered.contains(&MechanismType::HKDF_DERIVE);
+    Ok(if hkdf {
+        KekDerivation::Hkdf
+    } else {
+        KekDerivation::RawX
+    })
+}
+
+/// The fixed key pair: (public, private).
+fn fixed_pair(session: &Session) -> Result<(ObjectHandle, ObjectHandle)> {
+    let public = [
+        Attribute::Token(false),
+        Attribute::Private(false),
+        Attribute::EcParams(P256_PARAMS.to_vec()),
+    ];
+    let private = secret(&[
+        Attribute::Extractable(true),
+        Attribute::Sign(false),
+        Attribute::Derive(false),
+    ]);
+    Ok(session.generate_key_pair(&Mechanism::EccKeyPairGen, &public, &private)?)
+}
+
+/// Template of a private or secret session object.
+fn secret(more: &[Attribute]) -> Vec<Attribute> {
+    let mut template = vec![
+        Attribute::Token(false),
+        Attribute::Private(true),
+        Attribute::Sensitive(true),
+    ];
+    template.extend_from_slice(more);
+    template
+}
+
+fn secret_key(key_type: KeyType, more: &[Attribute]) -> Result<Vec<Attribute>> {
+    let length = KEY_LENGTH
+        .try_into()
+        .map_err(|_too_small| VaultError::answer("binding", "CK_ULONG too small"))?;
+    let mut template = secret(more);
+    template.extend([
+        Attribute::Class(ObjectClass::SECRET_KEY),
+        Attribute::KeyType(key_type),
+        Attribute::ValueLen(length),
+        Attribute::Extractable(false),
+    ]);
+    Ok(template)
+}
+
+fn point_of(session: &Session, public: ObjectHandle) -> Result<[u8; 65]> {
+    for attribute in session.get_attributes(public, &[AttributeType::EcPoint])? {
+        if let Attribute::EcPoint(value) = attribute
+            && let Some(PublicKey::P256(point)) = PublicKey::from_ec_point(Algorithm::P256, &value)
+        {
+            return Ok(point);
+        }
+    }
+    Err(VaultError::answer(
+        "C_GetAttributeValue",
+        "CKA_EC_POINT is not a point of P-256",
+    ))
+}
+
+fn scalar_octets(pkcs8: &[u8]) -> Option<&[u8]> {
+    const INTEGER: u8 = 0x02;
+    const OCTET_STRING: u8 = 0x04;
+    const SEQUENCE: u8 = 0x30;
+    let (info, _) = element(pkcs8, SEQUENCE)?;
+    let (_version, rest) = element(info, INTEGER)?;
+    let (_algorithm, rest) = element(rest, SEQUENCE)?;
+    let (key, _) = element(rest, OCTET_STRING)?;
+    let (key, _) = element(key, SEQUENCE)?;
+    let (_version, rest) = element(key, INTEGER)?;
+    Some(element(rest, OCTET_STRING)?.0)
+}
+
+/// Content of the first element, which must have this tag, and what follows it. Lengths up to 255 are enough.
+fn element(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = match der {
+        [found, 0x81, length, rest @ ..] if *found == tag => (*length, rest),
+        [found, length @ 0..=0x7F, rest @ ..] if *found == tag => (*length, rest),
+        _ => return None,
+    };
+    rest.split_at_checked(usize::from(length))
+}
