@@ -1,1 +1,344 @@
-//! wip
+//! The state rules of the log: one pure function for server, signer, auditor and mirror.
+//!
+//! [`check`] decides, given what the reader knows so far, whether a leaf may follow, and says what changes.
+//! [`Register::apply`] then cannot fail on grounds of rules. Whoever replays a log calls both, leaf by leaf.
+
+use crate::hash::{DocumentHash, LeafHash, SpkiHash};
+use crate::leaf::{Body, EntryRef, GrantTerms, Leaf};
+use crate::sources::Day;
+use crate::subject::SubjectId;
+use core::fmt;
+
+/// Where a subject stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Bound, not yet confirmed.
+    Bound,
+    /// The certificate is in the chip.
+    Confirmed,
+    /// Will never ship.
+    Voided,
+    /// Scrapped.
+    Scrapped,
+}
+
+/// What is known of a subject.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SubjectState {
+    /// Its `bind` entry.
+    pub bind: u64,
+    /// Its newest entry.
+    pub last: EntryRef,
+    /// Where it stands.
+    pub stage: Stage,
+}
+
+/// What is known of a grant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GrantState {
+    /// Its bounds.
+    pub terms: GrantTerms,
+    /// Certificates bound so far; also the next ordinal.
+    pub issued: u32,
+    /// Units scrapped so far.
+    pub scrapped: u32,
+}
+
+/// What a reader of the log has gathered from the leaves before this one.
+pub trait Known {
+    /// Why a look-up failed; nothing to do with the rules.
+    type Error;
+
+    /// State of a subject, if it was ever bound.
+    ///
+    /// # Errors
+    /// The look-up failed.
+    fn subject(&self, subject: &SubjectId) -> Result<Option<SubjectState>, Self::Error>;
+
+    /// Whether a key was ever certified.
+    ///
+    /// # Errors
+    /// The look-up failed.
+    fn is_certified(&self, spki: &SpkiHash) -> Result<bool, Self::Error>;
+
+    /// State of a grant, if it was ever approved.
+    ///
+    /// # Errors
+    /// The look-up failed.
+    fn grant(&self, grant: &DocumentHash) -> Result<Option<GrantState>, Self::Error>;
+
+    /// Whether a document of this hash was entered by an earlier leaf.
+    ///
+    /// # Errors
+    /// The look-up failed.
+    fn has_document(&self, document: &DocumentHash) -> Result<bool, Self::Error>;
+
+    /// Number of leaves so far.
+    fn size(&self) -> u64;
+
+    /// Day of the newest leaf; days never run backward.
+    fn last_day(&self) -> Day;
+}
+
+/// What a permitted leaf changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Nothing.
+    None,
+    /// A document is in force: ceremony, station or lot order.
+    Document(DocumentHash),
+    /// A grant is in force.
+    Grant(DocumentHash, GrantTerms),
+    /// A subject and a key are bound; the grant's count is now `issued`.
+    Bound {
+        /// The subject.
+        subject: SubjectId,
+        /// The certified key.
+        spki: SpkiHash,
+        /// The grant.
+        grant: DocumentHash,
+        /// Its count after this leaf.
+        issued: u32,
+        /// The new state.
+        state: SubjectState,
+    },
+    /// A subject moves on.
+    Moved(SubjectId, SubjectState),
+    /// A unit is scrapped; the grant's scrap count is now `scrapped`.
+    Scrapped {
+        /// The subject and its new state, if the chip ever had a key.
+        subject: Option<(SubjectId, SubjectState)>,
+        /// The grant.
+        grant: DocumentHash,
+        /// Its scrap count after this leaf.
+        scrapped: u32,
+    },
+}
+
+/// Which rule a leaf breaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Violation {
+    /// The day is before that of an earlier leaf.
+    DayBackward,
+    /// The first leaf is the ceremony, and no other is.
+    CeremonyPlace,
+    /// The document was entered before.
+    DocumentTwice,
+    /// A grant's terms allow nothing.
+    EmptyGrant,
+    /// The grant was never entered.
+    UnknownGrant,
+    /// The day lies outside the grant's.
+    GrantDays,
+    /// The grant is used up.
+    GrantUsedUp,
+    /// The ordinal is not the next one.
+    Ordinal {
+        /// The one that is next.
+        next: u32,
+    },
+    /// The subject was bound before.
+    SubjectTwice {
+        /// Its `bind` entry.
+        bind: u64,
+    },
+    /// The key was certified before.
+    KeyTwice,
+    /// A first binding has epoch 0.
+    Epoch,
+    /// The subject was never bound.
+    UnknownSubject,
+    /// `previous` is not the subject's newest entry.
+    Previous {
+        /// The newest entry.
+        last: EntryRef,
+    },
+    /// Not possible at this stage.
+    Stage(Stage),
+    /// `subject` and `previous` come together.
+    ScrapForm,
+    /// The scrap allowance is used up.
+    ScrapUsedUp,
+    /// A refusal counts at least one.
+    EmptyRefusal,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::DayBackward => f.write_str("its day is before that of an earlier leaf"),
+            Self::CeremonyPlace => f.write_str("the first leaf is the ceremony, and no other is"),
+            Self::DocumentTwice => f.write_str("the document was entered before"),
+            Self::EmptyGrant => f.write_str("the grant's terms allow nothing"),
+            Self::UnknownGrant => f.write_str("the grant was never entered"),
+            Self::GrantDays => f.write_str("the day lies outside the grant's validity"),
+            Self::GrantUsedUp => f.write_str("the grant is used up"),
+            Self::Ordinal { next } => write!(f, "the next ordinal of the grant is {next}"),
+            Self::SubjectTwice { bind } => write!(f, "the fixed key was bound at entry {bind}"),
+            Self::KeyTwice => f.write_str("the key was certified before"),
+            Self::Epoch => f.write_str("a first binding has epoch 0"),
+            Self::UnknownSubject => f.write_str("the fixed key was never bound"),
+            Self::Previous { last } => write!(f, "the newest entry of this fixed key is {}", last.index),
+            Self::Stage(stage) => write!(f, "not possible for a unit that is {stage:?}"),
+            Self::ScrapForm => f.write_str("a scrap leaf has both subject and previous entry, or neither"),
+            Self::ScrapUsedUp => f.write_str("the scrap allowance of the grant is used up"),
+            Self::EmptyRefusal => f.write_str("a refusal counts at least one"),
+        }
+    }
+}
+
+/// A leaf may not follow, or that could not be found out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RuleError<E> {
+    /// The leaf breaks a rule.
+    Violation(Violation),
+    /// A look-up failed.
+    Lookup(E),
+}
+
+impl<E> From<Violation> for RuleError<E> {
+    fn from(violation: Violation) -> Self {
+        Self::Violation(violation)
+    }
+}
+
+impl<E: fmt::Display> fmt::Display for RuleError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Violation(violation) => violation.fmt(f),
+            Self::Lookup(error) => error.fmt(f),
+        }
+    }
+}
+
+impl<E: fmt::Debug + fmt::Display> core::error::Error for RuleError<E> {}
+
+/// Whether `leaf`, whose leaf hash is `hash`, may be the next entry, and what it changes.
+///
+/// Approvals are not judged here: they need the documents, see [`ApproverSet::verify`](crate::approval::ApproverSet).
+///
+/// # Errors
+/// [`RuleError`] names the rule, or the look-up that failed.
+pub fn check<K: Known>(leaf: &Leaf, hash: LeafHash, known: &K) -> Result<Effect, RuleError<K::Error>> {
+    if leaf.day < known.last_day() {
+        return Err(Violation::DayBackward.into());
+    }
+    if (known.size() == 0) != matches!(leaf.body, Body::Ceremony { .. }) {
+        return Err(Violation::CeremonyPlace.into());
+    }
+    let entry = EntryRef { index: known.size(), hash };
+    match &leaf.body {
+        Body::Ceremony { document } | Body::Station { document, .. } => new_document(document, known),
+        Body::Grant { document, terms, .. } => check_grant(document, *terms, known),
+        Body::LotOpen { document, grant, .. } => {
+            grant_in_force(grant, leaf.day, known)?;
+            new_document(document, known)
+        }
+        Body::Bind(body) => check_bind(body, leaf.day, entry, known),
+        Body::Adopt(body) => move_on(&body.subject, &body.previous, entry, &[Stage::Bound], Stage::Bound, known),
+        Body::Confirm(body) => move_on(&body.subject, &body.previous, entry, &[Stage::Bound], Stage::Confirmed, known),
+        Body::Void(body) => move_on(&body.subject, &body.previous, entry, &[Stage::Bound], Stage::Voided, known),
+        Body::Scrap(body) => check_scrap(body, entry, known),
+        Body::Refuse(body) if body.count == 0 => Err(Violation::EmptyRefusal.into()),
+        Body::Refuse(_) => Ok(Effect::None),
+    }
+}
+
+type Checked<K> = Result<Effect, RuleError<<K as Known>::Error>>;
+
+fn new_document<K: Known>(document: &DocumentHash, known: &K) -> Checked<K> {
+    match known.has_document(document).map_err(RuleError::Lookup)? {
+        true => Err(Violation::DocumentTwice.into()),
+        false => Ok(Effect::Document(*document)),
+    }
+}
+
+fn check_grant<K: Known>(document: &DocumentHash, terms: GrantTerms, known: &K) -> Checked<K> {
+    if terms.limit == 0 || terms.last < terms.first {
+        return Err(Violation::EmptyGrant.into());
+    }
+    match known.grant(document).map_err(RuleError::Lookup)? {
+        Some(_) => Err(Violation::DocumentTwice.into()),
+        None => Ok(Effect::Grant(*document, terms)),
+    }
+}
+
+fn grant_in_force<K: Known>(grant: &DocumentHash, day: Day, known: &K) -> Result<GrantState, RuleError<K::Error>> {
+    let state = known.grant(grant).map_err(RuleError::Lookup)?.ok_or(Violation::UnknownGrant)?;
+    match (state.terms.first..=state.terms.last).contains(&day) {
+        true => Ok(state),
+        false => Err(Violation::GrantDays.into()),
+    }
+}
+
+fn check_bind<K: Known>(body: &crate::leaf::Bind, day: Day, entry: EntryRef, known: &K) -> Checked<K> {
+    let grant = grant_in_force(&body.grant.grant, day, known)?;
+    if let Some(earlier) = known.subject(&body.subject).map_err(RuleError::Lookup)? {
+        return Err(Violation::SubjectTwice { bind: earlier.bind }.into());
+    }
+    if known.is_certified(&body.certificate.spki).map_err(RuleError::Lookup)? {
+        return Err(Violation::KeyTwice.into());
+    }
+    if grant.issued >= grant.terms.limit {
+        return Err(Violation::GrantUsedUp.into());
+    }
+    if body.grant.ordinal != grant.issued {
+        return Err(Violation::Ordinal { next: grant.issued }.into());
+    }
+    if body.certificate.epoch != 0 {
+        return Err(Violation::Epoch.into());
+    }
+    Ok(Effect::Bound {
+        subject: body.subject,
+        spki: body.certificate.spki,
+        grant: body.grant.grant,
+        issued: grant.issued.saturating_add(1),
+        state: SubjectState { bind: entry.index, last: entry, stage: Stage::Bound },
+    })
+}
+
+/// The subject's next state, if `previous` is its newest entry and its stage is one of `from`.
+fn next_state<K: Known>(
+    subject: &SubjectId,
+    previous: &EntryRef,
+    from: &[Stage],
+    known: &K,
+) -> Result<SubjectState, RuleError<K::Error>> {
+    let state = known.subject(subject).map_err(RuleError::Lookup)?.ok_or(Violation::UnknownSubject)?;
+    if !from.contains(&state.stage) {
+        return Err(Violation::Stage(state.stage).into());
+    }
+    if *previous != state.last {
+        return Err(Violation::Previous { last: state.last }.into());
+    }
+    Ok(state)
+}
+
+#[expect(clippy::too_many_arguments, reason = "the whole transition in one line of the table above")]
+fn move_on<K: Known>(
+    subject: &SubjectId,
+    previous: &EntryRef,
+    entry: EntryRef,
+    from: &[Stage],
+    to: Stage,
+    known: &K,
+) -> Checked<K> {
+    let state = next_state(subject, previous, from, known)?;
+    Ok(Effect::Moved(*subject, SubjectState { last: entry, stage: to, ..state }))
+}
+
+fn check_scrap<K: Known>(body: &crate::leaf::Scrap, entry: EntryRef, known: &K) -> Checked<K> {
+    let grant = known.grant(&body.grant).map_err(RuleError::Lookup)?.ok_or(Violation::UnknownGrant)?;
+    if grant.scrapped >= grant.terms.scrap {
+        return Err(Violation::ScrapUsedUp.into());
+    }
+    let subject = match (&body.subject, &body.previous) {
+        (None, None) => None,
+        (Some(subject), Some(previous)) => {
+            let state = next_state(subject, previous, &[Stage::Bound, Stage::Voided], known)?;
+            Some((*subject, SubjectState { last: entry, stage: Stage::Scrapped, ..state }))
+        }
+        (Some(_), None) | (None, Some(_)) => return Err(Violation::ScrapForm.into()),
+    };
+    Ok(Effect::Scrapped { subject, grant: body.grant, scrapped: grant.scrapped.saturating_add(1) })
+}
