@@ -131,11 +131,6 @@ impl Attributes {
         self.0.insert(attribute, value);
     }
 
-    /// Sets or replaces a flag.
-    pub(crate) fn set_flag(&mut self, attribute: CK_ATTRIBUTE_TYPE, flag: bool) {
-        self.set(attribute, Value::Flag(flag));
-    }
-
     /// Sets or replaces a number.
     pub(crate) fn set_number(&mut self, attribute: CK_ATTRIBUTE_TYPE, number: CK_ULONG) {
         self.set(attribute, Value::Number(number));

@@ -2,7 +2,7 @@
 
 use cryptoki_sys::*;
 
-use super::attributes::Attributes;
+use super::attributes::{Attributes, Value};
 use super::keys::{Curve, value_of};
 use super::mechanism::SECRET_BYTES;
 use super::rv::{Result, Rv};
@@ -64,9 +64,9 @@ pub(crate) fn finish_point(attributes: &mut Attributes, curve: Curve, point: &[u
 
 /// The history of a key that came from outside: not made here, known elsewhere.
 pub(crate) fn mark_foreign(attributes: &mut Attributes) {
-    attributes.set_flag(CKA_LOCAL, false);
-    attributes.set_flag(CKA_ALWAYS_SENSITIVE, false);
-    attributes.set_flag(CKA_NEVER_EXTRACTABLE, false);
+    attributes.set(CKA_LOCAL, Value::Flag(false));
+    attributes.set(CKA_ALWAYS_SENSITIVE, Value::Flag(false));
+    attributes.set(CKA_NEVER_EXTRACTABLE, Value::Flag(false));
 }
 
 /// Checks the length of a secret key of this type.

@@ -2,7 +2,7 @@
 
 use cryptoki_sys::*;
 
-use super::attributes::{Attributes, Secret};
+use super::attributes::{Attributes, Secret, Value};
 use super::creation::set_secret;
 use super::generation::{require, stated_length};
 use super::keys::value_of;
@@ -94,6 +94,6 @@ fn check_base(base: &Object, class: CK_OBJECT_CLASS, types: &[CK_KEY_TYPE]) -> R
 fn inherit_history(attributes: &mut Attributes, base: &Attributes) {
     let sensitive = base.flag(CKA_ALWAYS_SENSITIVE) && attributes.flag(CKA_SENSITIVE);
     let kept = base.flag(CKA_NEVER_EXTRACTABLE) && !attributes.flag(CKA_EXTRACTABLE);
-    attributes.set_flag(CKA_ALWAYS_SENSITIVE, sensitive);
-    attributes.set_flag(CKA_NEVER_EXTRACTABLE, kept);
+    attributes.set(CKA_ALWAYS_SENSITIVE, Value::Flag(sensitive));
+    attributes.set(CKA_NEVER_EXTRACTABLE, Value::Flag(kept));
 }

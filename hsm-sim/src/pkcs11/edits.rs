@@ -56,9 +56,9 @@ pub(crate) fn copied(original: &Attributes, template: &Template) -> Result<Attri
     for (attribute, raw) in template.iter() {
         match attribute {
             CKA_TOKEN => attributes.set(attribute, parsed(&attributes, attribute, raw)?),
-            CKA_PRIVATE => one_way(&mut attributes, attribute, raw, true)?,
+            CKA_PRIVATE => one_way(&mut attributes, attribute, raw, Value::Flag(true))?,
             CKA_MODIFIABLE | CKA_COPYABLE | CKA_DESTROYABLE => {
-                one_way(&mut attributes, attribute, raw, false)?;
+                one_way(&mut attributes, attribute, raw, Value::Flag(false))?;
             }
             _ => edit(&mut attributes, attribute, raw)?,
         }
@@ -72,8 +72,8 @@ fn edit(attributes: &mut Attributes, attribute: CK_ATTRIBUTE_TYPE, raw: &[u8]) -
             attributes.set(attribute, parsed(attributes, attribute, raw)?);
             Ok(())
         }
-        CKA_SENSITIVE => one_way(attributes, attribute, raw, true),
-        CKA_EXTRACTABLE => one_way(attributes, attribute, raw, false),
+        CKA_SENSITIVE => one_way(attributes, attribute, raw, Value::Flag(true)),
+        CKA_EXTRACTABLE => one_way(attributes, attribute, raw, Value::Flag(false)),
         _ => {
             parsed(attributes, attribute, raw)?;
             Err(Rv(CKR_ATTRIBUTE_READ_ONLY))
@@ -86,10 +86,10 @@ fn one_way(
     attributes: &mut Attributes,
     attribute: CK_ATTRIBUTE_TYPE,
     raw: &[u8],
-    end: bool,
+    end: Value,
 ) -> Result<()> {
     let value = parsed(attributes, attribute, raw)?;
-    if value != Value::Flag(end) && attributes.value(attribute) != Some(&value) {
+    if value != end && attributes.value(attribute) != Some(&value) {
         return Err(Rv(CKR_ATTRIBUTE_READ_ONLY));
     }
     attributes.set(attribute, value);

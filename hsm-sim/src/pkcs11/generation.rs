@@ -3,7 +3,7 @@
 use cryptoki_sys::*;
 use zeroize::Zeroizing;
 
-use super::attributes::Attributes;
+use super::attributes::{Attributes, Value};
 use super::creation::{check_secret_length, finish_point, set_secret};
 use super::keys::Curve;
 use super::mechanism::{Mechanism, lookup, random};
@@ -80,7 +80,7 @@ pub(crate) fn generate_key_pair(
     private.set_bytes(CKA_EC_PARAMS, &params);
     private.set_bytes(CKA_VALUE, &scalar);
     private.set_bytes(CKA_PUBLIC_KEY_INFO, &curve.public_key_info(&point));
-    public.set_flag(CKA_LOCAL, true);
+    public.set(CKA_LOCAL, Value::Flag(true));
     public.set_number(CKA_KEY_GEN_MECHANISM, mechanism.number());
     mark_local(&mut private, mechanism);
     match session.keep(vec![public, private])?.as_slice() {
@@ -113,10 +113,10 @@ pub(crate) fn require(mechanism: &Mechanism, purpose: CK_FLAGS) -> Result<()> {
 
 /// The history of a key made here: it has been as guarded as it is now since it exists.
 fn mark_local(attributes: &mut Attributes, mechanism: &Mechanism) {
-    attributes.set_flag(CKA_LOCAL, true);
+    attributes.set(CKA_LOCAL, Value::Flag(true));
     attributes.set_number(CKA_KEY_GEN_MECHANISM, mechanism.number());
     let sensitive = attributes.flag(CKA_SENSITIVE);
     let extractable = attributes.flag(CKA_EXTRACTABLE);
-    attributes.set_flag(CKA_ALWAYS_SENSITIVE, sensitive);
-    attributes.set_flag(CKA_NEVER_EXTRACTABLE, !extractable);
+    attributes.set(CKA_ALWAYS_SENSITIVE, Value::Flag(sensitive));
+    attributes.set(CKA_NEVER_EXTRACTABLE, Value::Flag(!extractable));
 }

@@ -175,7 +175,7 @@ impl Curve {
     ///
     /// # Errors
     /// `CKR_WRAPPED_KEY_INVALID` where it is anything else.
-    pub(crate) fn from_pkcs8(self, document: &[u8]) -> Result<Secret> {
+    pub(crate) fn parse_pkcs8(self, document: &[u8]) -> Result<Secret> {
         const INVALID: Rv = Rv(CKR_WRAPPED_KEY_INVALID);
         match self {
             Self::P256 => {
@@ -212,7 +212,7 @@ pub(crate) enum ReadyKey {
     /// Ed25519 private key
     Ed25519(Ed25519KeyPair),
     /// Secret key
-    Hmac(hmac::Key),
+    Hmac(Box<hmac::Key>),
     /// Public key, either curve
     Public(Curve, Vec<u8>),
 }
@@ -233,7 +233,8 @@ impl ReadyKey {
             Some(CKO_PRIVATE_KEY) => Self::private(key),
             Some(CKO_SECRET_KEY) => {
                 let value = value_of(key)?;
-                Ok(Self::Hmac(hmac::Key::new(hmac::HMAC_SHA256, value)))
+                let key = hmac::Key::new(hmac::HMAC_SHA256, value);
+                Ok(Self::Hmac(Box::new(key)))
             }
             Some(_) | None => Err(Rv(CKR_KEY_TYPE_INCONSISTENT)),
         }
@@ -276,13 +277,13 @@ mod tests {
         for (curve, other) in [(Curve::P256, Curve::Ed25519), (Curve::Ed25519, Curve::P256)] {
             let scalar = curve.generate().unwrap();
             let document = curve.to_pkcs8(&scalar).unwrap();
-            assert_eq!(curve.from_pkcs8(&document).unwrap(), scalar);
+            assert_eq!(curve.parse_pkcs8(&document).unwrap(), scalar);
             assert_eq!(
-                other.from_pkcs8(&document).unwrap_err(),
+                other.parse_pkcs8(&document).unwrap_err(),
                 Rv(CKR_WRAPPED_KEY_INVALID)
             );
             let longer = [document.as_slice(), &[0]].concat();
-            assert!(curve.from_pkcs8(&longer).is_err());
+            assert!(curve.parse_pkcs8(&longer).is_err());
         }
     }
 

@@ -58,13 +58,13 @@ impl Session {
         handle: CK_SESSION_HANDLE,
         slot: CK_SLOT_ID,
         token: Arc<Token>,
-        is_writable: bool,
+        flags: CK_FLAGS,
     ) -> Self {
         Self {
             handle,
             slot,
             token,
-            is_writable,
+            is_writable: flags & CKF_RW_SESSION != 0,
             operations: Mutex::default(),
         }
     }

@@ -104,12 +104,11 @@ impl Module {
             return Err(Rv(CKR_TOKEN_NOT_RECOGNIZED));
         }
         token.refresh()?;
-        let is_writable = flags & CKF_RW_SESSION != 0;
-        if !is_writable && token.login_role()? == Some(Role::SecurityOfficer) {
+        if flags & CKF_RW_SESSION == 0 && token.login_role()? == Some(Role::SecurityOfficer) {
             return Err(Rv(CKR_SESSION_READ_WRITE_SO_EXISTS));
         }
         let handle = self.handles.fetch_add(1, Ordering::Relaxed);
-        let session = Arc::new(Session::new(handle, slot, token, is_writable));
+        let session = Arc::new(Session::new(handle, slot, token, flags));
         self.sessions
             .write()
             .or(Err(BROKEN))?
@@ -159,10 +158,13 @@ impl Module {
 
     /// Closes every session of every token.
     pub(crate) fn close_everything(&self) -> Result<()> {
-        let slots: Vec<_> = self.tokens()?.keys().copied().collect();
-        slots
-            .into_iter()
-            .try_for_each(|slot| self.close_all_sessions(slot))
+        let sessions = self.sessions.read().or(Err(BROKEN))?;
+        let handles: Vec<_> = sessions.keys().copied().collect();
+        drop(sessions);
+        for handle in handles {
+            self.close_session(handle)?;
+        }
+        Ok(())
     }
 
     /// The open sessions with one token.

@@ -51,10 +51,10 @@ impl Template {
         }
         attributes.set_number(CKA_CLASS, class);
         for rule in schema::rules(class) {
-            if attributes.value(rule.attribute).is_none() {
-                if let Some(value) = rule.initial() {
-                    attributes.set(rule.attribute, value);
-                }
+            if attributes.value(rule.attribute).is_none()
+                && let Some(value) = rule.initial()
+            {
+                attributes.set(rule.attribute, value);
             }
         }
         // A key that wants the PIN at every use would need C_Login(CKU_CONTEXT_SPECIFIC).

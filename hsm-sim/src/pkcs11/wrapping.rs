@@ -111,7 +111,7 @@ fn put_private(attributes: &mut Attributes, key_type: CK_KEY_TYPE, document: &[u
         CKK_EC_EDWARDS => Curve::Ed25519,
         _ => return Err(Rv(CKR_ATTRIBUTE_VALUE_INVALID)),
     };
-    let value = curve.from_pkcs8(document)?;
+    let value = curve.parse_pkcs8(document)?;
     let point = curve.public_point(&value)?;
     attributes.set_bytes(CKA_EC_PARAMS, curve.params());
     attributes.set_bytes(CKA_PUBLIC_KEY_INFO, &curve.public_key_info(&point));

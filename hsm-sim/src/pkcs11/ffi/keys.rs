@@ -1,10 +1,5 @@
 //! PKCS#11 3.0 §5.15: making, wrapping and deriving keys.
 
-#![expect(
-    clippy::too_many_arguments,
-    reason = "the parameters are those of the C interface"
-)]
-
 use cryptoki_sys::*;
 
 use super::memory::{Array, Place, input, template};

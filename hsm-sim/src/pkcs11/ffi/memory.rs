@@ -124,7 +124,7 @@ impl<T: Copy> Array<T> {
                 // `new`; the items are this library's own and do not overlap it.
                 unsafe {
                     self.start
-                        .copy_from_nonoverlapping(items.as_ptr(), items.len())
+                        .copy_from_nonoverlapping(items.as_ptr(), items.len());
                 };
                 Ok(())
             }

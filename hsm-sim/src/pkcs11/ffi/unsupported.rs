@@ -1,10 +1,5 @@
 //! The functions of PKCS#11 3.0 that this module does not have: each is exported and says so.
 
-#![expect(
-    clippy::too_many_arguments,
-    reason = "the parameters are those of the C interface"
-)]
-
 use core::ffi::c_void;
 use cryptoki_sys::*;
 

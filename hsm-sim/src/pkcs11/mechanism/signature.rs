@@ -1,6 +1,7 @@
-//! Signing and verifying: ECDSA, EdDSA and HMAC, at once or part by part.
+//! Signing and verifying: ECDSA, `EdDSA` and HMAC, at once or part by part.
 
 use aws_lc_rs::digest::{Context, Digest, SHA256};
+use aws_lc_rs::error::Unspecified;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ED25519, UnparsedPublicKey};
 use aws_lc_rs::{constant_time, hmac};
 use cryptoki_sys::*;
@@ -31,7 +32,7 @@ pub(crate) struct Signing {
 /// What the parts so far came to.
 enum Parts {
     Sha256(Context),
-    Hmac(hmac::Context),
+    Hmac(Box<hmac::Context>),
 }
 
 impl core::fmt::Debug for Parts {
@@ -133,18 +134,12 @@ impl Signing {
                 verify_digest(point, &digest_to_sign(message)?, signature)
             }
             (Scheme::EcdsaSha256, ReadyKey::Public(Curve::P256, point)) => {
-                UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point)
-                    .verify(message, signature)
-                    .is_ok()
+                UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).verify(message, signature)
             }
             (Scheme::Eddsa, ReadyKey::Public(Curve::Ed25519, point)) => {
-                UnparsedPublicKey::new(&ED25519, point)
-                    .verify(message, signature)
-                    .is_ok()
+                UnparsedPublicKey::new(&ED25519, point).verify(message, signature)
             }
-            (Scheme::HmacSha256, ReadyKey::Hmac(key)) => {
-                hmac::verify(key, message, signature).is_ok()
-            }
+            (Scheme::HmacSha256, ReadyKey::Hmac(key)) => hmac::verify(key, message, signature),
             _ => return Err(Rv(CKR_KEY_TYPE_INCONSISTENT)),
         };
         valid(verdict)
@@ -160,9 +155,10 @@ impl Signing {
             (Parts::Sha256(context), ReadyKey::Public(Curve::P256, point)) => {
                 valid(verify_digest(point, &context.finish(), signature))
             }
-            (Parts::Hmac(context), _) => valid(
-                constant_time::verify_slices_are_equal(context.sign().as_ref(), signature).is_ok(),
-            ),
+            (Parts::Hmac(context), _) => valid(constant_time::verify_slices_are_equal(
+                context.sign().as_ref(),
+                signature,
+            )),
             _ => Err(Rv(CKR_KEY_TYPE_INCONSISTENT)),
         }
     }
@@ -179,7 +175,7 @@ impl Signing {
         match (self.scheme, self.key.ready()?) {
             (Scheme::EcdsaSha256, _) => Ok(Parts::Sha256(Context::new(&SHA256))),
             (Scheme::HmacSha256, ReadyKey::Hmac(key)) => {
-                Ok(Parts::Hmac(hmac::Context::with_key(key)))
+                Ok(Parts::Hmac(Box::new(hmac::Context::with_key(key))))
             }
             _ => Err(Rv(CKR_FUNCTION_NOT_SUPPORTED)),
         }
@@ -248,16 +244,14 @@ fn digest_to_sign(message: &[u8]) -> Result<Digest> {
     Ok(Digest::import_less_safe(&bits, &SHA256)?)
 }
 
-fn verify_digest(point: &[u8], digest: &Digest, signature: &[u8]) -> bool {
-    UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point)
-        .verify_digest(digest, signature)
-        .is_ok()
+fn verify_digest(
+    point: &[u8],
+    digest: &Digest,
+    signature: &[u8],
+) -> core::result::Result<(), Unspecified> {
+    UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).verify_digest(digest, signature)
 }
 
-fn valid(verdict: bool) -> Result<()> {
-    if verdict {
-        Ok(())
-    } else {
-        Err(Rv(CKR_SIGNATURE_INVALID))
-    }
+fn valid(verdict: core::result::Result<(), Unspecified>) -> Result<()> {
+    verdict.or(Err(Rv(CKR_SIGNATURE_INVALID)))
 }

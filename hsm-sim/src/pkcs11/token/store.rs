@@ -1,5 +1,7 @@
 //! The token file on the disk: read whole, replaced whole, one writer at a time.
 
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::retry_on_intr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
@@ -26,13 +28,9 @@ pub(super) struct Store {
 
 /// The right to replace any token of the directory, held against all other processes and threads.
 #[derive(Debug)]
-pub(super) struct WriteLock(File);
-
-impl Drop for WriteLock {
-    fn drop(&mut self) {
-        // Closing the file releases the lock as well; there is nobody to tell of a failure.
-        drop(self.0.unlock());
-    }
+pub(super) struct WriteLock {
+    /// Closing it gives the lock up.
+    _file: File,
 }
 
 impl Store {
@@ -69,8 +67,8 @@ impl Store {
             .write(true)
             .mode(0o600)
             .open(self.directory.join("lock"))?;
-        file.lock()?;
-        Ok(WriteLock(file))
+        retry_on_intr(|| flock(&file, FlockOperation::LockExclusive)).map_err(io::Error::from)?;
+        Ok(WriteLock { _file: file })
     }
 
     /// Replaces the file. If the power goes before the rename, the old state is there and the
