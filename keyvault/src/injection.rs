@@ -7,7 +7,21 @@
 //!
 //! # What the chip receives
 //! The wrapped bytes are AES-KWP of a PKCS#8 `PrivateKeyInfo` (RFC 5958 §2) holding an `ECPrivateKey` (RFC 5915 §3).
-//! Modules differ in how they write it; see [`pkcs8_scalar`].
+//! Modules differ in how they write it. SoftHSM2 2.6 writes, in hexadecimal and 67 bytes long,
+//!
+//! ```text
+//! 30 41                                                  PrivateKeyInfo
+//!    02 01 00                                            version
+//!    30 13 06 07 2A8648CE3D0201 06 08 2A8648CE3D030107   id-ecPublicKey, prime256v1
+//!    04 27 30 25                                         privateKey: ECPrivateKey
+//!       02 01 01                                         version
+//!       04 20 xx…xx                                      the scalar: 32 bytes, big-endian, from byte 35
+//! ```
+//!
+//! without parameters or public key inside, and fills up with zeros to a multiple of eight *before* it wraps: what is
+//! unwrapped has 72 bytes, and a strict parser refuses the five behind the structure. Others add `[0]` parameters or the
+//! `[1]` public key (138 bytes in all). A chip must take the scalar by [`pkcs8_scalar`] or in a like way, and then check
+//! it against the fixed key's point.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,13 +29,13 @@ use std::sync::Arc;
 use cryptoki::mechanism::elliptic_curve::{EcKdf, Ecdh1DeriveParams};
 use cryptoki::mechanism::hkdf::{HkdfParams, HkdfSalt};
 use cryptoki::mechanism::{Mechanism, MechanismType};
-use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
+use cryptoki::object::{Attribute, KeyType, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
 use zeroize::Zeroizing;
 
 use crate::error::{Result, VaultError};
 use crate::key_use::Algorithm;
-use crate::object::P256_PARAMS;
+use crate::object::{self, P256_PARAMS};
 use crate::public_key::PublicKey;
 use crate::session::SessionPool;
 
@@ -223,11 +237,11 @@ impl Agreement<'_> {
     ) -> Result<(ObjectHandle, Helpers<'h>)> {
         let ecdh =
             Mechanism::Ecdh1Derive(Ecdh1DeriveParams::new(EcKdf::null(), self.transport_public));
-        let aes = secret_key(KeyType::AES, &[Attribute::Wrap(true)])?;
+        let aes = secret_key(KeyType::AES, &[Attribute::Wrap(true)]);
         let kek = match self.derivation {
             KekDerivation::RawX => self.session.derive_key(&ecdh, private, &aes)?,
             KekDerivation::Hkdf => {
-                let shared = secret_key(KeyType::GENERIC_SECRET, &[Attribute::Derive(true)])?;
+                let shared = secret_key(KeyType::GENERIC_SECRET, &[Attribute::Derive(true)]);
                 let shared = self.session.derive_key(&ecdh, private, &shared)?;
                 helpers.objects.push(shared);
                 let hkdf = HkdfParams::new(MechanismType::SHA256, Some(HkdfSalt::Null), Some(info));
@@ -301,32 +315,25 @@ fn secret(more: &[Attribute]) -> Vec<Attribute> {
     template
 }
 
-fn secret_key(key_type: KeyType, more: &[Attribute]) -> Result<Vec<Attribute>> {
-    let length = KEY_LENGTH
-        .try_into()
-        .map_err(|_too_small| VaultError::answer("binding", "CK_ULONG too small"))?;
+fn secret_key(key_type: KeyType, more: &[Attribute]) -> Vec<Attribute> {
     let mut template = secret(more);
     template.extend([
         Attribute::Class(ObjectClass::SECRET_KEY),
         Attribute::KeyType(key_type),
-        Attribute::ValueLen(length),
+        Attribute::ValueLen(KEY_LENGTH.into()),
         Attribute::Extractable(false),
     ]);
-    Ok(template)
+    template
 }
 
 fn point_of(session: &Session, public: ObjectHandle) -> Result<[u8; 65]> {
-    for attribute in session.get_attributes(public, &[AttributeType::EcPoint])? {
-        if let Attribute::EcPoint(value) = attribute
-            && let Some(PublicKey::P256(point)) = PublicKey::from_ec_point(Algorithm::P256, &value)
-        {
-            return Ok(point);
-        }
+    match PublicKey::from_ec_point(Algorithm::P256, &object::ec_point(session, public)?) {
+        Some(PublicKey::P256(point)) => Ok(point),
+        Some(PublicKey::Ed25519(_)) | None => Err(VaultError::answer(
+            "C_GetAttributeValue",
+            "CKA_EC_POINT is not a point of P-256",
+        )),
     }
-    Err(VaultError::answer(
-        "C_GetAttributeValue",
-        "CKA_EC_POINT is not a point of P-256",
-    ))
 }
 
 fn scalar_octets(pkcs8: &[u8]) -> Option<&[u8]> {
@@ -350,4 +357,66 @@ fn element(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
         _ => return None,
     };
     rest.split_at_checked(usize::from(length))
+}
+
+#[cfg(test)]
+mod tests {
+    use p256::SecretKey;
+    use p256::pkcs8::EncodePrivateKey;
+
+    use super::*;
+
+    const SCALAR: [u8; 32] = [0x11; 32];
+
+    /// As SoftHSM2 leaves it after unwrapping.
+    fn short_form() -> Vec<u8> {
+        let head = b"\x30\x41\x02\x01\x00\x30\x13\x06\x07\x2A\x86\x48\xCE\x3D\x02\x01\x06\x08\x2A\x86\x48\xCE\x3D\x03\x01\x07";
+        [
+            &head[..],
+            b"\x04\x27\x30\x25\x02\x01\x01\x04\x20",
+            &SCALAR,
+            &[0; 5],
+        ]
+        .concat()
+    }
+
+    /// As RFC 5915 has it, with the public key.
+    fn long_form() -> Vec<u8> {
+        SecretKey::from_slice(&SCALAR)
+            .unwrap()
+            .to_pkcs8_der()
+            .unwrap()
+            .as_bytes()
+            .to_vec()
+    }
+
+    #[test]
+    fn both_forms_give_the_scalar() {
+        assert_eq!((short_form().len(), long_form().len()), (72, 138));
+        for pkcs8 in [short_form(), long_form()] {
+            assert_eq!(*pkcs8_scalar(&pkcs8).unwrap(), SCALAR);
+        }
+    }
+
+    #[test]
+    fn a_short_scalar_is_padded_at_the_front() {
+        let mut shorter = short_form();
+        shorter.drain(35..37);
+        for length in [1, 27, 29, 34] {
+            shorter[length] -= 2;
+        }
+        let scalar = pkcs8_scalar(&shorter).unwrap();
+        assert_eq!((&scalar[..2], &scalar[2..]), (&[0, 0][..], &SCALAR[2..]));
+    }
+
+    #[test]
+    fn what_is_cut_short_is_refused() {
+        let whole = short_form();
+        for length in 0..67 {
+            pkcs8_scalar(&whole[..length]).unwrap_err();
+        }
+        let mut empty = whole;
+        empty[34] = 0;
+        pkcs8_scalar(&empty).unwrap_err();
+    }
 }

@@ -5,7 +5,7 @@ use cryptoki::session::Session;
 
 use crate::error::Result;
 use crate::key_use::{Algorithm, KeyUse};
-use crate::object::{self, PRIVATE_KEY_FLAGS};
+use crate::object::{self, Flag, PRIVATE_KEY_FLAGS};
 use crate::public_key::PublicKey;
 
 /// One private key of a token.
@@ -65,9 +65,9 @@ fn summary(session: &Session, private: ObjectHandle) -> Result<KeySummary> {
     }
     let public_key = public_half(session, &label, &id)?;
     let label = String::from_utf8_lossy(&label).into_owned();
-    let read = |flag| {
+    let read = |flag: &Flag| {
         Ok(AttributeValue {
-            name: flag_name(flag),
+            name: flag.name,
             value: object::read_flag(session, private, flag)?,
         })
     };
@@ -82,10 +82,6 @@ fn summary(session: &Session, private: ObjectHandle) -> Result<KeySummary> {
     })
 }
 
-const fn flag_name(flag: &object::Flag) -> &'static str {
-    flag.name
-}
-
 fn public_half(session: &Session, label: &[u8], id: &[u8]) -> Result<Option<PublicKey>> {
     let template = [
         Attribute::Token(true),
@@ -96,21 +92,15 @@ fn public_half(session: &Session, label: &[u8], id: &[u8]) -> Result<Option<Publ
     let [public] = *object::matching(session, &template)?.as_slice() else {
         return Ok(None);
     };
-    let mut algorithm = None;
-    let mut point = Vec::new();
-    for attribute in
-        session.get_attributes(public, &[AttributeType::KeyType, AttributeType::EcPoint])?
-    {
-        if let Attribute::KeyType(kind) = attribute {
-            algorithm = [
-                (KeyType::EC, Algorithm::P256),
-                (KeyType::EC_EDWARDS, Algorithm::Ed25519),
-            ]
-            .into_iter()
-            .find_map(|(known, algorithm)| (known == kind).then_some(algorithm));
-        } else if let Attribute::EcPoint(value) = attribute {
-            point = value;
-        }
-    }
+    let kind = session.get_attributes(public, &[AttributeType::KeyType])?;
+    let algorithm = [
+        (KeyType::EC, Algorithm::P256),
+        (KeyType::EC_EDWARDS, Algorithm::Ed25519),
+    ]
+    .into_iter()
+    .find_map(|(known, algorithm)| {
+        (kind.first() == Some(&Attribute::KeyType(known))).then_some(algorithm)
+    });
+    let point = object::ec_point(session, public)?;
     Ok(algorithm.and_then(|algorithm| PublicKey::from_ec_point(algorithm, &point)))
 }

@@ -27,7 +27,7 @@ pub use injection::{Injection, KekDerivation, PendingKey};
 pub use inventory::{AttributeValue, KeySummary};
 pub use key::Key;
 pub use key_use::{Algorithm, KeySpec, KeyUse};
-pub use module::{Module, TokenInfo};
+pub use module::{Module, TokenInfo, UserPin};
 pub use pin::Pin;
 pub use public_key::{PublicKey, ecdsa_der};
 pub use token::Token;

@@ -37,10 +37,19 @@ pub struct TokenInfo {
     pub model: String,
     /// Serial number of the token.
     pub serial: String,
-    /// Whether the user PIN has been set: only then can the token be opened.
-    pub user_pin_set: bool,
-    /// Whether the user PIN is locked after too many wrong tries.
-    pub user_pin_locked: bool,
+    /// State of the user PIN.
+    pub user_pin: UserPin,
+}
+
+/// State of a token's user PIN, without which the token cannot be opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UserPin {
+    /// The security officer has not set it yet.
+    NotSet,
+    /// Set and usable.
+    Set,
+    /// Locked after too many wrong tries.
+    Locked,
 }
 
 /// One initialised library and the tokens of it that are open.
@@ -237,7 +246,16 @@ fn token_info(info: &cryptoki::slot::TokenInfo) -> TokenInfo {
         manufacturer: info.manufacturer_id().to_owned(),
         model: info.model().to_owned(),
         serial: info.serial_number().to_owned(),
-        user_pin_set: info.user_pin_initialized(),
-        user_pin_locked: info.user_pin_locked(),
+        user_pin: user_pin(info),
+    }
+}
+
+fn user_pin(info: &cryptoki::slot::TokenInfo) -> UserPin {
+    if !info.user_pin_initialized() {
+        UserPin::NotSet
+    } else if info.user_pin_locked() {
+        UserPin::Locked
+    } else {
+        UserPin::Set
     }
 }

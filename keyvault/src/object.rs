@@ -14,63 +14,135 @@ pub(crate) const P256_PARAMS: &[u8] = &[0x06, 0x08, 0x2A, 0x86, 0x48, 0xCE, 0x3D
 /// OBJECT IDENTIFIER id-Ed25519 (RFC 8410 §3).
 const ED25519_PARAMS: &[u8] = &[0x06, 0x03, 0x2B, 0x65, 0x70];
 
-/// PrintableString "edwards25519", the other form of the curve that PKCS#11 v3.0 §2.3.5 allows.
+/// `PrintableString` "edwards25519", the other form of the curve that PKCS#11 v3.0 §2.3.5 allows.
 const ED25519_CURVE_NAME: &[u8] = b"\x13\x0Cedwards25519";
 
-/// One boolean attribute that a private key must have, whatever its use.
+/// One boolean attribute of a private key, and what is demanded of it whatever the key's use.
 pub(crate) struct Flag {
     pub(crate) name: &'static str,
     pub(crate) kind: AttributeType,
     make: fn(bool) -> Attribute,
-    value: bool,
-    /// Whether it is asked for when a key is made; the others are the token's own testimony.
-    in_template: bool,
-    /// Whether a token may leave it out: a permission that a module does not know cannot have been granted.
-    may_be_absent: bool,
+    demand: Demand,
+}
+
+#[derive(Clone, Copy)]
+enum Demand {
+    /// Asked for when the key is made: true.
+    True,
+    /// Asked for when the key is made: false.
+    False,
+    /// The token's own testimony, which nobody can set: true.
+    Testified,
+    /// A permission: false, or absent, because what a module does not know it cannot have granted.
+    NotPermitted,
 }
 
 /// What every private key of ours must be: born in the token, never out of it, able to sign and to do nothing else.
 pub(crate) const PRIVATE_KEY_FLAGS: [Flag; 12] = [
-    asked("CKA_TOKEN", AttributeType::Token, Attribute::Token, true),
-    asked(
+    Flag::new(
+        "CKA_TOKEN",
+        AttributeType::Token,
+        Attribute::Token,
+        Demand::True,
+    ),
+    Flag::new(
         "CKA_PRIVATE",
         AttributeType::Private,
         Attribute::Private,
-        true,
+        Demand::True,
     ),
-    asked(
+    Flag::new(
         "CKA_SENSITIVE",
         AttributeType::Sensitive,
         Attribute::Sensitive,
-        true,
+        Demand::True,
     ),
-    asked(
+    Flag::new(
         "CKA_EXTRACTABLE",
         AttributeType::Extractable,
         Attribute::Extractable,
-        false,
+        Demand::False,
     ),
-    testified(
+    Flag::new(
         "CKA_ALWAYS_SENSITIVE",
         AttributeType::AlwaysSensitive,
         Attribute::AlwaysSensitive,
+        Demand::Testified,
     ),
-    testified(
+    Flag::new(
         "CKA_NEVER_EXTRACTABLE",
         AttributeType::NeverExtractable,
         Attribute::NeverExtractable,
+        Demand::Testified,
     ),
-    testified("CKA_LOCAL", AttributeType::Local, Attribute::Local),
-    asked("CKA_SIGN", AttributeType::Sign, Attribute::Sign, true),
-    forbidden(
+    Flag::new(
+        "CKA_LOCAL",
+        AttributeType::Local,
+        Attribute::Local,
+        Demand::Testified,
+    ),
+    Flag::new(
+        "CKA_SIGN",
+        AttributeType::Sign,
+        Attribute::Sign,
+        Demand::True,
+    ),
+    Flag::new(
         "CKA_SIGN_RECOVER",
         AttributeType::SignRecover,
         Attribute::SignRecover,
+        Demand::NotPermitted,
     ),
-    forbidden("CKA_DECRYPT", AttributeType::Decrypt, Attribute::Decrypt),
-    forbidden("CKA_UNWRAP", AttributeType::Unwrap, Attribute::Unwrap),
-    forbidden("CKA_DERIVE", AttributeType::Derive, Attribute::Derive),
+    Flag::new(
+        "CKA_DECRYPT",
+        AttributeType::Decrypt,
+        Attribute::Decrypt,
+        Demand::NotPermitted,
+    ),
+    Flag::new(
+        "CKA_UNWRAP",
+        AttributeType::Unwrap,
+        Attribute::Unwrap,
+        Demand::NotPermitted,
+    ),
+    Flag::new(
+        "CKA_DERIVE",
+        AttributeType::Derive,
+        Attribute::Derive,
+        Demand::NotPermitted,
+    ),
 ];
+
+impl Flag {
+    const fn new(
+        name: &'static str,
+        kind: AttributeType,
+        make: fn(bool) -> Attribute,
+        demand: Demand,
+    ) -> Self {
+        Self {
+            name,
+            kind,
+            make,
+            demand,
+        }
+    }
+
+    const fn demanded(&self) -> bool {
+        matches!(self.demand, Demand::True | Demand::Testified)
+    }
+
+    /// The attribute as it is asked for when a key is made.
+    fn in_template(&self) -> Option<Attribute> {
+        (!matches!(self.demand, Demand::Testified)).then(|| (self.make)(self.demanded()))
+    }
+
+    fn accepts(&self, found: Option<bool>) -> bool {
+        found.map_or(matches!(self.demand, Demand::NotPermitted), |found| {
+            found == self.demanded()
+        })
+    }
+}
 
 /// A key pair found on a token and checked.
 pub(crate) struct Found {
@@ -101,8 +173,10 @@ pub(crate) fn generate(session: &Session, spec: &KeySpec) -> Result<()> {
         Attribute::EcParams(params.to_vec()),
     ];
     public.extend_from_slice(&name);
-    let asked = PRIVATE_KEY_FLAGS.iter().filter(|flag| flag.in_template);
-    let mut private: Vec<_> = asked.map(|flag| (flag.make)(flag.value)).collect();
+    let mut private: Vec<_> = PRIVATE_KEY_FLAGS
+        .iter()
+        .filter_map(Flag::in_template)
+        .collect();
     private.extend(name);
     session.generate_key_pair(&mechanism, &public, &private)?;
     Ok(())
@@ -116,11 +190,8 @@ pub(crate) fn find(session: &Session, label: &str, usage: KeyUse) -> Result<Foun
     for half in [private, public] {
         check_kind(session, label, usage, half)?;
     }
-    let point = session.get_attributes(public, &[AttributeType::EcPoint])?;
-    let public_key = point.iter().find_map(|attribute| match attribute {
-        Attribute::EcPoint(value) => PublicKey::from_ec_point(usage.algorithm(), value),
-        _ => None,
-    });
+    let point = ec_point(session, public)?;
+    let public_key = PublicKey::from_ec_point(usage.algorithm(), &point);
     let public_key = public_key.ok_or_else(|| VaultError::Attribute {
         label: label.to_owned(),
         attribute: "CKA_EC_POINT",
@@ -147,15 +218,28 @@ pub(crate) fn destroy(session: &Session, label: &str) -> Result<()> {
         .try_for_each(|object| Ok(session.destroy_object(object)?))
 }
 
-/// Objects that match, of a session that is certainly logged in: without a login a token hides its private objects
-/// (PKCS#11 v2.40 §2.6), which must not be taken for their absence.
+/// Objects that match, found while certainly logged in: without a login a token hides its private objects (PKCS#11
+/// v2.40 §2.6), which must not be taken for their absence. The login is
+/// looked at after the search; that another thread did not log in again in between is seen by the pool.
 pub(crate) fn matching(session: &Session, template: &[Attribute]) -> Result<Vec<ObjectHandle>> {
+    let found = session.find_objects(template)?;
     match session.get_session_info()?.session_state() {
-        SessionState::RwUser | SessionState::RoUser => Ok(session.find_objects(template)?),
+        SessionState::RwUser | SessionState::RoUser => Ok(found),
         SessionState::RwPublic | SessionState::RoPublic | SessionState::RwSecurityOfficer => {
             Err(VaultError::logged_out())
         }
     }
+}
+
+/// `CKA_EC_POINT` of a public key; empty where it has none.
+pub(crate) fn ec_point(session: &Session, public: ObjectHandle) -> Result<Vec<u8>> {
+    let mut point = Vec::new();
+    for attribute in session.get_attributes(public, &[AttributeType::EcPoint])? {
+        if let Attribute::EcPoint(value) = attribute {
+            point = value;
+        }
+    }
+    Ok(point)
 }
 
 /// The value of a flag, or `None` where the token has no such attribute.
@@ -168,44 +252,6 @@ pub(crate) fn read_flag(
     Ok([true, false]
         .into_iter()
         .find(|value| answer.first() == Some(&(flag.make)(*value))))
-}
-
-const fn asked(
-    name: &'static str,
-    kind: AttributeType,
-    make: fn(bool) -> Attribute,
-    value: bool,
-) -> Flag {
-    Flag {
-        name,
-        kind,
-        make,
-        value,
-        in_template: true,
-        may_be_absent: false,
-    }
-}
-
-const fn testified(name: &'static str, kind: AttributeType, make: fn(bool) -> Attribute) -> Flag {
-    Flag {
-        name,
-        kind,
-        make,
-        value: true,
-        in_template: false,
-        may_be_absent: false,
-    }
-}
-
-const fn forbidden(name: &'static str, kind: AttributeType, make: fn(bool) -> Attribute) -> Flag {
-    Flag {
-        name,
-        kind,
-        make,
-        value: false,
-        in_template: true,
-        may_be_absent: true,
-    }
 }
 
 /// All keys with this label, private ones first.
@@ -253,12 +299,11 @@ fn with_label(class: ObjectClass, label: &str) -> [Attribute; 3] {
 fn check_flags(session: &Session, label: &str, private: ObjectHandle) -> Result<()> {
     for flag in &PRIVATE_KEY_FLAGS {
         let found = read_flag(session, private, flag)?;
-        let right = found.map_or(flag.may_be_absent, |found| found == flag.value);
-        if !right {
+        if !flag.accepts(found) {
             return Err(VaultError::Attribute {
                 label: label.to_owned(),
                 attribute: flag.name,
-                expected: flag.value.to_string(),
+                expected: flag.demanded().to_string(),
                 found: found.map_or_else(|| "absent".to_owned(), |found| found.to_string()),
             });
         }
@@ -289,7 +334,7 @@ fn check_kind(session: &Session, label: &str, usage: KeyUse, half: ObjectHandle)
         let answer = session.get_attributes(half, &[kind])?;
         if !answer.first().is_some_and(|found| allowed.contains(found)) {
             let text = |attribute: Option<&Attribute>| {
-                attribute.map_or("absent".to_owned(), |it| format!("{it:?}"))
+                attribute.map_or_else(|| "absent".to_owned(), |it| format!("{it:?}"))
             };
             return Err(VaultError::Attribute {
                 label: label.to_owned(),

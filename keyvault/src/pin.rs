@@ -129,10 +129,11 @@ mod tests {
     }
 
     fn reason(outcome: Result<Pin>) -> String {
-        match outcome.unwrap_err() {
-            crate::VaultError::Pin(PinFault::File { reason, .. }) => reason,
-            other => panic!("{other}"),
-        }
+        let error = outcome.unwrap_err();
+        let crate::VaultError::Pin(PinFault::File { reason, .. }) = error else {
+            panic!("{error}")
+        };
+        reason
     }
 
     #[test]
@@ -159,7 +160,7 @@ mod tests {
         assert_eq!(reason(Pin::from_file(&empty)), "empty");
         let (_keep, long) = file(&"1".repeat(1025), 0o400);
         assert_eq!(reason(Pin::from_file(&long)), "longer than any PIN");
-        assert!(Pin::from_file(Path::new("/nonexistent/pin")).is_err());
+        Pin::from_file(Path::new("/nonexistent/pin")).unwrap_err();
     }
 
     #[test]

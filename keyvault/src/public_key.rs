@@ -166,8 +166,8 @@ mod tests {
 
     #[test]
     fn zero_is_no_signature() {
-        assert!(ecdsa_der([0; 64]).is_err());
-        assert!(ecdsa_der([0xFF; 64]).is_err());
+        ecdsa_der([0; 64]).unwrap_err();
+        ecdsa_der([0xFF; 64]).unwrap_err();
         let der = ecdsa_der([0x11; 64]).unwrap();
         assert_eq!(&der[..4], &[0x30, 68, 2, 32]);
     }

@@ -71,8 +71,12 @@ impl SessionPool {
         self.reopening(|| {
             let lease = self.lease()?;
             let outcome = call(&lease);
-            self.give_back(lease, outcome.as_ref().err());
-            outcome
+            let still_current = self.give_back(lease, outcome.as_ref().err());
+            match outcome {
+                // Another thread logged in again meanwhile: what was not found may only have been hidden.
+                Err(VaultError::NotFound { .. }) if !still_current => Err(VaultError::logged_out()),
+                outcome => outcome,
+            }
         })
     }
 
@@ -129,8 +133,9 @@ impl SessionPool {
         })
     }
 
-    /// Takes a session back. One that has seen a failed call may be in the middle of an operation and is not reused.
-    fn give_back(&self, lease: Lease, error: Option<&VaultError>) {
+    /// Takes a session back and says whether its generation is still the current one. A session that has seen a failed
+    /// call may be in the middle of an operation and is not reused.
+    fn give_back(&self, lease: Lease, error: Option<&VaultError>) -> bool {
         let fault = error.filter(|error| error.is_fault_of_call());
         let mut state = lock(&self.state);
         let current = lease.generation == state.generation;
@@ -145,6 +150,7 @@ impl SessionPool {
         }
         drop(state);
         self.given_back.notify_one();
+        current
     }
 
     /// Gives up all sessions of `generation` and logs in again, unless another thread has done so already.
@@ -167,14 +173,15 @@ impl SessionPool {
         if let Some(fault) = &state.pin_refused {
             return Err(fault.clone().into());
         }
-        let (slot, _) = self
-            .module
-            .find_token(&self.label)
-            .map_err(|error| match error {
-                // It was there when the token was first opened.
-                VaultError::NotFound { .. } if state.generation > 0 => VaultError::token_gone(),
-                other => other,
-            })?;
+        let (slot, _) = self.module.find_token(&self.label).map_err(|error| {
+            // It was there when the token was first opened.
+            let vanished = state.generation > 0 && matches!(error, VaultError::NotFound { .. });
+            if vanished {
+                VaultError::token_gone()
+            } else {
+                error
+            }
+        })?;
         let session = self.module.context().open_rw_session_no_drop(slot)?;
         match session.login(UserType::User, Some(self.pin.secret())) {
             Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => {}

@@ -108,7 +108,7 @@ fn run_child(module: &Path, test: &str) {
     );
 }
 
-/// SoftHSM2, and the simulated HSM where it has been built: beside the test or in the target directory above.
+/// `SoftHSM2`, and the simulated HSM where it has been built: beside the test or in the target directory above.
 fn modules() -> Vec<PathBuf> {
     let beside = std::env::current_exe().unwrap();
     let simulator = beside

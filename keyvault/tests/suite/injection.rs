@@ -1,6 +1,6 @@
 //! A chip receives its fixed key. The chip's side is written with other cryptography.
 
-use aes_kw::KwpAes256;
+use aes_kw::{KeyInit as _, KwpAes256};
 use cryptoki::object::{Attribute, ObjectClass};
 use hkdf::Hkdf;
 use keyvault::injection::pkcs8_scalar;
@@ -157,7 +157,7 @@ on_every_module!(a_point_off_the_curve_is_refused, |hsm| {
     point[64] ^= 1;
     let refused = token.inject(&point, |_| Vec::new()).unwrap_err();
     assert!(matches!(refused, VaultError::Request { .. }), "{refused}");
-    assert!(token.inject(&[0; 65], |_| Vec::new()).is_err());
+    token.inject(&[0; 65], |_| Vec::new()).unwrap_err();
     assert_eq!(secrets_in_module(hsm), 0);
 });
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use keyvault::{Module, PinFault, VaultError};
+use keyvault::{Module, PinFault, UserPin, VaultError};
 
 use crate::harness::{LABEL, SO_PIN, USER_PIN, on_every_module, pin};
 
@@ -10,10 +10,7 @@ on_every_module!(a_token_is_made_found_and_opened, |hsm| {
     assert!(hsm.module.tokens().unwrap().is_empty());
     let token = hsm.token();
     let [info] = hsm.module.tokens().unwrap().try_into().unwrap();
-    assert_eq!(
-        (info.label.as_str(), info.user_pin_set, info.user_pin_locked),
-        (LABEL, true, false)
-    );
+    assert_eq!((info.label.as_str(), info.user_pin), (LABEL, UserPin::Set));
     token.health().unwrap();
     let (mut first, mut second) = ([0; 32], [0; 32]);
     token.random(&mut first).unwrap();
@@ -109,8 +106,8 @@ on_every_module!(a_half_made_token_is_completed, |hsm| {
     behind
         .init_token(slot, &SO_PIN.to_owned().into(), LABEL)
         .unwrap();
-    assert!(!hsm.module.tokens().unwrap()[0].user_pin_set);
-    assert!(hsm.module.open(LABEL, pin(USER_PIN)).is_err());
+    assert_eq!(hsm.module.tokens().unwrap()[0].user_pin, UserPin::NotSet);
+    hsm.module.open(LABEL, pin(USER_PIN)).unwrap_err();
     hsm.token().health().unwrap();
 });
 
