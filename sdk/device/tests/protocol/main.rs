@@ -1,0 +1,5 @@
+//! Both ends of the factory protocol against each other.
+
+mod common;
+mod dialogue;
+mod line;
