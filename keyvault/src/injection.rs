@@ -7,7 +7,7 @@
 //!
 //! # What the chip receives
 //! The wrapped bytes are AES-KWP of a PKCS#8 `PrivateKeyInfo` (RFC 5958 §2) holding an `ECPrivateKey` (RFC 5915 §3).
-//! Modules differ in how they write it. SoftHSM2 2.6 writes, in hexadecimal and 67 bytes long,
+//! Modules differ in how they write it. `SoftHSM2` 2.6 writes, in hexadecimal and 67 bytes long,
 //!
 //! ```text
 //! 30 41                                                  PrivateKeyInfo
@@ -368,7 +368,7 @@ mod tests {
 
     const SCALAR: [u8; 32] = [0x11; 32];
 
-    /// As SoftHSM2 leaves it after unwrapping.
+    /// As `SoftHSM2` leaves it after unwrapping.
     fn short_form() -> Vec<u8> {
         let head = b"\x30\x41\x02\x01\x00\x30\x13\x06\x07\x2A\x86\x48\xCE\x3D\x02\x01\x06\x08\x2A\x86\x48\xCE\x3D\x03\x01\x07";
         [

@@ -205,19 +205,29 @@ impl Loaded {
             })
     }
 
-    /// Every slot with a token in it. A module that somebody else finalised is initialised again.
+    /// Every slot with a token in it, initialised or not. Modules disagree on whether a token that is not initialised
+    /// counts as present, so all slots are asked. A module that somebody else finalised is initialised again.
     fn slots(&self) -> Result<Vec<(Slot, cryptoki::slot::TokenInfo)>> {
-        let slots = match self.context.get_slots_with_token() {
+        let slots = match self.context.get_all_slots() {
             Err(Error::Pkcs11(RvError::CryptokiNotInitialized, _)) => {
                 initialize(&self.context)?;
-                self.context.get_slots_with_token()?
+                self.context.get_all_slots()?
             }
             answer => answer?,
         };
         slots
             .into_iter()
-            .map(|slot| Ok((slot, self.context.get_token_info(slot)?)))
+            .filter_map(|slot| self.token_in(slot).transpose())
             .collect()
+    }
+
+    fn token_in(&self, slot: Slot) -> Result<Option<(Slot, cryptoki::slot::TokenInfo)>> {
+        match self.context.get_token_info(slot) {
+            Err(Error::Pkcs11(RvError::TokenNotPresent | RvError::TokenNotRecognized, _)) => {
+                Ok(None)
+            }
+            answer => Ok(Some((slot, answer?))),
+        }
     }
 
     fn set_user_pin(&self, slot: Slot, so_pin: &Pin, user_pin: &Pin) -> Result<()> {

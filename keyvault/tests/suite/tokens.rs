@@ -102,7 +102,7 @@ on_every_module!(a_missing_token_is_named, |hsm| {
 on_every_module!(a_half_made_token_is_completed, |hsm| {
     // The power went after C_InitToken and before C_InitPIN.
     let behind = hsm.behind_our_back();
-    let slot = behind.get_slots_with_token().unwrap()[0];
+    let slot = behind.get_all_slots().unwrap()[0];
     behind
         .init_token(slot, &SO_PIN.to_owned().into(), LABEL)
         .unwrap();
