@@ -1,0 +1,12 @@
+//! Drives the module as its clients do: loaded by path, through the C interface.
+
+mod border;
+mod derivation;
+mod harness;
+mod logins;
+mod objects;
+mod processes;
+mod signatures;
+mod tampering;
+mod tools;
+mod wrapping;
