@@ -12,7 +12,7 @@ use toml::Spanned;
 const MAX_TOKEN_LABEL: usize = 32;
 
 /// What a key ceremony is to make. The root and the issuing CA have no end: no CA may end before the `IDevID`s below
-/// it, and those have none (IEEE 802.1AR §8.4; RFC 5280 §4.1.2.5).
+/// it, and those have none (99991231235959Z, RFC 5280 §4.1.2.5).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CeremonyPlan {
     /// Origin line of the log's checkpoints (C2SP tlog-checkpoint).
