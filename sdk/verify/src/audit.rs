@@ -1,0 +1,150 @@
+//! The audit: a whole log recomputed from its entries alone.
+
+mod findings;
+
+pub use findings::{Finding, Findings, GrantCount, MAX_FINDINGS};
+
+use crate::log_dir::{LogDir, LogDirError};
+use crate::reason::Reason;
+use crate::register::Register;
+use crate::trust::Trust;
+use findings::Tally;
+use identity::leaf::{Body, Leaf};
+use identity::{LeafHash, SpkiHash};
+use std::collections::BTreeSet;
+use std::path::Path;
+use translog::checkpoint::Checkpoint;
+use translog::note::SignedNote;
+use translog::proof::TileReader as _;
+use translog::tile::{RightEdge, Tile, TileId, bundles_between};
+use translog::tree::{Hash, leaf_hash};
+
+/// Audits the log in a directory of static files.
+///
+/// The root and every tile are recomputed from the entries and compared with what the log published; every leaf is
+/// replayed under [`identity::rules`]. Memory grows with the number of devices ([`Register`]), not with the files.
+/// Approvals of grants and stations are not judged: that needs the documents, of which the log holds hashes.
+///
+/// # Errors
+/// [`LogDirError`] if there is no checkpoint to begin with. Whatever else is wrong is a finding.
+pub fn audit_log(dir: &Path, trust: &Trust) -> Result<Findings, LogDirError> {
+    audit_log_with(dir, trust, &mut |_, _| ())
+}
+
+/// As [`audit_log`]; `progress` is told the number of entries read and of all, after each bundle.
+///
+/// # Errors
+/// As [`audit_log`].
+pub fn audit_log_with(dir: &Path, trust: &Trust, progress: &mut dyn FnMut(u64, u64)) -> Result<Findings, LogDirError> {
+    let log = LogDir::new(dir);
+    let note = log.checkpoint()?;
+    let mut audit = Audit::new(&log, trust);
+    let Some(head) = audit.open_checkpoint(&note) else { return Ok(audit.tally.finish(None, &audit.register)) };
+    for bundle in bundles_between(0, head.size()) {
+        let entries = match log.entries(bundle) {
+            Ok(entries) => entries,
+            Err(error) => {
+                audit.tally.find(Reason::AuditEntries, Some(bundle.entries().start), error.to_string());
+                break;
+            }
+        };
+        audit.read_bundle(&entries, head.size());
+        progress(audit.edge.size(), head.size());
+    }
+    audit.compare_root(&head);
+    Ok(audit.tally.finish(Some(&head), &audit.register))
+}
+
+struct Audit<'a> {
+    log: &'a LogDir,
+    trust: &'a Trust,
+    issuers: BTreeSet<SpkiHash>,
+    register: Register,
+    edge: RightEdge,
+    tally: Tally,
+}
+
+impl<'a> Audit<'a> {
+    fn new(log: &'a LogDir, trust: &'a Trust) -> Self {
+        let issuers = trust.issuing().iter().map(|authority| authority.key().spki_hash()).collect();
+        Self { log, trust, issuers, register: Register::new(), edge: RightEdge::new(), tally: Tally::default() }
+    }
+
+    /// The head that was signed. One that is not signed as trusted is a finding, and its tree is audited all the same.
+    fn open_checkpoint(&mut self, bytes: &[u8]) -> Option<Checkpoint> {
+        match self.trust.policy().open(bytes) {
+            Ok(opened) => Some(opened.checkpoint().clone()),
+            Err(error) => {
+                self.tally.find(Reason::AuditCheckpoint, None, error.to_string());
+                SignedNote::parse(bytes).ok()?.text().parse().ok()
+            }
+        }
+    }
+
+    fn read_bundle(&mut self, entries: &[Vec<u8>], size: u64) {
+        let first = self.edge.size();
+        let wanted = usize::try_from(size.saturating_sub(first)).unwrap_or(usize::MAX);
+        let mut hashes = Vec::with_capacity(entries.len());
+        for (index, entry) in (first..).zip(entries.iter().take(wanted)) {
+            self.replay(index, entry);
+            hashes.push(leaf_hash(entry));
+        }
+        for (id, tile) in self.edge.append(&hashes) {
+            // Partial tiles on the way to the final ones were never published at this size.
+            if TileId::in_tree(id.level(), id.index(), size) == Some(id) {
+                self.compare_tile(id, &tile);
+            }
+        }
+    }
+
+    fn replay(&mut self, index: u64, entry: &[u8]) {
+        let hash = LeafHash::of(entry);
+        let leaf = match Leaf::from_bytes(entry) {
+            Ok(leaf) => leaf,
+            Err(error) => {
+                self.tally.find(Reason::AuditLeaf, Some(index), error.to_string());
+                return self.register.pass_over(None, hash);
+            }
+        };
+        self.tally.count(&leaf);
+        self.check_certificate(index, &leaf);
+        if let Err(violation) = self.register.enter(&leaf, hash) {
+            self.tally.find(Reason::AuditRule, Some(index), violation.to_string());
+            self.register.pass_over(Some(&leaf), hash);
+        }
+    }
+
+    /// What the rules leave to the reader: certificate serials are unique, and the CA is one of this maker's.
+    fn check_certificate(&mut self, index: u64, leaf: &Leaf) {
+        let Body::Bind(bind) = &leaf.body else { return };
+        let certificate = &bind.certificate;
+        if self.register.has_serial(&certificate.serial) {
+            self.tally.find(Reason::AuditSerial, Some(index), String::new());
+        }
+        if !self.issuers.contains(&certificate.issuer) {
+            self.tally.find(Reason::AuditIssuer, Some(index), format!("key {}", certificate.issuer));
+        }
+    }
+
+    fn compare_tile(&mut self, id: TileId, computed: &Tile) {
+        for kept in self.log.earlier_partials(id).into_iter().chain([id]) {
+            let wanted = computed.hashes().get(..kept.width().hashes()).unwrap_or_default();
+            match self.log.tile(kept) {
+                Ok(tile) if tile.hashes() == wanted => {}
+                Ok(tile) => {
+                    let at = tile.hashes().iter().zip(wanted).position(|(a, b)| a != b).unwrap_or_default();
+                    self.tally.find(Reason::AuditTile, None, format!("{kept}, hash {at}"));
+                }
+                Err(error) => self.tally.find(Reason::AuditTile, None, error.to_string()),
+            }
+        }
+    }
+
+    /// Only a tree that was read to its end has a root to compare.
+    fn compare_root(&mut self, head: &Checkpoint) {
+        let computed: Hash = self.edge.frontier().root();
+        if self.edge.size() == head.size() && computed != head.root() {
+            self.tally.find(Reason::AuditRoot, None, format!("{computed} computed, {} signed", head.root()));
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! What an audit counts and finds.
+
+use crate::reason::Reason;
+use crate::register::Register;
+use identity::DocumentHash;
+use identity::leaf::{Body, Leaf};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use translog::checkpoint::Checkpoint;
+
+/// Most findings that are listed; a log that is wrong from end to end must not fill the memory.
+pub const MAX_FINDINGS: usize = 10_000;
+
+/// What came out of [`crate::audit_log`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Findings {
+    /// Identity of the log, as its checkpoint says.
+    pub origin: Option<String>,
+    /// Number of entries that the checkpoint is for.
+    pub size: u64,
+    /// Root that the checkpoint is for, base64.
+    pub root: Option<String>,
+    /// Number of fixed keys bound.
+    pub devices: u64,
+    /// Entries of each kind.
+    pub kinds: BTreeMap<&'static str, u64>,
+    /// The grants, in the order of their hashes.
+    pub grants: Vec<GrantCount>,
+    /// Everything that is wrong, in the order in which it was found; at most [`MAX_FINDINGS`].
+    pub findings: Vec<Finding>,
+    /// Findings beyond those listed.
+    pub unlisted: u64,
+}
+
+/// A grant, and what was done under it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct GrantCount {
+    /// Hash of the grant, lower-case hexadecimal.
+    pub grant: String,
+    /// Certificates permitted: `bind` entries under this grant, whether the rules allowed them or not.
+    pub issued: u64,
+    /// Most certificates.
+    pub limit: u32,
+    /// Units scrapped.
+    pub scrapped: u64,
+    /// Most units scrapped.
+    pub scrap_limit: u32,
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// What kind of thing.
+    pub code: Reason,
+    /// Index of the entry, if it is about one.
+    pub entry: Option<u64>,
+    /// Particulars, English: the rule, the file.
+    pub note: String,
+}
+
+impl Findings {
+    /// Whether nothing is wrong.
+    #[must_use]
+    pub const fn is_clean(&self) -> bool {
+        self.findings.is_empty() && self.unlisted == 0
+    }
+}
+
+/// Findings in the making.
+#[derive(Default)]
+pub(super) struct Tally {
+    findings: Findings,
+    /// `bind` and `scrap` entries under each grant.
+    uses: BTreeMap<DocumentHash, (u64, u64)>,
+}
+
+impl Tally {
+    pub(super) fn find(&mut self, code: Reason, entry: Option<u64>, note: String) {
+        if self.findings.findings.len() < MAX_FINDINGS {
+            self.findings.findings.push(Finding { code, entry, note });
+        } else {
+            self.findings.unlisted = self.findings.unlisted.saturating_add(1);
+        }
+    }
+
+    pub(super) fn count(&mut self, leaf: &Leaf) {
+        let kind = self.findings.kinds.entry(name(&leaf.body)).or_default();
+        *kind = kind.saturating_add(1);
+        let (grant, bound, scrapped) = match &leaf.body {
+            Body::Bind(bind) => (bind.grant.grant, 1, 0),
+            Body::Scrap(scrap) => (scrap.grant, 0, 1),
+            Body::Ceremony { .. }
+            | Body::Station { .. }
+            | Body::Grant { .. }
+            | Body::LotOpen { .. }
+            | Body::Adopt(_)
+            | Body::Confirm(_)
+            | Body::Void(_)
+            | Body::Refuse(_) => return,
+        };
+        let uses = self.uses.entry(grant).or_default();
+        *uses = (uses.0.saturating_add(bound), uses.1.saturating_add(scrapped));
+    }
+
+    pub(super) fn finish(mut self, head: Option<&Checkpoint>, register: &Register) -> Findings {
+        self.findings.origin = head.map(|head| head.origin().to_owned());
+        self.findings.size = head.map_or(0, Checkpoint::size);
+        self.findings.root = head.map(|head| head.root().to_string());
+        self.findings.devices = u64::try_from(register.subject_count()).unwrap_or(u64::MAX);
+        let count = |(grant, state): (&DocumentHash, &identity::rules::GrantState)| {
+            let (issued, scrapped) = self.uses.get(grant).copied().unwrap_or_default();
+            let (limit, scrap_limit) = (state.terms.limit, state.terms.scrap);
+            GrantCount { grant: grant.to_string(), issued, limit, scrapped, scrap_limit }
+        };
+        self.findings.grants = register.grants().map(count).collect();
+        self.findings
+    }
+}
+
+const fn name(body: &Body) -> &'static str {
+    match body {
+        Body::Ceremony { .. } => "ceremony",
+        Body::Station { .. } => "station",
+        Body::Grant { .. } => "grant",
+        Body::LotOpen { .. } => "lot-open",
+        Body::Bind(_) => "bind",
+        Body::Adopt(_) => "adopt",
+        Body::Confirm(_) => "confirm",
+        Body::Void(_) => "void",
+        Body::Scrap(_) => "scrap",
+        Body::Refuse(_) => "refuse",
+    }
+}
