@@ -1,0 +1,236 @@
+//! The signer itself: one exchange from request to reply.
+
+use crate::code::{Code, Reach};
+use crate::error::{Fault, SignerError};
+use crate::follow::{self, Head};
+use crate::judge::{Judge, Verdict};
+use crate::key::CaKey;
+use crate::message::{Answer, Item, Outcome, Refused, SignReply, SignRequest, Stopped};
+use crate::pinned::Pinned;
+use crate::sign;
+use crate::store::{Store, attempt};
+use identity::TbsHash;
+use identity::approval::ApproverSet;
+use identity::envelope::Signature;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+/// What the signer is told by its own operator, and by nobody else.
+#[derive(Clone, Debug)]
+pub struct SignerConfig {
+    /// File of the signer's store; created if it is not there.
+    pub store: PathBuf,
+    /// Origin of the log.
+    pub origin: String,
+    /// The log's verifier key (C2SP signed-note).
+    pub log_vkey: String,
+    /// The issuing CA's certificate, DER.
+    pub issuing_certificate: Vec<u8>,
+    /// Who approves grants and stations. Must be the ceremony's.
+    pub approvers: ApproverSet,
+}
+
+/// Follows one log and signs what it permits.
+pub struct Signer {
+    pinned: Pinned,
+    key: Box<dyn CaKey>,
+    store: Store,
+    head: Head,
+    /// Set when nothing may be signed any more by this process.
+    stopped: Option<Fault>,
+}
+
+/// What is answered to one item.
+type Answered = Result<[u8; 64], Fault>;
+
+impl Signer {
+    /// Opens the store, exclusively, and checks it: the tree over all leaf hashes must be that of the newest
+    /// checkpoint followed. Takes time in proportion to the log, about a second for some million leaves.
+    ///
+    /// A store that has seen its log fork is opened, and every exchange is answered with that.
+    ///
+    /// # Errors
+    /// [`SignerError`]: configuration and key do not fit together, or the store is in use, newer, of another log or
+    /// damaged.
+    pub fn open(config: SignerConfig, key: Box<dyn CaKey>) -> Result<Self, SignerError> {
+        let path = config.store.clone();
+        let pinned = Pinned::try_from(config)?;
+        if key.public_key() != *pinned.issuer.key() {
+            return Err(SignerError::ForeignKey);
+        }
+        let store = Store::open(&path, &pinned)?;
+        let head = Head::load(&store, &pinned)?;
+        let stopped = store
+            .halt()
+            .map_err(|error| SignerError::Store { path, error })?;
+        Ok(Self {
+            pinned,
+            key,
+            store,
+            head,
+            stopped,
+        })
+    }
+
+    /// Leaves followed so far; the caller sends from here.
+    #[must_use]
+    pub const fn size(&self) -> u64 {
+        self.head.size()
+    }
+
+    /// DER [`SignRequest`] in, DER [`SignReply`] out. What is answered as signed is durable.
+    #[must_use]
+    pub fn exchange(&mut self, request: &[u8]) -> Vec<u8> {
+        let reply = match self.answer(request) {
+            Ok(outcomes) => SignReply::Outcomes(outcomes),
+            Err(fault) => SignReply::Stopped(self.stop(fault)),
+        };
+        // Cannot fail: items are capped and every text is short. No bytes are no reply to anyone who reads them.
+        reply.to_bytes().unwrap_or_default()
+    }
+
+    fn answer(&mut self, request: &[u8]) -> Result<Vec<Outcome>, Fault> {
+        if let Some(fault) = &self.stopped {
+            return Err(fault.clone());
+        }
+        let request =
+            SignRequest::from_bytes(request).map_err(|error| Fault::new(Code::Malformed, error))?;
+        let verdicts = self.follow_and_judge(&request)?;
+        let signed = self.sign(&wanted(&request.items, &verdicts))?;
+        let answers = request
+            .items
+            .iter()
+            .zip(verdicts)
+            .map(|(item, verdict)| outcome(item, verdict, &signed));
+        Ok(answers.collect())
+    }
+
+    /// One transaction: the new head, the sets and the attempts. After it the HSM may be used, not before.
+    fn follow_and_judge(
+        &mut self,
+        request: &SignRequest,
+    ) -> Result<Vec<Result<Verdict, Fault>>, Fault> {
+        let transaction = self.store.begin()?;
+        let followed = follow::follow(&transaction, &self.pinned, &self.head, request);
+        let head = match followed {
+            Err(fault) if fault.code.reach() == Reach::Store => {
+                transaction.rollback()?;
+                self.store
+                    .set_halt(&fault, self.head.note(), request.checkpoint.as_bytes())?;
+                return Err(fault);
+            }
+            followed => followed?,
+        };
+        let mut judge = Judge::new(&transaction, &self.pinned);
+        let verdicts: Vec<_> = request.items.iter().map(|item| judge.judge(item)).collect();
+        if let Some(fault) = verdicts
+            .iter()
+            .find_map(|verdict| verdict.as_ref().err().filter(|fault| !fault.is_of_item()))
+        {
+            return Err(fault.clone());
+        }
+        for (index, tbs) in wanted(&request.items, &verdicts) {
+            attempt::put(&transaction, index, &tbs)?;
+        }
+        commit(transaction)?;
+        self.head = head;
+        Ok(verdicts)
+    }
+
+    /// Signs what was judged fit and makes the good signatures durable. Each index once, however often it was asked.
+    fn sign(&self, wanted: &BTreeMap<u64, TbsHash>) -> Result<BTreeMap<u64, Answered>, Fault> {
+        let sign_one = |(index, tbs): (&u64, &TbsHash)| {
+            (*index, sign::sign_one(self.key.as_ref(), &self.pinned, tbs))
+        };
+        let signed: BTreeMap<_, _> = wanted.iter().map(sign_one).collect();
+        let transaction = self.store.begin()?;
+        for (index, answer) in &signed {
+            if let Ok(signature) = answer {
+                attempt::put_signature(&transaction, *index, signature)?;
+            }
+        }
+        commit(transaction)?;
+        Ok(signed)
+    }
+
+    fn stop(&mut self, fault: Fault) -> Stopped {
+        tracing::error!(
+            code = fault.code.as_str(),
+            text = fault.text,
+            size = self.size(),
+            "nothing signed"
+        );
+        let stopped = Stopped {
+            code: fault.code.as_str().to_owned(),
+            text: fault.text.clone(),
+            size: self.size(),
+        };
+        if fault.code.reach() >= Reach::Process {
+            self.stopped = Some(fault);
+        }
+        stopped
+    }
+}
+
+/// An error here means unknown, not no: what became durable is only found by opening the store again.
+fn commit(transaction: rusqlite::Transaction<'_>) -> Result<(), Fault> {
+    transaction
+        .commit()
+        .map_err(|error| Fault::new(Code::OutcomeUnknown, error))
+}
+
+/// What is to be signed, by index.
+fn wanted(items: &[Item], verdicts: &[Result<Verdict, Fault>]) -> BTreeMap<u64, TbsHash> {
+    let each = items
+        .iter()
+        .zip(verdicts)
+        .filter_map(|(item, verdict)| match verdict {
+            Ok(Verdict::Sign(tbs)) => Some((item.index, *tbs)),
+            Ok(Verdict::Stored(_)) | Err(_) => None,
+        });
+    each.collect()
+}
+
+fn outcome(
+    item: &Item,
+    verdict: Result<Verdict, Fault>,
+    signed: &BTreeMap<u64, Answered>,
+) -> Outcome {
+    let answered = verdict.and_then(|verdict| match verdict {
+        Verdict::Stored(signature) => Ok(signature),
+        Verdict::Sign(_) => signed
+            .get(&item.index)
+            .cloned()
+            .unwrap_or_else(|| Err(Fault::bare(Code::HsmFailed))),
+    });
+    let answer = match answered {
+        Ok(signature) => Answer::Signed(Signature(signature)),
+        Err(fault) => {
+            tracing::warn!(
+                code = fault.code.as_str(),
+                index = item.index,
+                text = fault.text,
+                "refused"
+            );
+            Answer::Refused(Refused {
+                code: fault.code.as_str().to_owned(),
+                text: fault.text,
+            })
+        }
+    };
+    Outcome {
+        index: item.index,
+        answer,
+    }
+}
+
+impl fmt::Debug for Signer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Signer")
+            .field("origin", &self.pinned.origin)
+            .field("size", &self.size())
+            .field("stopped", &self.stopped)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,221 @@
+//! The signer's own store: one SQLite file that no other process opens while the signer runs.
+//!
+//! Whatever is read back is checked: leaf hashes against the newest checkpoint, leaves and documents against their
+//! hashes, states against a seal, signatures against the CA key. SQLite itself does not notice a flipped bit.
+
+pub(crate) mod attempt;
+pub(crate) mod document;
+pub(crate) mod leaf;
+pub(crate) mod state;
+
+use crate::code::Code;
+use crate::error::{Fault, SignerError};
+use crate::pinned::Pinned;
+use identity::Day;
+use identity::hash::{Sink as _, sha256_of};
+use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
+use std::path::Path;
+
+/// Version of the schema.
+const VERSION: i64 = 1;
+
+/// Statements kept prepared: more than the signer has.
+const STATEMENTS: usize = 64;
+
+const SCHEMA: &str = "
+CREATE TABLE meta (id INTEGER PRIMARY KEY CHECK (id = 1), origin TEXT NOT NULL, log_vkey TEXT NOT NULL, issuer BLOB NOT NULL);
+CREATE TABLE head (id INTEGER PRIMARY KEY CHECK (id = 1), note BLOB NOT NULL, last_day BLOB NOT NULL);
+CREATE TABLE halt (id INTEGER PRIMARY KEY CHECK (id = 1), code TEXT NOT NULL, text TEXT NOT NULL, ours BLOB NOT NULL, theirs BLOB NOT NULL);
+CREATE TABLE leaf (entry INTEGER PRIMARY KEY, hash BLOB NOT NULL);
+CREATE TABLE bind (entry INTEGER PRIMARY KEY, leaf BLOB NOT NULL);
+CREATE TABLE subject (id BLOB PRIMARY KEY, state BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE spki (hash BLOB PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE grant_state (document BLOB PRIMARY KEY, state BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE document (hash BLOB PRIMARY KEY, kind TEXT NOT NULL, der BLOB NOT NULL);
+CREATE TABLE station (id TEXT NOT NULL, entry INTEGER NOT NULL, document BLOB NOT NULL, PRIMARY KEY (id, entry)) WITHOUT ROWID;
+CREATE TABLE attempt (entry INTEGER PRIMARY KEY, tbs BLOB NOT NULL UNIQUE, signature BLOB);
+";
+
+/// The open store.
+#[derive(Debug)]
+pub(crate) struct Store(Connection);
+
+impl Store {
+    /// Opens or creates the store and keeps every other process out of it.
+    pub(crate) fn open(path: &Path, pinned: &Pinned) -> Result<Self, SignerError> {
+        let failed = |error| SignerError::Store {
+            path: path.to_owned(),
+            error,
+        };
+        let connection = Connection::open(path).map_err(failed)?;
+        // No waiting: whoever holds the lock holds it for life. Nothing is written before the version is known.
+        let version = lock_and_read_version(&connection).map_err(failed)?;
+        if version > VERSION {
+            return Err(SignerError::NewerStore {
+                found: version,
+                known: VERSION,
+            });
+        }
+        configure(&connection).map_err(failed)?;
+        let store = Self(connection);
+        if version < VERSION {
+            store.create(pinned).map_err(failed)?;
+        }
+        store.check_meta(pinned, failed)?;
+        Ok(store)
+    }
+
+    /// A transaction that may write.
+    pub(crate) fn begin(&self) -> rusqlite::Result<Transaction<'_>> {
+        self.0.unchecked_transaction()
+    }
+
+    /// The newest checkpoint followed and the day of its newest leaf, if any leaf was followed.
+    pub(crate) fn head(&self) -> rusqlite::Result<Option<(Vec<u8>, Vec<u8>)>> {
+        self.0
+            .query_row("SELECT note, last_day FROM head", [], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })
+            .optional()
+    }
+
+    /// For reading outside a transaction.
+    pub(crate) const fn connection(&self) -> &Connection {
+        &self.0
+    }
+
+    /// Why nothing may be signed from this store any more.
+    pub(crate) fn halt(&self) -> rusqlite::Result<Option<Fault>> {
+        let row = self.0.query_row("SELECT code, text FROM halt", [], |row| {
+            Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
+        });
+        // Every code that halts stays in the table for ever; should one be unreadable, the store is damaged and halts too.
+        let fault = |(code, text): (String, String)| Fault {
+            code: Code::from_code(&code).unwrap_or(Code::StoreDamaged),
+            text,
+        };
+        Ok(row.optional()?.map(fault))
+    }
+
+    /// Keeps both sides of the contradiction. The first one stays.
+    pub(crate) fn set_halt(
+        &self,
+        fault: &Fault,
+        ours: &[u8],
+        theirs: &[u8],
+    ) -> rusqlite::Result<()> {
+        self.0.execute(
+            "INSERT OR IGNORE INTO halt (id, code, text, ours, theirs) VALUES (1, ?1, ?2, ?3, ?4)",
+            params![fault.code.as_str(), fault.text, ours, theirs],
+        )?;
+        Ok(())
+    }
+
+    fn create(&self, pinned: &Pinned) -> rusqlite::Result<()> {
+        let transaction = self.begin()?;
+        transaction.execute_batch(SCHEMA)?;
+        transaction.execute(
+            "INSERT INTO meta (id, origin, log_vkey, issuer) VALUES (1, ?1, ?2, ?3)",
+            params![
+                pinned.origin,
+                pinned.log_vkey,
+                pinned.issuing_key.as_bytes()
+            ],
+        )?;
+        transaction.pragma_update(None, "user_version", VERSION)?;
+        transaction.commit()
+    }
+
+    fn check_meta(
+        &self,
+        pinned: &Pinned,
+        failed: impl Fn(rusqlite::Error) -> SignerError,
+    ) -> Result<(), SignerError> {
+        let row = self
+            .0
+            .query_row("SELECT origin, log_vkey, issuer FROM meta", [], |row| {
+                Ok((
+                    row.get::<_, String>(0)?,
+                    row.get::<_, String>(1)?,
+                    row.get::<_, Vec<u8>>(2)?,
+                ))
+            });
+        let (origin, log_vkey, issuer) = row.map_err(failed)?;
+        let same = origin == pinned.origin
+            && log_vkey == pinned.log_vkey
+            && issuer == pinned.issuing_key.as_bytes();
+        if same {
+            Ok(())
+        } else {
+            Err(SignerError::OtherStore { origin })
+        }
+    }
+}
+
+fn lock_and_read_version(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.busy_timeout(std::time::Duration::ZERO)?;
+    connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
+    connection.execute_batch("BEGIN EXCLUSIVE; COMMIT")?;
+    connection.pragma_query_value(None, "user_version", |row| row.get(0))
+}
+
+fn configure(connection: &Connection) -> rusqlite::Result<()> {
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "trusted_schema", "OFF")?;
+    connection.pragma_update(None, "cell_size_check", "ON")
+}
+
+/// Makes this the head that the signer has followed.
+pub(crate) fn put_head(
+    connection: &Connection,
+    note: &[u8],
+    last_day: Day,
+) -> rusqlite::Result<()> {
+    let day = sealed("head", note, last_day.0.to_be_bytes().to_vec());
+    let mut put = connection
+        .prepare_cached("INSERT OR REPLACE INTO head (id, note, last_day) VALUES (1, ?1, ?2)")?;
+    put.execute(params![note, day])?;
+    Ok(())
+}
+
+/// The number under which SQLite knows an entry. No log has more than 2^63 − 1, so what is above names no row.
+pub(crate) fn row_id(entry: u64) -> i64 {
+    i64::try_from(entry).unwrap_or(i64::MAX)
+}
+
+/// Bytes of a seal.
+const SEAL: usize = 8;
+
+/// A value with a seal over table, key and value, so that a flipped bit is noticed. No defence against a writer.
+pub(crate) fn sealed(table: &str, key: &[u8], mut value: Vec<u8>) -> Vec<u8> {
+    let seal = seal(table, key, &value);
+    value.extend_from_slice(&seal);
+    value
+}
+
+/// The value under a seal.
+pub(crate) fn unseal<'a>(table: &str, key: &[u8], stored: &'a [u8]) -> Result<&'a [u8], Fault> {
+    match stored.split_last_chunk::<SEAL>() {
+        Some((value, found)) if *found == seal(table, key, value) => Ok(value),
+        _ => Err(damaged(format_args!(
+            "a row of {table} does not fit its seal"
+        ))),
+    }
+}
+
+/// The store says something that it was never told.
+pub(crate) fn damaged(what: impl std::fmt::Display) -> Fault {
+    Fault::new(Code::StoreDamaged, what)
+}
+
+fn seal(table: &str, key: &[u8], value: &[u8]) -> [u8; SEAL] {
+    let digest = sha256_of(|hasher| {
+        hasher.put_prefixed(table.as_bytes());
+        hasher.put_prefixed(key);
+        hasher.put_prefixed(value);
+    });
+    let [a, b, c, d, e, f, g, h, ..] = digest;
+    [a, b, c, d, e, f, g, h]
+}
