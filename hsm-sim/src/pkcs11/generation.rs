@@ -74,8 +74,7 @@ pub(crate) fn generate_key_pair(
     session.may_write(&public)?;
     session.may_write(&private)?;
 
-    let scalar = curve.generate()?;
-    let point = curve.public_point(&scalar)?;
+    let (scalar, point) = curve.generate()?;
     finish_point(&mut public, curve, &point)?;
     private.set_bytes(CKA_EC_PARAMS, &params);
     private.set_bytes(CKA_VALUE, &scalar);

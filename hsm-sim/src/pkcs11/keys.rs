@@ -1,5 +1,6 @@
 //! The two curves: their names, points and encodings, and keys made ready for use.
 
+use aws_lc_rs::agreement::{ECDH_P256, PrivateKey};
 use aws_lc_rs::hmac;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _,
@@ -91,14 +92,14 @@ impl Curve {
         }
     }
 
-    /// A new private key.
-    pub(crate) fn generate(self) -> Result<Secret> {
+    /// A new private key and its public key.
+    pub(crate) fn generate(self) -> Result<(Secret, Vec<u8>)> {
         let mut scalar = Zeroizing::new(vec![0; SCALAR_LENGTH]);
         loop {
             random::fill(&mut scalar)?;
             // All but one in 2^32 are below the order of P-256; every Ed25519 seed is a key.
-            if self.public_point(&scalar).is_ok() {
-                return Ok(scalar);
+            if let Ok(point) = self.public_point(&scalar) {
+                return Ok((scalar, point));
             }
         }
     }
@@ -114,8 +115,8 @@ impl Curve {
         }
         match self {
             Self::P256 => {
-                let key = p256::SecretKey::from_slice(scalar).or(Err(INVALID))?;
-                Ok(key.public_key().to_sec1_bytes().into_vec())
+                let key = PrivateKey::from_private_key(&ECDH_P256, scalar).or(Err(INVALID))?;
+                Ok(key.compute_public_key()?.as_ref().to_vec())
             }
             Self::Ed25519 => {
                 let key = Ed25519KeyPair::from_seed_unchecked(scalar).or(Err(INVALID))?;
@@ -275,7 +276,7 @@ mod tests {
     #[test]
     fn pkcs8_round_trips_and_refuses_the_other_curve() {
         for (curve, other) in [(Curve::P256, Curve::Ed25519), (Curve::Ed25519, Curve::P256)] {
-            let scalar = curve.generate().unwrap();
+            let (scalar, _) = curve.generate().unwrap();
             let document = curve.to_pkcs8(&scalar).unwrap();
             assert_eq!(curve.parse_pkcs8(&document).unwrap(), scalar);
             assert_eq!(
@@ -283,14 +284,13 @@ mod tests {
                 Rv(CKR_WRAPPED_KEY_INVALID)
             );
             let longer = [document.as_slice(), &[0]].concat();
-            assert!(curve.parse_pkcs8(&longer).is_err());
+            curve.parse_pkcs8(&longer).unwrap_err();
         }
     }
 
     #[test]
     fn spki_is_what_p256_writes() {
-        let scalar = Curve::P256.generate().unwrap();
-        let point = Curve::P256.public_point(&scalar).unwrap();
+        let (_, point) = Curve::P256.generate().unwrap();
         let key = p256::PublicKey::from_sec1_bytes(&point).unwrap();
         let spki = p256::pkcs8::EncodePublicKey::to_public_key_der(&key).unwrap();
         assert_eq!(Curve::P256.public_key_info(&point), spki.as_bytes());
@@ -300,7 +300,7 @@ mod tests {
     fn zero_and_the_order_are_no_private_keys() {
         let order = hex::decode("ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551")
             .unwrap();
-        assert!(Curve::P256.public_point(&order).is_err());
-        assert!(Curve::P256.public_point(&[0; 32]).is_err());
+        Curve::P256.public_point(&order).unwrap_err();
+        Curve::P256.public_point(&[0; 32]).unwrap_err();
     }
 }

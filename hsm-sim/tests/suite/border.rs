@@ -241,7 +241,7 @@ on_simulator!(lengths_are_told_and_short_buffers_refused, |hsm| {
         );
         assert_eq!((asked, length), (outcome, 32));
     }
-    assert_eq!(hex::encode(hash)[..8], *"ba7816bf");
+    assert!(hex::encode(hash).starts_with("ba7816bf"));
     assert_eq!(length, 32);
 });
 

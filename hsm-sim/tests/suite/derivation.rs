@@ -18,7 +18,7 @@ fn readable(length: u64) -> Vec<Attribute> {
         Attribute::Token(false),
         Attribute::Sensitive(false),
         Attribute::Extractable(true),
-        Attribute::ValueLen(length.try_into().unwrap()),
+        Attribute::ValueLen(length.into()),
     ]
 }
 

@@ -1,5 +1,5 @@
-//! Runs a test in a child process with a token directory of its own: a module reads its configuration from the
-//! environment and is initialised once in a process.
+//! Runs a test in a child process with a token directory of its own: a module reads its
+//! configuration from the environment and is initialised once in a process.
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::error::{Error, RvError};
@@ -37,7 +37,7 @@ macro_rules! on_simulator {
 }
 pub(crate) use on_simulator;
 
-/// Declares a test that the simulator and SoftHSM2 must both pass.
+/// Declares a test that the simulator and `SoftHSM2` must both pass.
 macro_rules! on_both {
     ($name:ident, $body:expr) => {
         #[test]
@@ -105,10 +105,11 @@ pub(crate) fn pin(text: &str) -> AuthPin {
 
 /// The code that a call was refused with.
 pub(crate) fn refusal<T: std::fmt::Debug>(outcome: Result<T, Error>) -> RvError {
-    match outcome.expect_err("should have been refused") {
-        Error::Pkcs11(code, _) => code,
-        other => panic!("not a return value: {other}"),
-    }
+    let error = outcome.expect_err("should have been refused");
+    let Error::Pkcs11(code, _) = error else {
+        panic!("not a return value: {error}");
+    };
+    code
 }
 
 /// A key pair of this label on the token: the public and the private key.
@@ -171,7 +172,7 @@ pub(crate) fn simulator() -> PathBuf {
         .expect("libhsm_sim.so was not built")
 }
 
-/// The simulator, and SoftHSM2 where it is installed.
+/// The simulator, and `SoftHSM2` where it is installed.
 pub(crate) fn both() -> Vec<PathBuf> {
     let mut modules = vec![simulator()];
     if Path::new(SOFTHSM).exists() {

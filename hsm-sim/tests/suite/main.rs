@@ -1,5 +1,7 @@
 //! Drives the module as its clients do: loaded by path, through the C interface.
 
+#![cfg(test)]
+
 mod border;
 mod derivation;
 mod harness;

@@ -9,11 +9,18 @@ use cryptoki::session::UserType;
 
 use crate::harness::{P256, USER_PIN, key_pair, on_both, on_simulator, pin, refusal};
 
-fn data(label: &str, private: bool) -> Vec<Attribute> {
+/// Who sees an object.
+#[derive(Clone, Copy, PartialEq)]
+enum Seen {
+    Private,
+    Public,
+}
+
+fn data(label: &str, seen: Seen) -> Vec<Attribute> {
     vec![
         Attribute::Class(ObjectClass::DATA),
         Attribute::Token(true),
-        Attribute::Private(private),
+        Attribute::Private(seen == Seen::Private),
         Attribute::Label(label.into()),
         Attribute::Value(b"content".to_vec()),
     ]
@@ -126,13 +133,17 @@ on_simulator!(a_sensitive_value_cannot_be_searched_for, |hsm| {
 
 on_both!(private_objects_are_seen_by_the_user_only, |hsm| {
     let (_context, session) = hsm.logged_in();
-    session.create_object(&data("private", true)).unwrap();
-    session.create_object(&data("public", false)).unwrap();
+    session
+        .create_object(&data("private", Seen::Private))
+        .unwrap();
+    session
+        .create_object(&data("public", Seen::Public))
+        .unwrap();
     assert_eq!(session.find_objects(&[]).unwrap().len(), 2);
     session.logout().unwrap();
     assert_eq!(session.find_objects(&[]).unwrap().len(), 1);
     assert_eq!(
-        refusal(session.create_object(&data("private", true))),
+        refusal(session.create_object(&data("private", Seen::Private))),
         RvError::UserNotLoggedIn
     );
     session.login(UserType::User, Some(&pin(USER_PIN))).unwrap();
@@ -141,11 +152,11 @@ on_both!(private_objects_are_seen_by_the_user_only, |hsm| {
 
 on_both!(a_reading_session_changes_no_token_object, |hsm| {
     let (context, writing) = hsm.logged_in();
-    let object = writing.create_object(&data("kept", false)).unwrap();
+    let object = writing.create_object(&data("kept", Seen::Public)).unwrap();
     let slot = writing.get_session_info().unwrap().slot_id();
     let reading = context.open_ro_session(slot).unwrap();
     assert_eq!(
-        refusal(reading.create_object(&data("another", false))),
+        refusal(reading.create_object(&data("another", Seen::Public))),
         RvError::SessionReadOnly
     );
     assert_eq!(
@@ -157,7 +168,7 @@ on_both!(a_reading_session_changes_no_token_object, |hsm| {
         refusal(reading.update_attributes(object, &relabel)),
         RvError::SessionReadOnly
     );
-    let passing: Vec<_> = data("passing", false)
+    let passing: Vec<_> = data("passing", Seen::Public)
         .into_iter()
         .filter(|attribute| !matches!(attribute, Attribute::Token(_)))
         .collect();
@@ -168,7 +179,7 @@ on_both!(session_objects_die_with_their_session, |hsm| {
     let (context, session) = hsm.logged_in();
     let slot = session.get_session_info().unwrap().slot_id();
     let other = context.open_rw_session(slot).unwrap();
-    let passing: Vec<_> = data("passing", true)
+    let passing: Vec<_> = data("passing", Seen::Private)
         .into_iter()
         .filter(|attribute| !matches!(attribute, Attribute::Token(_)))
         .collect();
@@ -237,7 +248,7 @@ on_simulator!(edits_go_one_way, |hsm| {
 
 on_simulator!(fixed_objects_stay, |hsm| {
     let (_context, session) = hsm.logged_in();
-    let mut template = data("fixed", false);
+    let mut template = data("fixed", Seen::Public);
     template.push(Attribute::Modifiable(false));
     template.push(Attribute::Destroyable(false));
     template.push(Attribute::Copyable(false));
@@ -308,38 +319,45 @@ on_simulator!(templates_are_held_against_the_schema, |hsm| {
     ]
     .concat();
     assert_eq!(create(&trusted), RvError::AttributeReadOnly);
-
-    let pair = |params: Vec<Attribute>| {
-        refusal(session.generate_key_pair(&Mechanism::EccKeyPairGen, &params, &[]))
-    };
-    assert_eq!(pair(vec![]), RvError::TemplateIncomplete);
-    let secp384r1 = vec![0x06, 5, 0x2b, 0x81, 4, 0, 0x22];
-    assert_eq!(
-        pair(vec![Attribute::EcParams(secp384r1)]),
-        RvError::CurveNotSupported
-    );
-    assert_eq!(
-        pair(vec![Attribute::EcParams(vec![1])]),
-        RvError::DomainParamsInvalid
-    );
-    let wrong_type = Attribute::KeyType(KeyType::EC_EDWARDS);
-    assert_eq!(
-        pair(vec![Attribute::EcParams(P256.to_vec()), wrong_type]),
-        RvError::TemplateInconsistent
-    );
-    let generate =
-        |template: &[Attribute]| refusal(session.generate_key(&Mechanism::AesKeyGen, template));
-    assert_eq!(generate(&[]), RvError::TemplateIncomplete);
-    assert_eq!(
-        generate(&[Attribute::ValueLen(17.into())]),
-        RvError::KeySizeRange
-    );
-    assert_eq!(
-        generate(&[Attribute::Value(vec![1; 16])]),
-        RvError::TemplateInconsistent
-    );
     assert!(session.find_objects(&[]).unwrap().is_empty());
 });
+
+on_simulator!(
+    templates_of_generated_keys_are_held_against_the_schema,
+    |hsm| {
+        let (_context, session) = hsm.logged_in();
+        let pair = |params: Vec<Attribute>| {
+            refusal(session.generate_key_pair(&Mechanism::EccKeyPairGen, &params, &[]))
+        };
+        assert_eq!(pair(vec![]), RvError::TemplateIncomplete);
+        let secp384r1 = vec![0x06, 5, 0x2b, 0x81, 4, 0, 0x22];
+        assert_eq!(
+            pair(vec![Attribute::EcParams(secp384r1)]),
+            RvError::CurveNotSupported
+        );
+        assert_eq!(
+            pair(vec![Attribute::EcParams(vec![1])]),
+            RvError::DomainParamsInvalid
+        );
+        let wrong_type = Attribute::KeyType(KeyType::EC_EDWARDS);
+        assert_eq!(
+            pair(vec![Attribute::EcParams(P256.to_vec()), wrong_type]),
+            RvError::TemplateInconsistent
+        );
+        let generate =
+            |template: &[Attribute]| refusal(session.generate_key(&Mechanism::AesKeyGen, template));
+        assert_eq!(generate(&[]), RvError::TemplateIncomplete);
+        assert_eq!(
+            generate(&[Attribute::ValueLen(17.into())]),
+            RvError::KeySizeRange
+        );
+        assert_eq!(
+            generate(&[Attribute::Value(vec![1; 16])]),
+            RvError::TemplateInconsistent
+        );
+        assert!(session.find_objects(&[]).unwrap().is_empty());
+    }
+);
 
 on_both!(certificates_and_public_keys_are_kept, |hsm| {
     let (context, session) = hsm.logged_in();

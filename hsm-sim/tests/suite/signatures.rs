@@ -143,7 +143,7 @@ fn hmac_key(session: &Session, value: &[u8]) -> cryptoki::object::ObjectHandle {
 
 on_both!(hmac_of_rfc_4231, |hsm| {
     let (_context, session) = hsm.logged_in();
-    // RFC 4231 §4.2, test case 1 (SoftHSM2 has no shorter HMAC key than 32 bytes: case 6's key is used for both).
+    // RFC 4231 §4.7, test case 6: SoftHSM2 takes no key shorter than the hash.
     let key = hmac_key(&session, &[0xaa; 131]);
     let message = b"Test Using Larger Than Block-Size Key - Hash Key First";
     let tag = session.sign(&Mechanism::Sha256Hmac, key, message).unwrap();

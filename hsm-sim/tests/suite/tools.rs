@@ -1,4 +1,4 @@
-//! Outside programs: OpenSC's pkcs11-tool, and Python through python-pkcs11.
+//! Outside programs: `pkcs11-tool` of `OpenSC`, and Python through python-pkcs11.
 
 use std::path::Path;
 use std::process::{Command, Output};

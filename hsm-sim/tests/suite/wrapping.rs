@@ -122,10 +122,20 @@ on_simulator!(an_ed25519_key_leaves_and_comes_back, |hsm| {
     session.verify(&pure, public, b"again", &signature).unwrap();
 });
 
-on_both!(a_secret_leaves_as_its_value, |hsm| {
+// SoftHSM2 2.6 pads a secret with zeros to blocks of eight before it wraps: they agree on whole
+// blocks only.
+on_both!(a_secret_of_whole_blocks_leaves_as_its_value, |hsm| {
+    secret_leaves_and_comes_back(hsm, 40);
+});
+
+on_simulator!(a_secret_of_any_length_leaves_as_its_value, |hsm| {
+    secret_leaves_and_comes_back(hsm, 45);
+});
+
+fn secret_leaves_and_comes_back(hsm: &crate::harness::Hsm, length: u8) {
     let (_context, session) = hsm.logged_in();
     let kek = kek(&session);
-    let value: Vec<u8> = (0..45).collect();
+    let value: Vec<u8> = (0..length).collect();
     let secret = session
         .create_object(&[
             Attribute::Class(ObjectClass::SECRET_KEY),
@@ -162,7 +172,7 @@ on_both!(a_secret_leaves_as_its_value, |hsm| {
             Attribute::Local(false),
         ]
     );
-});
+}
 
 on_both!(a_key_that_may_not_leave_does_not, |hsm| {
     let (_context, session) = hsm.logged_in();

@@ -17,7 +17,7 @@ pub(crate) const PIN_LENGTHS: core::ops::RangeInclusive<usize> = 4..=255;
 pub(crate) const TRIES: u8 = 10;
 
 /// PBKDF2-HMAC-SHA256 rounds for new PINs: a login costs some tens of milliseconds.
-const ROUNDS: u32 = 60_000;
+const ROUNDS: u32 = 120_000;
 
 /// The most rounds a token file may ask for, so that a forged one cannot stall a login.
 const MOST_ROUNDS: u32 = 10_000_000;
