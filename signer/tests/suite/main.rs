@@ -1,0 +1,14 @@
+//! The signer against a miniature log with seeded keys, a faulty HSM and `SoftHSM2`.
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests; clippy only knows the test functions themselves"
+)]
+#![expect(unreachable_pub, reason = "one binary of several modules")]
+
+mod faults;
+mod following;
+mod judging;
+mod keys;
+mod softhsm;
+mod store;
+mod world;
