@@ -3,4 +3,5 @@
 //! The library is a PKCS#11 3.0 module (`libhsm_sim.so`), loaded by path like any vendor's. It
 //! keeps its tokens in the directory named by the environment variable `HSM_SIM_TOKENS`.
 
+pub mod chip;
 mod pkcs11;

@@ -22,7 +22,7 @@
 //! not executed twice; older ones get no answer. A chip that lost power answers [`Refusal::NoSession`].
 //!
 //! # Memory
-//! `size_of::<Device<..>>()` without the caller's memory and entropy is below 3,700 bytes on a 64-bit host (a test
+//! `size_of::<Device<..>>()` without the caller's memory and entropy is below 4,000 bytes on a 64-bit host (a test
 //! holds it there): one frame being received and the last answer.
 #![no_std]
 #![forbid(unsafe_code)]
