@@ -72,9 +72,15 @@ impl CertificateSerial {
     /// # Errors
     /// [`Field::SerialNumber`] unless there are 20 octets whose first two bits are `01`.
     pub fn from_octets(octets: &[u8]) -> Result<Self, IdevidError> {
-        let bytes: [u8; 20] = octets.try_into().map_err(|_| IdevidError::Field(Field::SerialNumber))?;
+        let bytes: [u8; 20] = octets
+            .try_into()
+            .map_err(|_cause| IdevidError::Field(Field::SerialNumber))?;
         let serial = Self::from_random(bytes);
-        if serial.0 == bytes { Ok(serial) } else { Err(IdevidError::Field(Field::SerialNumber)) }
+        if serial.0 == bytes {
+            Ok(serial)
+        } else {
+            Err(IdevidError::Field(Field::SerialNumber))
+        }
     }
 
     /// The 20 octets, most significant first.
@@ -219,10 +225,25 @@ impl From<der::Error> for IdevidError {
 
 /// Nothing longer than `max` is parsed.
 const fn cap(bytes: &[u8], max: usize) -> Result<(), IdevidError> {
-    if bytes.len() > max { Err(IdevidError::TooLong { got: bytes.len(), max }) } else { Ok(()) }
+    if bytes.len() > max {
+        Err(IdevidError::TooLong {
+            got: bytes.len(),
+            max,
+        })
+    } else {
+        Ok(())
+    }
 }
 
 /// `field` as an error unless `holds`.
+#[expect(
+    clippy::fn_params_excessive_bools,
+    reason = "the condition is the point"
+)]
 const fn require(holds: bool, field: Field) -> Result<(), IdevidError> {
-    if holds { Ok(()) } else { Err(IdevidError::Field(field)) }
+    if holds {
+        Ok(())
+    } else {
+        Err(IdevidError::Field(field))
+    }
 }

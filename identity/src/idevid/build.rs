@@ -38,8 +38,9 @@ const ENTERPRISES: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1"
 /// [`IdevidError::Field`] if profile and facts together give a value the certificate cannot hold (an attribute too
 /// long, a serial that is not fit for the instance URI, hwType outside the enterprise arc); too long; not encodable.
 pub fn build_tbs(issuer: &Issuer, facts: &Facts<'_>) -> Result<Vec<u8>, IdevidError> {
-    let not_before =
-        Time::from(date_time(facts.not_before).map_err(|_| IdevidError::Field(Field::NotBefore))?);
+    let not_before = Time::from(
+        date_time(facts.not_before).map_err(|_cause| IdevidError::Field(Field::NotBefore))?,
+    );
     let validity = Validity::new(not_before, Time::from(date_time(NOT_AFTER)?));
     let spki = SubjectPublicKeyInfo::from_der(&facts.key.spki())?;
     let profile = IdevidProfile::new(issuer, facts)?;

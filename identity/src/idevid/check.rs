@@ -132,7 +132,7 @@ pub fn parse_tbs(bytes: &[u8]) -> Result<Parsed, IdevidError> {
         issuer_key_id: read_authority(extensions.authority)?,
         hardware_type: hardware.hw_type,
         uid: ChipUid::new(hardware.hw_serial_num.as_bytes())
-            .map_err(|_| IdevidError::Field(Field::ChipUid))?,
+            .map_err(|_cause| IdevidError::Field(Field::ChipUid))?,
         instance_uri,
         crl: read_revocation(extensions.revocation)?,
     })
@@ -194,7 +194,7 @@ fn device_serial(subject: &[Attribute]) -> Result<DeviceSerial, IdevidError> {
         .filter(|(oid, _)| *oid == rfc4519::SERIAL_NUMBER);
     match (serials.next(), serials.next()) {
         (Some((_, text)), None) => {
-            DeviceSerial::new(text).map_err(|_| IdevidError::Field(Field::DeviceSerial))
+            DeviceSerial::new(text).map_err(|_cause| IdevidError::Field(Field::DeviceSerial))
         }
         _ => Err(IdevidError::Field(Field::DeviceSerial)),
     }
@@ -203,7 +203,8 @@ fn device_serial(subject: &[Attribute]) -> Result<DeviceSerial, IdevidError> {
 /// P-256 with an uncompressed point: [`P256Key::from_spki`] also reads compressed ones.
 fn read_key(tbs: &TbsCertificate) -> Result<P256Key, IdevidError> {
     let spki = tbs.subject_public_key_info().to_der()?;
-    let key = P256Key::from_spki(&spki).map_err(|_| IdevidError::Field(Field::SubjectPublicKey))?;
+    let key =
+        P256Key::from_spki(&spki).map_err(|_cause| IdevidError::Field(Field::SubjectPublicKey))?;
     require(key.spki().as_slice() == spki, Field::SubjectPublicKey)?;
     Ok(key)
 }

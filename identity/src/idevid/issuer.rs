@@ -31,7 +31,7 @@ impl Issuer {
         Ok(Self {
             name: tbs.subject().clone(),
             key: P256Key::from_spki(&tbs.subject_public_key_info().to_der()?)
-                .map_err(|_| IdevidError::Field(Field::SubjectPublicKey))?,
+                .map_err(|_cause| IdevidError::Field(Field::SubjectPublicKey))?,
             key_id: key_id.0.as_bytes().to_vec(),
         })
     }
@@ -79,6 +79,10 @@ fn check_role(tbs: &TbsCertificate) -> Result<(), IdevidError> {
     require(!tbs.subject().is_empty(), "its subject is empty")
 }
 
+#[expect(
+    clippy::fn_params_excessive_bools,
+    reason = "the condition is the point"
+)]
 const fn require(holds: bool, rule: &'static str) -> Result<(), IdevidError> {
     if holds {
         Ok(())

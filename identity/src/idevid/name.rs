@@ -53,13 +53,13 @@ pub(super) fn is_uri(text: &str) -> bool {
 fn read_attribute(at: usize, attribute: &AttributeTypeAndValue) -> Result<Attribute, IdevidError> {
     let field = Field::SubjectAttribute(at);
     let form = Form::of(attribute.oid, at)?;
-    require(attribute.value.tag() == form.tag, field)?;
-    let text = match form.tag {
-        Tag::PrintableString => attribute
+    require(attribute.value.tag() == form.text.tag(), field)?;
+    let text = match form.text {
+        Text::Printable => attribute
             .value
             .decode_as::<PrintableStringRef<'_>>()?
             .to_string(),
-        _ => attribute
+        Text::Utf8 => attribute
             .value
             .decode_as::<Utf8StringRef<'_>>()?
             .to_string(),
@@ -68,9 +68,25 @@ fn read_attribute(at: usize, attribute: &AttributeTypeAndValue) -> Result<Attrib
     Ok((attribute.oid, text))
 }
 
+/// String types that a subject may hold here.
+#[derive(Clone, Copy)]
+enum Text {
+    Printable,
+    Utf8,
+}
+
+impl Text {
+    const fn tag(self) -> Tag {
+        match self {
+            Self::Printable => Tag::PrintableString,
+            Self::Utf8 => Tag::Utf8String,
+        }
+    }
+}
+
 /// String type and length of an attribute.
 struct Form {
-    tag: Tag,
+    text: Text,
     min: usize,
     max: usize,
 }
@@ -84,22 +100,22 @@ impl Form {
         )?;
         Ok(match oid {
             rfc4519::COUNTRY_NAME => Self {
-                tag: Tag::PrintableString,
+                text: Text::Printable,
                 min: 2,
                 max: 2,
             },
             rfc4519::SERIAL_NUMBER | rfc4519::DN_QUALIFIER => Self {
-                tag: Tag::PrintableString,
+                text: Text::Printable,
                 min: 1,
                 max: 64,
             },
             rfc4519::LOCALITY_NAME | rfc4519::ST => Self {
-                tag: Tag::Utf8String,
+                text: Text::Utf8,
                 min: 1,
                 max: 128,
             },
             _ => Self {
-                tag: Tag::Utf8String,
+                text: Text::Utf8,
                 min: 1,
                 max: 64,
             },
@@ -111,9 +127,9 @@ impl Form {
     }
 
     fn encode(&self, text: &str) -> Result<Any, IdevidError> {
-        Ok(match self.tag {
-            Tag::PrintableString => Any::encode_from(&PrintableStringRef::new(text)?)?,
-            _ => Any::encode_from(&Utf8StringRef::new(text)?)?,
+        Ok(match self.text {
+            Text::Printable => Any::encode_from(&PrintableStringRef::new(text)?)?,
+            Text::Utf8 => Any::encode_from(&Utf8StringRef::new(text)?)?,
         })
     }
 }

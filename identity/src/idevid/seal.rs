@@ -21,7 +21,7 @@ struct Signed {
 /// [`IdevidError::Signature`] if r or s is zero or not below the group order; `tbs` too long or not one SEQUENCE.
 pub fn assemble(tbs: &[u8], signature: &[u8; 64]) -> Result<Vec<u8>, IdevidError> {
     cap(tbs, MAX_TBS)?;
-    let signature = Signature::from_slice(signature).map_err(|_| IdevidError::Signature)?;
+    let signature = Signature::from_slice(signature).map_err(|_cause| IdevidError::Signature)?;
     let signed = Signed {
         tbs: sequence(tbs)?,
         algorithm: AlgorithmIdentifierOwned {
@@ -46,7 +46,7 @@ pub fn split(certificate: &[u8]) -> Result<(Vec<u8>, [u8; 64]), IdevidError> {
         Field::SignatureAlgorithm,
     )?;
     let der = signed.signature.as_bytes().ok_or(IdevidError::Signature)?;
-    let signature = Signature::from_der(der).map_err(|_| IdevidError::Signature)?;
+    let signature = Signature::from_der(der).map_err(|_cause| IdevidError::Signature)?;
     let (tbs, signature) = (signed.tbs.to_der()?, signature.to_bytes().into());
     if assemble(&tbs, &signature)? == certificate {
         Ok((tbs, signature))
