@@ -79,8 +79,9 @@ impl ChipFile {
             Err(error) => return Err(ChipError::io(path)(error.into())),
         }
         let mut head = [0; 202];
-        file.read_exact_at(&mut head, 0)
-            .or_else(|_| Err(ChipError::NotAChip(path.to_owned())))?;
+        if file.read_exact_at(&mut head, 0).is_err() {
+            return Err(ChipError::NotAChip(path.to_owned()));
+        }
         let (uid, part, endorsement) =
             read_head(&head).ok_or_else(|| ChipError::NotAChip(path.to_owned()))?;
         Ok(Self {

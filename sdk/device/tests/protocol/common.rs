@@ -177,8 +177,8 @@ pub(crate) struct Bend {
     pub(crate) lose_questions: u32,
     /// Answers that get lost.
     pub(crate) lose_answers: u32,
-    /// Everything is delivered twice.
-    pub(crate) twice: bool,
+    /// How often each question is delivered again.
+    pub(crate) repeats: usize,
     /// Put before everything, both ways.
     pub(crate) noise: Vec<u8>,
     /// The chip and the line are dead.
@@ -253,9 +253,7 @@ impl Link for Wire {
         }
         line.questions.push(bytes.to_vec());
         let mut stream = [line.bend.noise.as_slice(), bytes].concat();
-        if line.bend.twice {
-            stream.extend_from_slice(bytes);
-        }
+        stream.extend(bytes.repeat(line.bend.repeats));
         let mut answers = Vec::new();
         for piece in stream.chunks(7) {
             line.device
@@ -309,9 +307,11 @@ pub(crate) fn proof(spki: SpkiHash) -> Proof<'static> {
 /// PKCS#8 as `SoftHSM2` writes it: no public key.
 pub(crate) fn pkcs8(scalar: &[u8; 32]) -> Vec<u8> {
     const HEAD: &str = "3041020100301306072a8648ce3d020106082a8648ce3d030107042730250201010420";
-    let head = (0..HEAD.len())
-        .step_by(2)
-        .map(|at| u8::from_str_radix(&HEAD[at..at + 2], 16).unwrap());
+    let digits = HEAD
+        .as_bytes()
+        .chunks(2)
+        .map(|pair| str::from_utf8(pair).unwrap());
+    let head = digits.map(|pair| u8::from_str_radix(pair, 16).unwrap());
     head.chain(*scalar).collect()
 }
 

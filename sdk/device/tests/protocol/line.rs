@@ -80,7 +80,7 @@ fn lost_doubled_and_noisy_frames_change_nothing() {
         let bench = Bench::new();
         let wire = Wire::new(&bench);
         wire.0.borrow_mut().bend.noise = noise.to_vec();
-        wire.0.borrow_mut().bend.twice = true;
+        wire.0.borrow_mut().bend.repeats = 1;
         everything(&wire, 1);
         assert_eq!(bench.0.borrow().writes, 6, "nothing was executed twice");
     }

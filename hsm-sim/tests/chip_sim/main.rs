@@ -1,0 +1,4 @@
+//! The chip simulator from outside.
+
+#[cfg(test)]
+mod program;
