@@ -61,7 +61,10 @@ pub struct ApproverSet {
 
 impl From<&Ceremony> for ApproverSet {
     fn from(ceremony: &Ceremony) -> Self {
-        Self { needed: ceremony.needed, approvers: ceremony.approvers.clone() }
+        Self {
+            needed: ceremony.needed,
+            approvers: ceremony.approvers.clone(),
+        }
     }
 }
 
@@ -121,7 +124,11 @@ impl ApproverSet {
         let digest = approval_digest(D::KIND, &document.hash());
         for (position, approval) in approvals.iter().enumerate() {
             let id = approval.approver;
-            let pinned = self.approvers.iter().find(|a| a.id == id).ok_or(ApprovalError::Stranger(id))?;
+            let pinned = self
+                .approvers
+                .iter()
+                .find(|a| a.id == id)
+                .ok_or(ApprovalError::Stranger(id))?;
             let earlier = approvals.get(..position).unwrap_or_default();
             if id == *requester {
                 return Err(ApprovalError::Requester(id));
@@ -135,7 +142,10 @@ impl ApproverSet {
         }
         match approvals.len() >= usize::from(self.needed) {
             true => Ok(()),
-            false => Err(ApprovalError::TooFew { got: approvals.len(), needed: self.needed }),
+            false => Err(ApprovalError::TooFew {
+                got: approvals.len(),
+                needed: self.needed,
+            }),
         }
     }
 }

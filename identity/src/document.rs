@@ -14,8 +14,9 @@ pub use profile::{KeyOriginRule, Profile, SubjectAttribute, UidRule};
 pub use station::StationStatement;
 
 use crate::hash::{DocumentHash, sha256};
+use crate::wire::require;
 pub use crate::wire::{Bytes32, Signature, Version1, WireError};
-use alloc::string::{String, ToString as _};
+use alloc::string::String;
 use alloc::vec::Vec;
 use der::{Decode, Encode};
 
@@ -54,12 +55,7 @@ pub trait Document: for<'a> Decode<'a, Error = der::Error> + Encode {
     }
 }
 
-/// `rule` as an error unless `holds`.
-fn require(holds: bool, rule: &'static str) -> Result<(), WireError> {
-    if holds { Ok(()) } else { Err(WireError::Rule(rule)) }
-}
-
 /// Replaces `{serial}` and `{uid}` in a template of subject or URI.
 pub(crate) fn fill_template(template: &str, serial: &str, uid: &str) -> String {
-    template.replace("{serial}", serial).replace("{uid}", uid).to_string()
+    template.replace("{serial}", serial).replace("{uid}", uid)
 }

@@ -1,11 +1,12 @@
 //! What a station signs and sends: a request to provision or adopt 1 to 64 units, a confirmation, a void.
 
+use crate::evidence::Evidence;
+use crate::field::Tag;
 use crate::hash::{CertificateHash, DocumentHash, LeafHash, RequestHash, Sink as _, sha256_of};
 use crate::key::{P256Key, VerifyP256};
 use crate::sources::Timestamp;
 use crate::text::{ChipUid, DeviceSerial, Id, PartNumber, RequestId};
-use crate::evidence::Evidence;
-use crate::field::Tag;
+use crate::wire::require;
 pub use crate::wire::{Bytes32, Signature, Version1, WireError};
 use alloc::vec::Vec;
 use der::asn1::OctetString;
@@ -172,7 +173,12 @@ pub fn request_hash<R: StationRequest>(der: &[u8]) -> RequestHash {
 
 /// True if `signature` over these request bytes is the station's.
 #[must_use]
-pub fn signed_by<R: StationRequest>(der: &[u8], signature: &[u8], key: &P256Key, verifier: &impl VerifyP256) -> bool {
+pub fn signed_by<R: StationRequest>(
+    der: &[u8],
+    signature: &[u8],
+    key: &P256Key,
+    verifier: &impl VerifyP256,
+) -> bool {
     verifier.verify(key, &request_hash::<R>(der).0, signature)
 }
 
@@ -186,14 +192,29 @@ impl StationRequest for Envelope {
     fn check(&self) -> Result<(), WireError> {
         let bounded = |unit: &Unit| {
             unit.challenge.as_bytes().len() <= MAX_CHALLENGE
-                && unit.observations.iter().all(|o| o.value.as_bytes().len() <= crate::field::MAX_VALUE)
-                && unit.observations.iter().all(|o| STATION_TAGS.contains(&o.tag))
-                && unit.observations.windows(2).all(|pair| matches!(pair, [a, b] if a.tag < b.tag))
+                && unit
+                    .observations
+                    .iter()
+                    .all(|o| o.value.as_bytes().len() <= crate::field::MAX_VALUE)
+                && unit
+                    .observations
+                    .iter()
+                    .all(|o| STATION_TAGS.contains(&o.tag))
+                && unit
+                    .observations
+                    .windows(2)
+                    .all(|pair| matches!(pair, [a, b] if a.tag < b.tag))
         };
         let seen = self.seen.as_ref().map_or(0, |note| note.as_bytes().len());
-        rule((1..=MAX_UNITS).contains(&self.units.len()), "an envelope holds 1 to 64 units")?;
-        rule(seen <= MAX_SEEN, "a seen checkpoint is at most 4096 bytes")?;
-        rule(self.units.iter().all(bounded), "a unit's challenge or observations are out of bounds")
+        require(
+            (1..=MAX_UNITS).contains(&self.units.len()),
+            "an envelope holds 1 to 64 units",
+        )?;
+        require(seen <= MAX_SEEN, "a seen checkpoint is at most 4096 bytes")?;
+        require(
+            self.units.iter().all(bounded),
+            "a unit's challenge or observations are out of bounds",
+        )
     }
 }
 
@@ -230,8 +251,4 @@ impl StationRequest for VoidRequest {
     fn check(&self) -> Result<(), WireError> {
         Ok(())
     }
-}
-
-fn rule(holds: bool, rule: &'static str) -> Result<(), WireError> {
-    if holds { Ok(()) } else { Err(WireError::Rule(rule)) }
 }

@@ -35,7 +35,9 @@ impl Grade {
     /// Reads [`Self::name`] back.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::StationAsserted, Self::HsmAttested, Self::ChipAttested].into_iter().find(|grade| grade.name() == name)
+        [Self::StationAsserted, Self::HsmAttested, Self::ChipAttested]
+            .into_iter()
+            .find(|grade| grade.name() == name)
     }
 }
 
@@ -159,7 +161,11 @@ impl Evidence {
     ///
     /// # Errors
     /// [`EvidenceError`] names the part that does not hold.
-    pub fn judge(&self, facts: &EvidenceFacts<'_>, verifier: &impl VerifyP256) -> Result<Grade, EvidenceError> {
+    pub fn judge(
+        &self,
+        facts: &EvidenceFacts<'_>,
+        verifier: &impl VerifyP256,
+    ) -> Result<Grade, EvidenceError> {
         match self {
             Self::OnChip(evidence) => evidence.judge(facts, verifier),
             Self::Injected(evidence) => evidence.judge(facts, verifier),
@@ -179,27 +185,60 @@ impl EndorsedChip {
         vendors: &[P256Key],
         verifier: &impl VerifyP256,
     ) -> Result<(), EvidenceError> {
-        let digest = Endorsement { uid, part, attestation: &self.attestation.spki_hash() }.digest();
-        let endorsed = vendors.iter().any(|vendor| verifier.verify(vendor, &digest, &self.endorsement.0));
+        let digest = Endorsement {
+            uid,
+            part,
+            attestation: &self.attestation.spki_hash(),
+        }
+        .digest();
+        let endorsed = vendors
+            .iter()
+            .any(|vendor| verifier.verify(vendor, &digest, &self.endorsement.0));
         endorsed.then_some(()).ok_or(EvidenceError::Endorsement)
     }
 }
 
 impl OnChip {
-    fn judge(&self, facts: &EvidenceFacts<'_>, verifier: &impl VerifyP256) -> Result<Grade, EvidenceError> {
-        self.chip.verify(facts.uid, facts.part, facts.vendors, verifier)?;
-        let digest = KeyOrigin { uid: facts.uid, part: facts.part, spki: facts.spki, nonce: &self.nonce.0 }.digest();
+    fn judge(
+        &self,
+        facts: &EvidenceFacts<'_>,
+        verifier: &impl VerifyP256,
+    ) -> Result<Grade, EvidenceError> {
+        self.chip
+            .verify(facts.uid, facts.part, facts.vendors, verifier)?;
+        let digest = KeyOrigin {
+            uid: facts.uid,
+            part: facts.part,
+            spki: facts.spki,
+            nonce: &self.nonce.0,
+        }
+        .digest();
         let held = verifier.verify(&self.chip.attestation, &digest, &self.origin.0);
-        held.then_some(Grade::ChipAttested).ok_or(EvidenceError::Origin)
+        held.then_some(Grade::ChipAttested)
+            .ok_or(EvidenceError::Origin)
     }
 }
 
 impl Injected {
-    fn judge(&self, facts: &EvidenceFacts<'_>, verifier: &impl VerifyP256) -> Result<Grade, EvidenceError> {
-        self.chip.verify(facts.uid, facts.part, facts.vendors, verifier)?;
+    fn judge(
+        &self,
+        facts: &EvidenceFacts<'_>,
+        verifier: &impl VerifyP256,
+    ) -> Result<Grade, EvidenceError> {
+        self.chip
+            .verify(facts.uid, facts.part, facts.vendors, verifier)?;
         let ephemeral = self.ephemeral.sec1();
-        let transport = Transport { uid: facts.uid, part: facts.part, ephemeral, nonce: &self.nonce.0 };
-        if !verifier.verify(&self.chip.attestation, &transport.digest(), &self.transport.0) {
+        let transport = Transport {
+            uid: facts.uid,
+            part: facts.part,
+            ephemeral,
+            nonce: &self.nonce.0,
+        };
+        if !verifier.verify(
+            &self.chip.attestation,
+            &transport.digest(),
+            &self.transport.0,
+        ) {
             return Err(EvidenceError::Transport);
         }
         let receipt = InjectionReceipt {
@@ -210,6 +249,7 @@ impl Injected {
             wrapped: &self.wrapped.0,
         };
         let held = verifier.verify(facts.receipt_key, &receipt.digest(), &self.receipt.0);
-        held.then_some(Grade::StationAsserted).ok_or(EvidenceError::Receipt)
+        held.then_some(Grade::StationAsserted)
+            .ok_or(EvidenceError::Receipt)
     }
 }

@@ -90,11 +90,30 @@ pub struct WithheldField {
 /// A tag's number as it goes into the commitment.
 fn tag_number(tag: Tag) -> u16 {
     const ALL: [Tag; 19] = [
-        Tag::DeviceSerial, Tag::Model, Tag::Lot, Tag::WorkOrder, Tag::Factory, Tag::Line, Tag::Station, Tag::Operator,
-        Tag::ChipUid, Tag::ChipPart, Tag::DateCode, Tag::BrandOwner, Tag::Manufacturer, Tag::BoardRevision,
-        Tag::FirmwareDigest, Tag::Placement, Tag::Attempt, Tag::Time, Tag::TimeQuality,
+        Tag::DeviceSerial,
+        Tag::Model,
+        Tag::Lot,
+        Tag::WorkOrder,
+        Tag::Factory,
+        Tag::Line,
+        Tag::Station,
+        Tag::Operator,
+        Tag::ChipUid,
+        Tag::ChipPart,
+        Tag::DateCode,
+        Tag::BrandOwner,
+        Tag::Manufacturer,
+        Tag::BoardRevision,
+        Tag::FirmwareDigest,
+        Tag::Placement,
+        Tag::Attempt,
+        Tag::Time,
+        Tag::TimeQuality,
     ];
-    ALL.iter().position(|other| *other == tag).and_then(|at| u16::try_from(at + 1).ok()).unwrap_or_default()
+    ALL.iter()
+        .position(|other| *other == tag)
+        .and_then(|at| u16::try_from(at + 1).ok())
+        .unwrap_or_default()
 }
 
 impl Opening {
@@ -124,7 +143,10 @@ impl Opening {
     /// The same field with its value and salt taken away.
     #[must_use]
     pub fn withhold(&self) -> Self {
-        Self::Withheld(WithheldField { tag: self.tag(), commitment: Bytes32(self.commitment()) })
+        Self::Withheld(WithheldField {
+            tag: self.tag(),
+            commitment: Bytes32(self.commitment()),
+        })
     }
 }
 
@@ -141,13 +163,18 @@ impl Openings {
     /// # Errors
     /// [`OpeningsError`] if entropy fails, a tag stands twice, or a value is longer than [`MAX_VALUE`].
     pub fn seal(values: &[(Tag, &[u8])], entropy: &dyn Entropy) -> Result<Self, OpeningsError> {
-        let mut fields = values.iter().map(|(tag, value)| open(*tag, value, entropy)).collect::<Result<Vec<_>, _>>()?;
+        let mut fields = values
+            .iter()
+            .map(|(tag, value)| open(*tag, value, entropy))
+            .collect::<Result<Vec<_>, _>>()?;
         fields.sort_by_key(Opening::tag);
         Self::new(fields).map_err(OpeningsError::Wire)
     }
 
     fn new(fields: Vec<Opening>) -> Result<Self, WireError> {
-        let rising = fields.windows(2).all(|pair| matches!(pair, [a, b] if a.tag() < b.tag()));
+        let rising = fields
+            .windows(2)
+            .all(|pair| matches!(pair, [a, b] if a.tag() < b.tag()));
         let short = fields.iter().all(|field| match field {
             Opening::Open(field) => field.value.as_bytes().len() <= MAX_VALUE,
             Opening::Withheld(_) => true,
@@ -184,7 +211,13 @@ impl Openings {
     /// The same openings, with all but `keep` withheld.
     #[must_use]
     pub fn disclose(&self, keep: &[Tag]) -> Self {
-        let part = |field: &Opening| if keep.contains(&field.tag()) { field.clone() } else { field.withhold() };
+        let part = |field: &Opening| {
+            if keep.contains(&field.tag()) {
+                field.clone()
+            } else {
+                field.withhold()
+            }
+        };
         Self(self.0.iter().map(part).collect())
     }
 
@@ -227,7 +260,11 @@ fn open(tag: Tag, value: &[u8], entropy: &dyn Entropy) -> Result<Opening, Openin
     let mut salt = [0; 32];
     entropy.fill(&mut salt).map_err(OpeningsError::Entropy)?;
     let value = OctetString::new(value).map_err(|error| OpeningsError::Wire(error.into()))?;
-    Ok(Opening::Open(OpenField { tag, salt: Bytes32(salt), value }))
+    Ok(Opening::Open(OpenField {
+        tag,
+        salt: Bytes32(salt),
+        value,
+    }))
 }
 
 /// RFC 6962 §2.1 Merkle tree hash; the leaves are the commitments themselves.

@@ -7,13 +7,13 @@ use p256::elliptic_curve::sec1::ToSec1Point as _;
 
 /// Bytes of a P-256 `SubjectPublicKeyInfo`, DER (RFC 5480 §2), up to and without the point.
 const SPKI_PREFIX: [u8; 26] = [
-    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d,
-    0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
+    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a,
+    0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
 ];
 /// The same for a compressed point.
 const SPKI_PREFIX_COMPRESSED: [u8; 26] = [
-    0x30, 0x39, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d,
-    0x03, 0x01, 0x07, 0x03, 0x22, 0x00,
+    0x30, 0x39, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a,
+    0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x22, 0x00,
 ];
 /// Length of a P-256 SPKI with an uncompressed point.
 pub const SPKI_LEN: usize = 91;
@@ -54,9 +54,13 @@ impl P256Key {
             (1, Some(0x00)) => return Err(KeyError::NotOnCurve),
             _ => return Err(KeyError::Encoding),
         }
-        let key = p256::PublicKey::from_sec1_bytes(point).map_err(|_| KeyError::NotOnCurve)?;
+        let key = p256::PublicKey::from_sec1_bytes(point).map_err(|_cause| KeyError::NotOnCurve)?;
         let encoded = key.to_sec1_point(false);
-        encoded.as_bytes().try_into().map(Self).map_err(|_| KeyError::Encoding)
+        encoded
+            .as_bytes()
+            .try_into()
+            .map(Self)
+            .map_err(|_cause| KeyError::Encoding)
     }
 
     /// From a DER `SubjectPublicKeyInfo` (RFC 5480 §2), point uncompressed or compressed.
@@ -64,7 +68,9 @@ impl P256Key {
     /// # Errors
     /// [`KeyError`] as for [`Self::from_sec1`].
     pub fn from_spki(der: &[u8]) -> Result<Self, KeyError> {
-        let point = der.strip_prefix(&SPKI_PREFIX).or_else(|| der.strip_prefix(&SPKI_PREFIX_COMPRESSED));
+        let point = der
+            .strip_prefix(&SPKI_PREFIX)
+            .or_else(|| der.strip_prefix(&SPKI_PREFIX_COMPRESSED));
         Self::from_sec1(point.ok_or(KeyError::Encoding)?)
     }
 
@@ -109,7 +115,10 @@ pub struct PortableVerifier;
 
 impl VerifyP256 for PortableVerifier {
     fn verify(&self, key: &P256Key, digest: &[u8; 32], signature: &[u8]) -> bool {
-        let (Ok(key), Ok(signature)) = (VerifyingKey::from_sec1_bytes(&key.0), Signature::from_slice(signature)) else {
+        let (Ok(key), Ok(signature)) = (
+            VerifyingKey::from_sec1_bytes(&key.0),
+            Signature::from_slice(signature),
+        ) else {
             return false;
         };
         key.verify_prehash(digest, &signature).is_ok()
@@ -125,7 +134,11 @@ pub struct AwsLcVerifier;
 impl VerifyP256 for AwsLcVerifier {
     fn verify(&self, key: &P256Key, digest: &[u8; 32], signature: &[u8]) -> bool {
         use aws_lc_rs::{digest, signature as ecdsa};
-        let Ok(digest) = digest::Digest::import_less_safe(digest, &digest::SHA256) else { return false };
-        ecdsa::UnparsedPublicKey::new(&ecdsa::ECDSA_P256_SHA256_FIXED, &key.0).verify_digest(&digest, signature).is_ok()
+        let Ok(digest) = digest::Digest::import_less_safe(digest, &digest::SHA256) else {
+            return false;
+        };
+        ecdsa::UnparsedPublicKey::new(&ecdsa::ECDSA_P256_SHA256_FIXED, &key.0)
+            .verify_digest(&digest, signature)
+            .is_ok()
     }
 }

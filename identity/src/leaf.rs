@@ -17,7 +17,10 @@ pub const MAX_LEAF: usize = 4096;
 /// Kinds of leaves. Numbers are fixed for ever, also of those not written yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Enumerated)]
 #[repr(u8)]
-#[expect(missing_docs, reason = "each kind is described at its body, or reserved")]
+#[expect(
+    missing_docs,
+    reason = "each kind is described at its body, or reserved"
+)]
 pub enum Kind {
     Ceremony = 1,
     Policy = 2,
@@ -272,7 +275,11 @@ impl Body {
             Self::Confirm(body) => Some(body.subject),
             Self::Void(body) => Some(body.subject),
             Self::Scrap(body) => body.subject,
-            Self::Ceremony { .. } | Self::Station { .. } | Self::Grant { .. } | Self::LotOpen { .. } | Self::Refuse(_) => None,
+            Self::Ceremony { .. }
+            | Self::Station { .. }
+            | Self::Grant { .. }
+            | Self::LotOpen { .. }
+            | Self::Refuse(_) => None,
         }
     }
 }

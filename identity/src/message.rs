@@ -72,7 +72,11 @@ pub struct Confirmation<'a> {
 
 impl Message for Confirmation<'_> {
     fn write(&self, sink: &mut impl Sink) {
-        write_pieces(sink, b"koseki/confirm/v1\n", &[self.nonce, &self.certificate.0, &self.leaf.0]);
+        write_pieces(
+            sink,
+            b"koseki/confirm/v1\n",
+            &[self.nonce, &self.certificate.0, &self.leaf.0],
+        );
     }
 }
 
@@ -89,7 +93,11 @@ pub struct Endorsement<'a> {
 
 impl Message for Endorsement<'_> {
     fn write(&self, sink: &mut impl Sink) {
-        let pieces: [&[u8]; 3] = [self.uid.as_bytes(), self.part.as_bytes(), &self.attestation.0];
+        let pieces: [&[u8]; 3] = [
+            self.uid.as_bytes(),
+            self.part.as_bytes(),
+            &self.attestation.0,
+        ];
         write_pieces(sink, b"koseki/endorsement/v1\n", &pieces);
     }
 }
@@ -109,7 +117,12 @@ pub struct Transport<'a> {
 
 impl Message for Transport<'_> {
     fn write(&self, sink: &mut impl Sink) {
-        let pieces: [&[u8]; 4] = [self.uid.as_bytes(), self.part.as_bytes(), self.ephemeral, self.nonce];
+        let pieces: [&[u8]; 4] = [
+            self.uid.as_bytes(),
+            self.part.as_bytes(),
+            self.ephemeral,
+            self.nonce,
+        ];
         write_pieces(sink, b"koseki/transport/v1\n", &pieces);
     }
 }
@@ -129,7 +142,12 @@ pub struct KeyOrigin<'a> {
 
 impl Message for KeyOrigin<'_> {
     fn write(&self, sink: &mut impl Sink) {
-        let pieces: [&[u8]; 4] = [self.uid.as_bytes(), self.part.as_bytes(), &self.spki.0, self.nonce];
+        let pieces: [&[u8]; 4] = [
+            self.uid.as_bytes(),
+            self.part.as_bytes(),
+            &self.spki.0,
+            self.nonce,
+        ];
         write_pieces(sink, b"koseki/origin/v1\n", &pieces);
     }
 }
@@ -150,7 +168,11 @@ pub struct KekInfo<'a> {
 
 impl Message for KekInfo<'_> {
     fn write(&self, sink: &mut impl Sink) {
-        write_pieces(sink, b"koseki/kek/v1\n", &[self.chip, self.module, self.uid.as_bytes(), self.nonce]);
+        write_pieces(
+            sink,
+            b"koseki/kek/v1\n",
+            &[self.chip, self.module, self.uid.as_bytes(), self.nonce],
+        );
     }
 }
 
@@ -175,7 +197,13 @@ impl Message for InjectionReceipt<'_> {
         write_pieces(
             sink,
             b"koseki/injection/v1\n",
-            &[&self.request.0, self.uid.as_bytes(), &self.spki.0, self.ephemeral, self.wrapped],
+            &[
+                &self.request.0,
+                self.uid.as_bytes(),
+                &self.spki.0,
+                self.ephemeral,
+                self.wrapped,
+            ],
         );
     }
 }

@@ -60,7 +60,9 @@ impl ReceiptExtra {
         }
         match (newest, one_subject(&leaves)) {
             (Some(hash), true) => Ok((leaves, hash)),
-            _ => Err(WireError::Rule("the history is empty or of several subjects")),
+            _ => Err(WireError::Rule(
+                "the history is empty or of several subjects",
+            )),
         }
     }
 }
@@ -71,10 +73,17 @@ const fn previous(body: &Body) -> Option<EntryRef> {
         Body::Confirm(body) => Some(body.previous),
         Body::Void(body) => Some(body.previous),
         Body::Scrap(body) => body.previous,
-        Body::Ceremony { .. } | Body::Station { .. } | Body::Grant { .. } | Body::LotOpen { .. } | Body::Bind(_) | Body::Refuse(_) => None,
+        Body::Ceremony { .. }
+        | Body::Station { .. }
+        | Body::Grant { .. }
+        | Body::LotOpen { .. }
+        | Body::Bind(_)
+        | Body::Refuse(_) => None,
     }
 }
 
 fn one_subject(leaves: &[Leaf]) -> bool {
-    leaves.windows(2).all(|pair| matches!(pair, [a, b] if a.body.subject() == b.body.subject()))
+    leaves
+        .windows(2)
+        .all(|pair| matches!(pair, [a, b] if a.body.subject() == b.body.subject()))
 }

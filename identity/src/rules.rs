@@ -1,7 +1,7 @@
 //! The state rules of the log: one pure function for server, signer, auditor and mirror.
 //!
-//! [`check`] decides, given what the reader knows so far, whether a leaf may follow, and says what changes.
-//! [`Register::apply`] then cannot fail on grounds of rules. Whoever replays a log calls both, leaf by leaf.
+//! [`check`] decides, given what the reader knows so far, whether a leaf may follow, and says what changes. Whoever
+//! replays a log calls it leaf by leaf and writes each [`Effect`] into what [`Known`] answers from.
 
 use crate::hash::{DocumentHash, LeafHash, SpkiHash};
 use crate::leaf::{Body, EntryRef, GrantTerms, Leaf};
@@ -178,9 +178,13 @@ impl fmt::Display for Violation {
             Self::KeyTwice => f.write_str("the key was certified before"),
             Self::Epoch => f.write_str("a first binding has epoch 0"),
             Self::UnknownSubject => f.write_str("the fixed key was never bound"),
-            Self::Previous { last } => write!(f, "the newest entry of this fixed key is {}", last.index),
+            Self::Previous { last } => {
+                write!(f, "the newest entry of this fixed key is {}", last.index)
+            }
             Self::Stage(stage) => write!(f, "not possible for a unit that is {stage:?}"),
-            Self::ScrapForm => f.write_str("a scrap leaf has both subject and previous entry, or neither"),
+            Self::ScrapForm => {
+                f.write_str("a scrap leaf has both subject and previous entry, or neither")
+            }
             Self::ScrapUsedUp => f.write_str("the scrap allowance of the grant is used up"),
             Self::EmptyRefusal => f.write_str("a refusal counts at least one"),
         }
@@ -219,25 +223,44 @@ impl<E: fmt::Debug + fmt::Display> core::error::Error for RuleError<E> {}
 ///
 /// # Errors
 /// [`RuleError`] names the rule, or the look-up that failed.
-pub fn check<K: Known>(leaf: &Leaf, hash: LeafHash, known: &K) -> Result<Effect, RuleError<K::Error>> {
+pub fn check<K: Known>(
+    leaf: &Leaf,
+    hash: LeafHash,
+    known: &K,
+) -> Result<Effect, RuleError<K::Error>> {
     if leaf.day < known.last_day() {
         return Err(Violation::DayBackward.into());
     }
     if (known.size() == 0) != matches!(leaf.body, Body::Ceremony { .. }) {
         return Err(Violation::CeremonyPlace.into());
     }
-    let entry = EntryRef { index: known.size(), hash };
+    let entry = EntryRef {
+        index: known.size(),
+        hash,
+    };
     match &leaf.body {
-        Body::Ceremony { document } | Body::Station { document, .. } => new_document(document, known),
-        Body::Grant { document, terms, .. } => check_grant(document, *terms, known),
-        Body::LotOpen { document, grant, .. } => {
+        Body::Ceremony { document } | Body::Station { document, .. } => {
+            new_document(document, known)
+        }
+        Body::Grant {
+            document, terms, ..
+        } => check_grant(document, *terms, known),
+        Body::LotOpen {
+            document, grant, ..
+        } => {
             grant_in_force(grant, leaf.day, known)?;
             new_document(document, known)
         }
         Body::Bind(body) => check_bind(body, leaf.day, entry, known),
-        Body::Adopt(body) => move_on(&body.subject, &body.previous, entry, &[Stage::Bound], Stage::Bound, known),
-        Body::Confirm(body) => move_on(&body.subject, &body.previous, entry, &[Stage::Bound], Stage::Confirmed, known),
-        Body::Void(body) => move_on(&body.subject, &body.previous, entry, &[Stage::Bound], Stage::Voided, known),
+        Body::Adopt(body) => move_on(&body.subject, &body.previous, entry, Stage::Bound, known),
+        Body::Confirm(body) => move_on(
+            &body.subject,
+            &body.previous,
+            entry,
+            Stage::Confirmed,
+            known,
+        ),
+        Body::Void(body) => move_on(&body.subject, &body.previous, entry, Stage::Voided, known),
         Body::Scrap(body) => check_scrap(body, entry, known),
         Body::Refuse(body) if body.count == 0 => Err(Violation::EmptyRefusal.into()),
         Body::Refuse(_) => Ok(Effect::None),
@@ -263,20 +286,35 @@ fn check_grant<K: Known>(document: &DocumentHash, terms: GrantTerms, known: &K) 
     }
 }
 
-fn grant_in_force<K: Known>(grant: &DocumentHash, day: Day, known: &K) -> Result<GrantState, RuleError<K::Error>> {
-    let state = known.grant(grant).map_err(RuleError::Lookup)?.ok_or(Violation::UnknownGrant)?;
+fn grant_in_force<K: Known>(
+    grant: &DocumentHash,
+    day: Day,
+    known: &K,
+) -> Result<GrantState, RuleError<K::Error>> {
+    let state = known
+        .grant(grant)
+        .map_err(RuleError::Lookup)?
+        .ok_or(Violation::UnknownGrant)?;
     match (state.terms.first..=state.terms.last).contains(&day) {
         true => Ok(state),
         false => Err(Violation::GrantDays.into()),
     }
 }
 
-fn check_bind<K: Known>(body: &crate::leaf::Bind, day: Day, entry: EntryRef, known: &K) -> Checked<K> {
+fn check_bind<K: Known>(
+    body: &crate::leaf::Bind,
+    day: Day,
+    entry: EntryRef,
+    known: &K,
+) -> Checked<K> {
     let grant = grant_in_force(&body.grant.grant, day, known)?;
     if let Some(earlier) = known.subject(&body.subject).map_err(RuleError::Lookup)? {
         return Err(Violation::SubjectTwice { bind: earlier.bind }.into());
     }
-    if known.is_certified(&body.certificate.spki).map_err(RuleError::Lookup)? {
+    if known
+        .is_certified(&body.certificate.spki)
+        .map_err(RuleError::Lookup)?
+    {
         return Err(Violation::KeyTwice.into());
     }
     if grant.issued >= grant.terms.limit {
@@ -293,7 +331,11 @@ fn check_bind<K: Known>(body: &crate::leaf::Bind, day: Day, entry: EntryRef, kno
         spki: body.certificate.spki,
         grant: body.grant.grant,
         issued: grant.issued.saturating_add(1),
-        state: SubjectState { bind: entry.index, last: entry, stage: Stage::Bound },
+        state: SubjectState {
+            bind: entry.index,
+            last: entry,
+            stage: Stage::Bound,
+        },
     })
 }
 
@@ -304,7 +346,10 @@ fn next_state<K: Known>(
     from: &[Stage],
     known: &K,
 ) -> Result<SubjectState, RuleError<K::Error>> {
-    let state = known.subject(subject).map_err(RuleError::Lookup)?.ok_or(Violation::UnknownSubject)?;
+    let state = known
+        .subject(subject)
+        .map_err(RuleError::Lookup)?
+        .ok_or(Violation::UnknownSubject)?;
     if !from.contains(&state.stage) {
         return Err(Violation::Stage(state.stage).into());
     }
@@ -314,21 +359,30 @@ fn next_state<K: Known>(
     Ok(state)
 }
 
-#[expect(clippy::too_many_arguments, reason = "the whole transition in one line of the table above")]
+/// Adoption, confirmation and voiding all start from a unit that is bound.
 fn move_on<K: Known>(
     subject: &SubjectId,
     previous: &EntryRef,
     entry: EntryRef,
-    from: &[Stage],
     to: Stage,
     known: &K,
 ) -> Checked<K> {
-    let state = next_state(subject, previous, from, known)?;
-    Ok(Effect::Moved(*subject, SubjectState { last: entry, stage: to, ..state }))
+    let state = next_state(subject, previous, &[Stage::Bound], known)?;
+    Ok(Effect::Moved(
+        *subject,
+        SubjectState {
+            last: entry,
+            stage: to,
+            ..state
+        },
+    ))
 }
 
 fn check_scrap<K: Known>(body: &crate::leaf::Scrap, entry: EntryRef, known: &K) -> Checked<K> {
-    let grant = known.grant(&body.grant).map_err(RuleError::Lookup)?.ok_or(Violation::UnknownGrant)?;
+    let grant = known
+        .grant(&body.grant)
+        .map_err(RuleError::Lookup)?
+        .ok_or(Violation::UnknownGrant)?;
     if grant.scrapped >= grant.terms.scrap {
         return Err(Violation::ScrapUsedUp.into());
     }
@@ -336,9 +390,20 @@ fn check_scrap<K: Known>(body: &crate::leaf::Scrap, entry: EntryRef, known: &K) 
         (None, None) => None,
         (Some(subject), Some(previous)) => {
             let state = next_state(subject, previous, &[Stage::Bound, Stage::Voided], known)?;
-            Some((*subject, SubjectState { last: entry, stage: Stage::Scrapped, ..state }))
+            Some((
+                *subject,
+                SubjectState {
+                    last: entry,
+                    stage: Stage::Scrapped,
+                    ..state
+                },
+            ))
         }
         (Some(_), None) | (None, Some(_)) => return Err(Violation::ScrapForm.into()),
     };
-    Ok(Effect::Scrapped { subject, grant: body.grant, scrapped: grant.scrapped.saturating_add(1) })
+    Ok(Effect::Scrapped {
+        subject,
+        grant: body.grant,
+        scrapped: grant.scrapped.saturating_add(1),
+    })
 }

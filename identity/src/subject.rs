@@ -1,6 +1,6 @@
 //! The subject: the name by which the log knows a fixed key without showing it.
 
-use crate::hash::{SpkiHash, hashes, sha256_of, Sink as _};
+use crate::hash::{Sink as _, SpkiHash, hashes, sha256_of};
 use core::fmt;
 
 /// What kind of fixed key a chip holds.
@@ -25,7 +25,9 @@ impl KeyKind {
     /// Reads [`Self::name`] back.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::P256, Self::HmacSha256].into_iter().find(|kind| kind.name() == name)
+        [Self::P256, Self::HmacSha256]
+            .into_iter()
+            .find(|kind| kind.name() == name)
     }
 }
 

@@ -28,7 +28,9 @@ impl fmt::Display for TextError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Length { got, max } => write!(f, "{got} bytes where 1 to {max} are allowed"),
-            Self::Character { at, byte } => write!(f, "byte 0x{byte:02x} at position {at} is not allowed"),
+            Self::Character { at, byte } => {
+                write!(f, "byte 0x{byte:02x} at position {at} is not allowed")
+            }
         }
     }
 }
@@ -44,8 +46,11 @@ struct Inline<const N: usize> {
 
 impl<const N: usize> Inline<N> {
     fn new(content: &[u8]) -> Result<Self, TextError> {
-        let length_error = TextError::Length { got: content.len(), max: N };
-        let len = u8::try_from(content.len()).map_err(|_| length_error)?;
+        let length_error = TextError::Length {
+            got: content.len(),
+            max: N,
+        };
+        let len = u8::try_from(content.len()).map_err(|_cause| length_error)?;
         let mut bytes = [0; N];
         match bytes.get_mut(..content.len()) {
             Some(target) if !content.is_empty() => target.copy_from_slice(content),
@@ -55,7 +60,9 @@ impl<const N: usize> Inline<N> {
     }
 
     fn as_bytes(&self) -> &[u8] {
-        self.bytes.get(..usize::from(self.len)).unwrap_or(&self.bytes)
+        self.bytes
+            .get(..usize::from(self.len))
+            .unwrap_or(&self.bytes)
     }
 }
 
@@ -172,24 +179,75 @@ impl fmt::Debug for RequestId {
 
 #[cfg(test)]
 mod tests {
+    extern crate std;
+
     use super::*;
+    use std::string::ToString as _;
 
     #[test]
     fn a_serial_holds_only_what_a_printable_string_may() {
-        assert!(DeviceSerial::new("26480001000").is_ok());
-        assert_eq!(DeviceSerial::new("2648_1"), Err(TextError::Character { at: 4, byte: b'_' }));
-        assert_eq!(DeviceSerial::new(""), Err(TextError::Length { got: 0, max: 64 }));
-        assert!(DeviceSerial::new(&"9".repeat(64)).is_ok());
-        assert_eq!(DeviceSerial::new(&"9".repeat(65)), Err(TextError::Length { got: 65, max: 64 }));
+        assert_eq!(
+            DeviceSerial::new("26480001000").map(|serial| serial.as_str().len()),
+            Ok(11)
+        );
+        assert_eq!(
+            DeviceSerial::new("2648_1"),
+            Err(TextError::Character { at: 4, byte: b'_' })
+        );
+        assert_eq!(
+            DeviceSerial::new("シリアル"),
+            Err(TextError::Character { at: 0, byte: 0xe3 })
+        );
     }
 
     #[test]
-    fn a_chip_identifier_is_bounded() {
-        assert!(ChipUid::new(&[1; 32]).is_ok());
-        assert!(ChipUid::new(&[1; 33]).is_err());
-        assert!(ChipUid::new(&[]).is_err());
+    fn a_name_is_one_to_64_bytes() {
+        assert_eq!(Id::new(""), Err(TextError::Length { got: 0, max: 64 }));
+        assert_eq!(
+            Id::new(&"9".repeat(64)).map(|id| id.as_bytes().len()),
+            Ok(64)
+        );
+        assert_eq!(
+            Id::new(&"9".repeat(65)),
+            Err(TextError::Length { got: 65, max: 64 })
+        );
+        assert_eq!(
+            PartNumber::new(&"9".repeat(300)),
+            Err(TextError::Length { got: 300, max: 64 })
+        );
+    }
+
+    #[test]
+    fn a_name_that_ends_in_zeros_is_another_name() {
+        assert_ne!(ChipUid::new(&[1]), ChipUid::new(&[1, 0]));
+    }
+
+    #[test]
+    fn a_chip_identifier_is_1_to_32_bytes() {
+        assert_eq!(
+            ChipUid::new(&[1; 32]).map(|uid| uid.as_bytes().len()),
+            Ok(32)
+        );
+        assert_eq!(
+            ChipUid::new(&[1; 33]),
+            Err(TextError::Length { got: 33, max: 32 })
+        );
+        assert_eq!(
+            ChipUid::new(&[]),
+            Err(TextError::Length { got: 0, max: 32 })
+        );
         assert_eq!(ChipUid::new(&[0x01, 0x23]).unwrap().to_string(), "0123");
     }
-    extern crate std;
-    use std::string::ToString;
+
+    #[test]
+    fn every_refusal_says_what_is_wrong() {
+        assert_eq!(
+            Id::new("").unwrap_err().to_string(),
+            "0 bytes where 1 to 64 are allowed"
+        );
+        assert_eq!(
+            Id::new("a b").unwrap_err().to_string(),
+            "byte 0x20 at position 1 is not allowed"
+        );
+    }
 }

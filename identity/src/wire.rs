@@ -7,7 +7,10 @@ use crate::subject::SubjectId;
 use crate::text::{ChipUid, DeviceSerial, Id, PartNumber, RequestId};
 use alloc::vec::Vec;
 use der::asn1::{OctetStringRef, PrintableStringRef, Utf8StringRef};
-use der::{Decode, DecodeValue, Encode, EncodeValue, ErrorKind, FixedTag, Header, Length, Reader, Tag, Writer};
+use der::{
+    Decode, DecodeValue, Encode, EncodeValue, ErrorKind, FixedTag, Header, Length, Reader, Tag,
+    Writer,
+};
 
 /// A value of one domain type could not be read from its DER form.
 fn bad(tag: Tag) -> der::Error {
@@ -75,7 +78,9 @@ as_string! { OctetStringRef<OctetString>:
 
 /// In documents a key stands uncompressed only, so that equal documents are equal bytes.
 fn canonical_point(bytes: &[u8]) -> Option<P256Key> {
-    P256Key::from_sec1(bytes).ok().filter(|key| key.sec1().as_slice() == bytes)
+    P256Key::from_sec1(bytes)
+        .ok()
+        .filter(|key| key.sec1().as_slice() == bytes)
 }
 
 /// 32 bytes that are neither one of the named hashes nor secret: nonces, digests of evidence, fields roots.
@@ -181,6 +186,19 @@ impl From<der::Error> for WireError {
     }
 }
 
+/// `rule` as an error unless `holds`.
+#[expect(
+    clippy::fn_params_excessive_bools,
+    reason = "the condition is the point"
+)]
+pub(crate) const fn require(holds: bool, rule: &'static str) -> Result<(), WireError> {
+    if holds {
+        Ok(())
+    } else {
+        Err(WireError::Rule(rule))
+    }
+}
+
 /// DER of a value whose parts are all bounded. The encoder fails only on lengths over 256 MiB, which no bounded
 /// value reaches; such a failure yields no bytes, and no reader accepts those.
 pub(crate) fn encode(value: &impl Encode) -> Vec<u8> {
@@ -193,7 +211,10 @@ where
     T: for<'a> Decode<'a, Error = der::Error> + Encode,
 {
     if bytes.len() > max {
-        return Err(WireError::TooLong { got: bytes.len(), max });
+        return Err(WireError::TooLong {
+            got: bytes.len(),
+            max,
+        });
     }
     let value = T::from_der(bytes)?;
     match encode(&value) == bytes {

@@ -47,10 +47,18 @@ impl Document for Ceremony {
     fn check(&self) -> Result<(), WireError> {
         let distinct = |(position, approver): (usize, &PinnedApprover)| {
             let earlier = self.approvers.get(..position).unwrap_or_default();
-            earlier.iter().all(|other| other.id != approver.id && other.key != approver.key)
+            earlier
+                .iter()
+                .all(|other| other.id != approver.id && other.key != approver.key)
         };
         require(self.needed > 0, "at least one approval is needed")?;
-        require(usize::from(self.needed) <= self.approvers.len(), "no more approvals are needed than approvers exist")?;
-        require(self.approvers.iter().enumerate().all(distinct), "approvers differ in name and key")
+        require(
+            usize::from(self.needed) <= self.approvers.len(),
+            "no more approvals are needed than approvers exist",
+        )?;
+        require(
+            self.approvers.iter().enumerate().all(distinct),
+            "approvers differ in name and key",
+        )
     }
 }

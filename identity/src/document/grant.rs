@@ -59,9 +59,18 @@ impl Document for Grant {
 
     fn check(&self) -> Result<(), WireError> {
         require(!self.lines.is_empty(), "a grant names at least one line")?;
-        require(!self.stations.is_empty(), "a grant names at least one station")?;
+        require(
+            !self.stations.is_empty(),
+            "a grant names at least one station",
+        )?;
         require(self.limit > 0, "a grant's limit is at least 1")?;
-        require(self.per_lot > 0 && self.per_lot <= self.limit, "per_lot is between 1 and the limit")?;
-        require(self.not_before < self.not_after, "a grant ends after it begins")
+        require(
+            self.per_lot > 0 && self.per_lot <= self.limit,
+            "per_lot is between 1 and the limit",
+        )?;
+        require(
+            self.not_before < self.not_after,
+            "a grant ends after it begins",
+        )
     }
 }

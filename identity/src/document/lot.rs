@@ -37,6 +37,9 @@ impl Document for LotOrder {
     fn check(&self) -> Result<(), WireError> {
         let (first, last) = (self.first_serial.as_str(), self.last_serial.as_str());
         require(self.quantity > 0, "a lot has at least one unit")?;
-        require(first.len() == last.len() && first <= last, "a lot's serial range runs upward at one length")
+        require(
+            first.len() == last.len() && first <= last,
+            "a lot's serial range runs upward at one length",
+        )
     }
 }

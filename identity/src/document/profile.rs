@@ -29,7 +29,8 @@ impl UidRule {
     /// Whether a UID follows the rule.
     #[must_use]
     pub fn allows(&self, uid: &ChipUid) -> bool {
-        uid.as_bytes().len() == usize::from(self.length) && uid.as_bytes().starts_with(self.prefix.as_bytes())
+        uid.as_bytes().len() == usize::from(self.length)
+            && uid.as_bytes().starts_with(self.prefix.as_bytes())
     }
 }
 
@@ -80,11 +81,24 @@ impl Document for Profile {
 
     fn check(&self) -> Result<(), WireError> {
         let has_serial = |attribute: &SubjectAttribute| {
-            attribute.oid == const_oid::db::rfc4519::SERIAL_NUMBER && attribute.template == "{serial}"
+            attribute.oid == const_oid::db::rfc4519::SERIAL_NUMBER
+                && attribute.template == "{serial}"
         };
-        require(self.subject.iter().filter(|a| has_serial(a)).count() == 1, "the subject holds serialNumber={serial} once")?;
-        require(self.crl.is_ascii() && !self.crl.is_empty(), "the CRL distribution point is an ASCII URI")?;
-        require(self.instance_uri.as_ref().is_none_or(|uri| uri.is_ascii()), "the instance URI is ASCII")?;
-        require(!self.vendors.is_empty(), "a profile pins at least one chip vendor's key")
+        require(
+            self.subject.iter().filter(|a| has_serial(a)).count() == 1,
+            "the subject holds serialNumber={serial} once",
+        )?;
+        require(
+            self.crl.is_ascii() && !self.crl.is_empty(),
+            "the CRL distribution point is an ASCII URI",
+        )?;
+        require(
+            self.instance_uri.as_ref().is_none_or(|uri| uri.is_ascii()),
+            "the instance URI is ASCII",
+        )?;
+        require(
+            !self.vendors.is_empty(),
+            "a profile pins at least one chip vendor's key",
+        )
     }
 }

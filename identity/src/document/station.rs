@@ -42,7 +42,13 @@ impl Document for StationStatement {
 
     fn check(&self) -> Result<(), WireError> {
         let keys = [&self.tls_key, &self.request_key, &self.receipt_key];
-        require(keys[0] != keys[1] && keys[1] != keys[2] && keys[0] != keys[2], "a station's three keys differ")?;
-        require(self.not_before < self.not_after, "a station's statement ends after it begins")
+        require(
+            keys[0] != keys[1] && keys[1] != keys[2] && keys[0] != keys[2],
+            "a station's three keys differ",
+        )?;
+        require(
+            self.not_before < self.not_after,
+            "a station's statement ends after it begins",
+        )
     }
 }

@@ -1,8 +1,8 @@
 //! The one `SEQUENCE` that all kinds share; which parts a kind has is decided here and nowhere else.
 
 use super::{
-    Adopt, Bind, Body, CertificateRef, Confirm, EntryRef, EvidenceRef, GrantTerms, GrantUse, Kind, Leaf, Refuse, Scrap, Serial20,
-    Void,
+    Adopt, Bind, Body, CertificateRef, Confirm, EntryRef, EvidenceRef, GrantTerms, GrantUse, Kind,
+    Leaf, Refuse, Scrap, Serial20, Void,
 };
 use crate::hash::{CertificateHash, DocumentHash, RequestHash};
 use crate::sources::Day;
@@ -20,15 +20,35 @@ pub(super) struct LeafForm {
     day: Day,
     #[asn1(context_specific = "0", tag_mode = "IMPLICIT", optional = "true")]
     subject: Option<SubjectId>,
-    #[asn1(context_specific = "1", tag_mode = "IMPLICIT", constructed = "true", optional = "true")]
+    #[asn1(
+        context_specific = "1",
+        tag_mode = "IMPLICIT",
+        constructed = "true",
+        optional = "true"
+    )]
     previous: Option<EntryRef>,
-    #[asn1(context_specific = "2", tag_mode = "IMPLICIT", constructed = "true", optional = "true")]
+    #[asn1(
+        context_specific = "2",
+        tag_mode = "IMPLICIT",
+        constructed = "true",
+        optional = "true"
+    )]
     certificate: Option<CertificateRef>,
-    #[asn1(context_specific = "3", tag_mode = "IMPLICIT", constructed = "true", optional = "true")]
+    #[asn1(
+        context_specific = "3",
+        tag_mode = "IMPLICIT",
+        constructed = "true",
+        optional = "true"
+    )]
     grant_use: Option<GrantUse>,
     #[asn1(context_specific = "4", tag_mode = "IMPLICIT", optional = "true")]
     request: Option<RequestHash>,
-    #[asn1(context_specific = "5", tag_mode = "IMPLICIT", constructed = "true", optional = "true")]
+    #[asn1(
+        context_specific = "5",
+        tag_mode = "IMPLICIT",
+        constructed = "true",
+        optional = "true"
+    )]
     evidence: Option<EvidenceRef>,
     #[asn1(context_specific = "6", tag_mode = "IMPLICIT", optional = "true")]
     reason: Option<Id>,
@@ -36,15 +56,30 @@ pub(super) struct LeafForm {
     fields: Option<Bytes32>,
     #[asn1(context_specific = "8", tag_mode = "IMPLICIT", optional = "true")]
     document: Option<DocumentHash>,
-    #[asn1(context_specific = "9", tag_mode = "IMPLICIT", constructed = "true", optional = "true")]
+    #[asn1(
+        context_specific = "9",
+        tag_mode = "IMPLICIT",
+        constructed = "true",
+        optional = "true"
+    )]
     approvals: Option<Vec<DocumentHash>>,
-    #[asn1(context_specific = "10", tag_mode = "IMPLICIT", constructed = "true", optional = "true")]
+    #[asn1(
+        context_specific = "10",
+        tag_mode = "IMPLICIT",
+        constructed = "true",
+        optional = "true"
+    )]
     terms: Option<GrantTerms>,
     #[asn1(context_specific = "11", tag_mode = "IMPLICIT", optional = "true")]
     grant: Option<DocumentHash>,
     #[asn1(context_specific = "12", tag_mode = "IMPLICIT", optional = "true")]
     count: Option<u32>,
-    #[asn1(context_specific = "13", tag_mode = "IMPLICIT", constructed = "true", optional = "true")]
+    #[asn1(
+        context_specific = "13",
+        tag_mode = "IMPLICIT",
+        constructed = "true",
+        optional = "true"
+    )]
     readback: Option<Readback>,
 }
 
@@ -85,55 +120,46 @@ impl From<&Leaf> for LeafForm {
         form.subject = leaf.body.subject();
         match &leaf.body {
             Body::Ceremony { document } => form.document = Some(*document),
-            Body::Station { document, approvals } => {
-                form.document = Some(*document);
-                form.approvals = Some(approvals.clone());
-            }
-            Body::Grant { document, approvals, terms } => {
-                form.document = Some(*document);
-                form.approvals = Some(approvals.clone());
+            Body::Station {
+                document,
+                approvals,
+            } => form.put_approved(document, approvals),
+            Body::Grant {
+                document,
+                approvals,
+                terms,
+            } => {
+                form.put_approved(document, approvals);
                 form.terms = Some(*terms);
             }
-            Body::LotOpen { document, grant, quantity } => {
+            Body::LotOpen {
+                document,
+                grant,
+                quantity,
+            } => {
                 form.document = Some(*document);
                 form.grant = Some(*grant);
                 form.count = Some(*quantity);
             }
             Body::Bind(body) => form.put_bind(body),
-            Body::Adopt(body) => {
-                form.previous = Some(body.previous);
-                form.request = Some(body.request);
-                form.fields = Some(body.fields);
-            }
-            Body::Confirm(body) => {
-                form.previous = Some(body.previous);
-                form.request = Some(body.request);
-                form.readback = Some(Readback { certificate: body.certificate, signature: body.signature });
-            }
-            Body::Void(body) => {
-                form.previous = Some(body.previous);
-                form.request = body.request;
-                form.reason = Some(body.reason);
-            }
-            Body::Scrap(body) => {
-                form.previous = body.previous;
-                form.grant = Some(body.grant);
-                form.reason = Some(body.reason);
-                form.fields = Some(body.fields);
-            }
-            Body::Refuse(body) => {
-                form.reason = Some(body.reason);
-                form.count = Some(body.count);
-                form.request = body.request;
-                form.fields = Some(body.fields);
-            }
+            Body::Adopt(body) => form.put_adopt(body),
+            Body::Confirm(body) => form.put_confirm(body),
+            Body::Void(body) => form.put_void(body),
+            Body::Scrap(body) => form.put_scrap(body),
+            Body::Refuse(body) => form.put_refuse(body),
         }
         form
     }
 }
 
+/// Puts a body's parts in their places; the subject is in its place already.
 impl LeafForm {
-    fn put_bind(&mut self, body: &Bind) {
+    fn put_approved(&mut self, document: &DocumentHash, approvals: &[DocumentHash]) {
+        self.document = Some(*document);
+        self.approvals = Some(approvals.to_vec());
+    }
+
+    const fn put_bind(&mut self, body: &Bind) {
         self.certificate = Some(body.certificate);
         self.grant_use = Some(body.grant);
         self.request = Some(body.request);
@@ -141,67 +167,167 @@ impl LeafForm {
         self.fields = Some(body.fields);
     }
 
+    const fn put_adopt(&mut self, body: &Adopt) {
+        self.previous = Some(body.previous);
+        self.request = Some(body.request);
+        self.fields = Some(body.fields);
+    }
+
+    const fn put_confirm(&mut self, body: &Confirm) {
+        self.previous = Some(body.previous);
+        self.request = Some(body.request);
+        self.readback = Some(Readback {
+            certificate: body.certificate,
+            signature: body.signature,
+        });
+    }
+
+    const fn put_void(&mut self, body: &Void) {
+        self.previous = Some(body.previous);
+        self.request = body.request;
+        self.reason = Some(body.reason);
+    }
+
+    const fn put_scrap(&mut self, body: &Scrap) {
+        self.previous = body.previous;
+        self.grant = Some(body.grant);
+        self.reason = Some(body.reason);
+        self.fields = Some(body.fields);
+    }
+
+    const fn put_refuse(&mut self, body: &Refuse) {
+        self.reason = Some(body.reason);
+        self.count = Some(body.count);
+        self.request = body.request;
+        self.fields = Some(body.fields);
+    }
+}
+
+/// Takes a body's parts out of their places.
+impl LeafForm {
     /// Takes the parts out that the kind has. What is left over afterwards does not belong to it.
     fn take_body(&mut self) -> Result<Body, WireError> {
-        Ok(match self.kind {
-            Kind::Ceremony => Body::Ceremony { document: take(&mut self.document)? },
-            Kind::Station => Body::Station { document: take(&mut self.document)?, approvals: take(&mut self.approvals)? },
-            Kind::Grant => Body::Grant {
+        match self.kind {
+            Kind::Ceremony => Ok(Body::Ceremony {
                 document: take(&mut self.document)?,
-                approvals: take(&mut self.approvals)?,
-                terms: take(&mut self.terms)?,
-            },
-            Kind::LotOpen => Body::LotOpen {
-                document: take(&mut self.document)?,
-                grant: take(&mut self.grant)?,
-                quantity: take(&mut self.count)?,
-            },
-            Kind::Bind => Body::Bind(Bind {
-                subject: take(&mut self.subject)?,
-                certificate: take(&mut self.certificate)?,
-                grant: take(&mut self.grant_use)?,
-                request: take(&mut self.request)?,
-                evidence: take(&mut self.evidence)?,
-                fields: take(&mut self.fields)?,
             }),
-            Kind::Adopt | Kind::Confirm | Kind::Void | Kind::Scrap => self.take_later_entry()?,
-            Kind::Refuse => Body::Refuse(Refuse {
-                reason: take(&mut self.reason)?,
-                count: take(&mut self.count)?,
-                request: self.request.take(),
-                fields: take(&mut self.fields)?,
-            }),
-            _ => return Err(WireError::Rule("a kind that is reserved and not written yet")),
+            Kind::Station => self.take_station(),
+            Kind::Grant => self.take_grant(),
+            Kind::LotOpen => self.take_lot_open(),
+            Kind::Bind => self.take_bind().map(Body::Bind),
+            Kind::Adopt => self.take_adopt().map(Body::Adopt),
+            Kind::Confirm => self.take_confirm().map(Body::Confirm),
+            Kind::Void => self.take_void().map(Body::Void),
+            Kind::Scrap => self.take_scrap().map(Body::Scrap),
+            Kind::Refuse => self.take_refuse().map(Body::Refuse),
+            Kind::Policy
+            | Kind::LotClose
+            | Kind::Lease
+            | Kind::LeaseReturn
+            | Kind::Revoke
+            | Kind::Renew
+            | Kind::Transfer
+            | Kind::Retire
+            | Kind::Suspend
+            | Kind::Incident
+            | Kind::Redact
+            | Kind::HsmAudit
+            | Kind::Anchor => Err(WireError::Rule(
+                "a kind that is reserved and not written yet",
+            )),
+        }
+    }
+
+    fn take_station(&mut self) -> Result<Body, WireError> {
+        Ok(Body::Station {
+            document: take(&mut self.document)?,
+            approvals: take(&mut self.approvals)?,
         })
     }
 
-    /// The kinds that follow a `bind`.
-    fn take_later_entry(&mut self) -> Result<Body, WireError> {
-        if self.kind == Kind::Scrap {
-            return Ok(Body::Scrap(Scrap {
-                subject: self.subject.take(),
-                previous: self.previous.take(),
-                grant: take(&mut self.grant)?,
-                reason: take(&mut self.reason)?,
-                fields: take(&mut self.fields)?,
-            }));
-        }
-        let (subject, previous) = (take(&mut self.subject)?, take(&mut self.previous)?);
-        Ok(match self.kind {
-            Kind::Adopt => {
-                Body::Adopt(Adopt { subject, previous, request: take(&mut self.request)?, fields: take(&mut self.fields)? })
-            }
-            Kind::Confirm => {
-                let Readback { certificate, signature } = take(&mut self.readback)?;
-                Body::Confirm(Confirm { subject, previous, request: take(&mut self.request)?, certificate, signature })
-            }
-            _ => Body::Void(Void { subject, previous, request: self.request.take(), reason: take(&mut self.reason)? }),
+    fn take_grant(&mut self) -> Result<Body, WireError> {
+        Ok(Body::Grant {
+            document: take(&mut self.document)?,
+            approvals: take(&mut self.approvals)?,
+            terms: take(&mut self.terms)?,
+        })
+    }
+
+    fn take_lot_open(&mut self) -> Result<Body, WireError> {
+        Ok(Body::LotOpen {
+            document: take(&mut self.document)?,
+            grant: take(&mut self.grant)?,
+            quantity: take(&mut self.count)?,
+        })
+    }
+
+    fn take_bind(&mut self) -> Result<Bind, WireError> {
+        Ok(Bind {
+            subject: take(&mut self.subject)?,
+            certificate: take(&mut self.certificate)?,
+            grant: take(&mut self.grant_use)?,
+            request: take(&mut self.request)?,
+            evidence: take(&mut self.evidence)?,
+            fields: take(&mut self.fields)?,
+        })
+    }
+
+    fn take_adopt(&mut self) -> Result<Adopt, WireError> {
+        Ok(Adopt {
+            subject: take(&mut self.subject)?,
+            previous: take(&mut self.previous)?,
+            request: take(&mut self.request)?,
+            fields: take(&mut self.fields)?,
+        })
+    }
+
+    fn take_confirm(&mut self) -> Result<Confirm, WireError> {
+        let Readback {
+            certificate,
+            signature,
+        } = take(&mut self.readback)?;
+        Ok(Confirm {
+            subject: take(&mut self.subject)?,
+            previous: take(&mut self.previous)?,
+            request: take(&mut self.request)?,
+            certificate,
+            signature,
+        })
+    }
+
+    fn take_void(&mut self) -> Result<Void, WireError> {
+        Ok(Void {
+            subject: take(&mut self.subject)?,
+            previous: take(&mut self.previous)?,
+            request: self.request.take(),
+            reason: take(&mut self.reason)?,
+        })
+    }
+
+    fn take_scrap(&mut self) -> Result<Scrap, WireError> {
+        Ok(Scrap {
+            subject: self.subject.take(),
+            previous: self.previous.take(),
+            grant: take(&mut self.grant)?,
+            reason: take(&mut self.reason)?,
+            fields: take(&mut self.fields)?,
+        })
+    }
+
+    fn take_refuse(&mut self) -> Result<Refuse, WireError> {
+        Ok(Refuse {
+            reason: take(&mut self.reason)?,
+            count: take(&mut self.count)?,
+            request: self.request.take(),
+            fields: take(&mut self.fields)?,
         })
     }
 }
 
 fn take<T>(part: &mut Option<T>) -> Result<T, WireError> {
-    part.take().ok_or(WireError::Rule("a part that this kind of leaf must have is missing"))
+    part.take().ok_or(WireError::Rule(
+        "a part that this kind of leaf must have is missing",
+    ))
 }
 
 impl TryFrom<LeafForm> for Leaf {
@@ -210,8 +336,13 @@ impl TryFrom<LeafForm> for Leaf {
     fn try_from(mut form: LeafForm) -> Result<Self, WireError> {
         let body = form.take_body()?;
         match form == LeafForm::empty(form.kind, form.day) {
-            true => Ok(Self { day: form.day, body }),
-            false => Err(WireError::Rule("a part that this kind of leaf does not have")),
+            true => Ok(Self {
+                day: form.day,
+                body,
+            }),
+            false => Err(WireError::Rule(
+                "a part that this kind of leaf does not have",
+            )),
         }
     }
 }
@@ -233,6 +364,11 @@ impl<'a> DecodeValue<'a> for Serial20 {
     type Error = der::Error;
     fn decode_value<R: Reader<'a>>(reader: &mut R, header: Header) -> der::Result<Self> {
         let bytes = reader.read_vec(header.length())?;
-        bytes.as_slice().try_into().map(Self).map_err(|_| der::ErrorKind::Value { tag: Tag::OctetString }.into())
+        bytes.as_slice().try_into().map(Self).map_err(|_cause| {
+            der::ErrorKind::Value {
+                tag: Tag::OctetString,
+            }
+            .into()
+        })
     }
 }
