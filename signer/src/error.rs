@@ -92,11 +92,12 @@ impl From<rusqlite::Error> for Fault {
     }
 }
 
-/// `code` unless `holds`.
-pub(crate) fn require(holds: bool, code: Code) -> Result<(), Fault> {
-    if holds {
-        Ok(())
-    } else {
-        Err(Fault::bare(code))
-    }
+/// Leaves with this code unless the condition holds.
+macro_rules! ensure {
+    ($holds:expr, $code:expr $(,)?) => {
+        if !$holds {
+            return Err($crate::error::Fault::bare($code));
+        }
+    };
 }
+pub(crate) use ensure;

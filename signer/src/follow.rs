@@ -1,7 +1,7 @@
 //! Following the log: every leaf, in order, held against the checkpoint, the earlier leaves and the rules.
 
 use crate::code::Code;
-use crate::error::{Fault, SignerError, require};
+use crate::error::{Fault, SignerError, ensure};
 use crate::message::{Entry, SignRequest};
 use crate::pinned::Pinned;
 use crate::store::state::Sets;
@@ -51,7 +51,7 @@ impl Head {
             store::unseal("head", &note, &day).map_err(|fault| SignerError::Damaged(fault.text))?;
         let day = day
             .try_into()
-            .map_err(|_| SignerError::Damaged("the newest day".to_owned()))?;
+            .map_err(|_length| SignerError::Damaged("the newest day".to_owned()))?;
         Ok(Self {
             frontier,
             last_day: Day(u32::from_be_bytes(day)),
@@ -84,7 +84,7 @@ pub(crate) fn follow(
     let new = request.entries.get(known..).unwrap_or_default();
     let mut frontier = head.frontier.clone();
     frontier.extend(new.iter().map(|entry| Hash::new(hash_of(entry).0)));
-    require(frontier.root() == checkpoint.root(), Code::Root)?;
+    ensure!(frontier.root() == checkpoint.root(), Code::Root);
     let mut sets = Sets {
         connection,
         size: head.size(),
@@ -230,8 +230,8 @@ fn keep(sets: &Sets<'_>, supported: &Supported) -> rusqlite::Result<()> {
             store::document::put(connection, document)
         }
         Supported::Grant(document, profile) => {
-            store::document::put(connection, profile)?;
-            store::document::put(connection, document)
+            store::document::put(connection, profile.as_ref())?;
+            store::document::put(connection, document.as_ref())
         }
     }
 }

@@ -2,7 +2,7 @@
 //! under an approved grant.
 
 use crate::code::Code;
-use crate::error::{Fault, require};
+use crate::error::{Fault, ensure};
 use crate::message::Item;
 use crate::pinned::Pinned;
 use crate::store::{attempt, damaged, document, leaf, state};
@@ -81,19 +81,19 @@ impl<'a> Judge<'a> {
         let bind = self.live_bind(item.index)?;
         let tbs = TbsHash::of(item.tbs.as_bytes());
         if let Some(attempt) = attempt::get(self.connection, item.index)? {
-            require(attempt.tbs == tbs, Code::OtherTbs)?;
+            ensure!(attempt.tbs == tbs, Code::OtherTbs);
             if let Some(signature) = attempt.signature {
                 return self.stored(&tbs, signature);
             }
         }
-        require(bind.certificate.tbs == tbs, Code::TbsHash)?;
-        require(
+        ensure!(bind.certificate.tbs == tbs, Code::TbsHash);
+        ensure!(
             bind.certificate.issuer == self.pinned.issuing_key,
             Code::Issuer,
-        )?;
+        );
         let signed = self.envelope(item)?;
-        require(signed.hash == bind.request, Code::RequestHash)?;
-        require(signed.envelope.purpose == Purpose::Provision, Code::Purpose)?;
+        ensure!(signed.hash == bind.request, Code::RequestHash);
+        ensure!(signed.envelope.purpose == Purpose::Provision, Code::Purpose);
         let station = self.asking_station(&signed, item.index)?;
         let authority = self.authority(&bind.grant.grant)?;
         check_grant(&signed.envelope, &authority.grant, &bind, &station)?;
@@ -175,13 +175,13 @@ impl<'a> Judge<'a> {
         let hash = document::station_before(self.connection, &signed.envelope.station, index)?;
         let hash = hash.ok_or_else(|| Fault::bare(Code::StationUnknown))?;
         let station = self.station(&hash)?;
-        require(station.valid_at(signed.envelope.time), Code::StationExpired)?;
+        ensure!(station.valid_at(signed.envelope.time), Code::StationExpired);
         if self.signer != Some(hash) {
             let held =
                 self.pinned
                     .verifier
                     .verify(&station.request_key, &signed.hash.0, signed.signature);
-            require(held, Code::StationSignature)?;
+            ensure!(held, Code::StationSignature);
             self.signer = Some(hash);
         }
         Ok(station)
@@ -215,10 +215,10 @@ impl<'a> Judge<'a> {
             ..
         } = case;
         let spki = case.key.spki_hash();
-        require(bind.certificate.spki == spki, Code::Spki)?;
-        require(bind.subject == SubjectId::of_p256(&spki), Code::Subject)?;
-        require(unit.part == profile.part, Code::Part)?;
-        require(profile.uid.allows(&unit.uid), Code::Uid)?;
+        ensure!(bind.certificate.spki == spki, Code::Spki);
+        ensure!(bind.subject == SubjectId::of_p256(&spki), Code::Subject);
+        ensure!(unit.part == profile.part, Code::Part);
+        ensure!(profile.uid.allows(&unit.uid), Code::Uid);
         let possession = Possession {
             challenge: unit.challenge.as_bytes(),
             request: &unit.request,
@@ -228,12 +228,13 @@ impl<'a> Judge<'a> {
             grant: &bind.grant.grant,
             station: &case.station.id,
         };
-        require(
+        ensure!(
             self.pinned
                 .verifier
                 .verify(&case.key, &possession.digest(), &unit.possession.0),
             Code::Possession,
-        )
+        );
+        Ok(())
     }
 
     fn check_evidence(&self, case: &Case<'_>) -> Result<(), Fault> {
@@ -244,15 +245,15 @@ impl<'a> Judge<'a> {
             authority: Authority { profile, .. },
             ..
         } = case;
-        require(
+        ensure!(
             bind.evidence.hash == unit.evidence.hash(),
             Code::EvidenceHash,
-        )?;
+        );
         let origin = match unit.evidence {
             Evidence::OnChip(_) => KeyOriginRule::OnChip,
             Evidence::Injected(_) => KeyOriginRule::Injected,
         };
-        require(origin == profile.origin, Code::Origin)?;
+        ensure!(origin == profile.origin, Code::Origin);
         let facts = EvidenceFacts {
             request: &unit.request,
             uid: &unit.uid,
@@ -265,8 +266,9 @@ impl<'a> Judge<'a> {
             .evidence
             .judge(&facts, &self.pinned.verifier)
             .map_err(|error| Fault::new(Code::Evidence, error))?;
-        require(grade == bind.evidence.grade, Code::Grade)?;
-        require(grade >= profile.grade, Code::GradeTooLow)
+        ensure!(grade == bind.evidence.grade, Code::Grade);
+        ensure!(grade >= profile.grade, Code::GradeTooLow);
+        Ok(())
     }
 
     fn check_certificate(&self, case: &Case<'_>, tbs: &[u8]) -> Result<(), Fault> {
@@ -283,7 +285,8 @@ impl<'a> Judge<'a> {
             not_before,
         };
         check_tbs(tbs, &self.pinned.issuer, &facts).map_err(tbs_fault)?;
-        require(begins_within(not_before, grant), Code::TbsValidity)
+        ensure!(begins_within(not_before, grant), Code::TbsValidity);
+        Ok(())
     }
 }
 
@@ -294,12 +297,13 @@ fn check_grant(
     bind: &Bind,
     station: &StationStatement,
 ) -> Result<(), Fault> {
-    require(envelope.grant == bind.grant.grant, Code::GrantDiffers)?;
-    require(
+    ensure!(envelope.grant == bind.grant.grant, Code::GrantDiffers);
+    ensure!(
         grant.stations.contains(&station.id),
         Code::StationNotGranted,
-    )?;
-    require(grant.lines.contains(&station.line), Code::LineNotGranted)
+    );
+    ensure!(grant.lines.contains(&station.line), Code::LineNotGranted);
+    Ok(())
 }
 
 /// In whole seconds, as certificates count.

@@ -2,7 +2,7 @@
 //! approval, and say what the leaf says in the open.
 
 use crate::code::Code;
-use crate::error::{Fault, require};
+use crate::error::{Fault, ensure};
 use crate::message::Support;
 use crate::pinned::Pinned;
 use identity::approval::{Approval, ApproverSet};
@@ -16,7 +16,7 @@ pub(crate) enum Supported {
     Nothing,
     Ceremony(Ceremony),
     Station(StationStatement),
-    Grant(Grant, Profile),
+    Grant(Box<Grant>, Box<Profile>),
     LotOrder(LotOrder),
 }
 
@@ -45,10 +45,10 @@ pub(crate) fn check(
         } => {
             let order: LotOrder = read(needed()?, document)?;
             unapproved_kind(needed()?)?;
-            require(
+            ensure!(
                 order.grant == *grant && order.quantity == *quantity,
                 Code::LotTerms,
-            )?;
+            );
             Ok(Supported::LotOrder(order))
         }
         Body::Bind(_)
@@ -57,7 +57,7 @@ pub(crate) fn check(
         | Body::Void(_)
         | Body::Scrap(_)
         | Body::Refuse(_) => {
-            require(support.is_none(), Code::SupportSurplus)?;
+            ensure!(support.is_none(), Code::SupportSurplus);
             Ok(Supported::Nothing)
         }
     }
@@ -91,7 +91,7 @@ fn station(
     pinned: &Pinned,
 ) -> Result<Supported, Fault> {
     let statement: StationStatement = read(support, hash)?;
-    require(support.profile.is_none(), Code::SupportSurplus)?;
+    ensure!(support.profile.is_none(), Code::SupportSurplus);
     approved(
         &statement,
         &statement.requester,
@@ -110,7 +110,7 @@ fn grant(
     let grant: Grant = read(support, hash)?;
     approved(&grant, &grant.requester, (support, approvals), pinned)?;
     let (first, last) = grant.days();
-    require(
+    ensure!(
         *terms
             == GrantTerms {
                 limit: grant.limit,
@@ -119,34 +119,35 @@ fn grant(
                 last,
             },
         Code::GrantTerms,
-    )?;
+    );
     let der = support
         .profile
         .as_ref()
         .ok_or_else(|| Fault::bare(Code::SupportMissing))?;
     let profile =
         Profile::from_bytes(der.as_bytes()).map_err(|error| Fault::new(Code::Document, error))?;
-    require(profile.hash() == grant.profile, Code::ProfileHash)?;
-    require(
+    ensure!(profile.hash() == grant.profile, Code::ProfileHash);
+    ensure!(
         profile.product == grant.product && profile.maker == grant.maker,
         Code::ProfileHash,
-    )?;
-    Ok(Supported::Grant(grant, profile))
+    );
+    Ok(Supported::Grant(Box::new(grant), Box::new(profile)))
 }
 
 fn read<D: Document>(support: &Support, hash: &DocumentHash) -> Result<D, Fault> {
     let document = D::from_bytes(support.document.as_bytes())
         .map_err(|error| Fault::new(Code::Document, error))?;
-    require(document.hash() == *hash, Code::DocumentHash)?;
+    ensure!(document.hash() == *hash, Code::DocumentHash);
     Ok(document)
 }
 
 /// Ceremonies and lot orders bear no approvals.
 fn unapproved_kind(support: &Support) -> Result<(), Fault> {
-    require(
+    ensure!(
         support.approvals.is_empty() && support.profile.is_none(),
         Code::SupportSurplus,
-    )
+    );
+    Ok(())
 }
 
 /// Enough pinned approvers signed exactly this document, and exactly their approvals stand in the leaf.
@@ -159,13 +160,13 @@ fn approved<D: Document>(
     let read = |der: &der::asn1::OctetString| Approval::from_bytes(der.as_bytes());
     let approvals: Result<Vec<_>, _> = support.approvals.iter().map(read).collect();
     let approvals = approvals.map_err(|error| Fault::new(Code::Document, error))?;
-    require(
+    ensure!(
         approvals
             .iter()
             .map(Approval::hash)
             .eq(listed.iter().copied()),
         Code::ApprovalList,
-    )?;
+    );
     let verdict = pinned
         .approvers
         .verify(document, requester, &approvals, &pinned.verifier);
