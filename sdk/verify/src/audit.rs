@@ -35,16 +35,26 @@ pub fn audit_log(dir: &Path, trust: &Trust) -> Result<Findings, LogDirError> {
 ///
 /// # Errors
 /// As [`audit_log`].
-pub fn audit_log_with(dir: &Path, trust: &Trust, progress: &mut dyn FnMut(u64, u64)) -> Result<Findings, LogDirError> {
+pub fn audit_log_with(
+    dir: &Path,
+    trust: &Trust,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Findings, LogDirError> {
     let log = LogDir::new(dir);
     let note = log.checkpoint()?;
     let mut audit = Audit::new(&log, trust);
-    let Some(head) = audit.open_checkpoint(&note) else { return Ok(audit.tally.finish(None, &audit.register)) };
+    let Some(head) = audit.open_checkpoint(&note) else {
+        return Ok(audit.tally.finish(None, &audit.register));
+    };
     for bundle in bundles_between(0, head.size()) {
         let entries = match log.entries(bundle) {
             Ok(entries) => entries,
             Err(error) => {
-                audit.tally.find(Reason::AuditEntries, Some(bundle.entries().start), error.to_string());
+                audit.tally.find(
+                    Reason::AuditEntries,
+                    Some(bundle.entries().start),
+                    error.to_string(),
+                );
                 break;
             }
         };
@@ -66,8 +76,19 @@ struct Audit<'a> {
 
 impl<'a> Audit<'a> {
     fn new(log: &'a LogDir, trust: &'a Trust) -> Self {
-        let issuers = trust.issuing().iter().map(|authority| authority.key().spki_hash()).collect();
-        Self { log, trust, issuers, register: Register::new(), edge: RightEdge::new(), tally: Tally::default() }
+        let issuers = trust
+            .issuing()
+            .iter()
+            .map(|authority| authority.key().spki_hash())
+            .collect();
+        Self {
+            log,
+            trust,
+            issuers,
+            register: Register::new(),
+            edge: RightEdge::new(),
+            tally: Tally::default(),
+        }
     }
 
     /// The head that was signed. One that is not signed as trusted is a finding, and its tree is audited all the same.
@@ -75,7 +96,8 @@ impl<'a> Audit<'a> {
         match self.trust.policy().open(bytes) {
             Ok(opened) => Some(opened.checkpoint().clone()),
             Err(error) => {
-                self.tally.find(Reason::AuditCheckpoint, None, error.to_string());
+                self.tally
+                    .find(Reason::AuditCheckpoint, None, error.to_string());
                 SignedNote::parse(bytes).ok()?.text().parse().ok()
             }
         }
@@ -102,14 +124,16 @@ impl<'a> Audit<'a> {
         let leaf = match Leaf::from_bytes(entry) {
             Ok(leaf) => leaf,
             Err(error) => {
-                self.tally.find(Reason::AuditLeaf, Some(index), error.to_string());
+                self.tally
+                    .find(Reason::AuditLeaf, Some(index), error.to_string());
                 return self.register.pass_over(None, hash);
             }
         };
         self.tally.count(&leaf);
         self.check_certificate(index, &leaf);
         if let Err(violation) = self.register.enter(&leaf, hash) {
-            self.tally.find(Reason::AuditRule, Some(index), violation.to_string());
+            self.tally
+                .find(Reason::AuditRule, Some(index), violation.to_string());
             self.register.pass_over(Some(&leaf), hash);
         }
     }
@@ -119,21 +143,35 @@ impl<'a> Audit<'a> {
         let Body::Bind(bind) = &leaf.body else { return };
         let certificate = &bind.certificate;
         if self.register.has_serial(&certificate.serial) {
-            self.tally.find(Reason::AuditSerial, Some(index), String::new());
+            self.tally
+                .find(Reason::AuditSerial, Some(index), String::new());
         }
         if !self.issuers.contains(&certificate.issuer) {
-            self.tally.find(Reason::AuditIssuer, Some(index), format!("key {}", certificate.issuer));
+            self.tally.find(
+                Reason::AuditIssuer,
+                Some(index),
+                format!("key {}", certificate.issuer),
+            );
         }
     }
 
     fn compare_tile(&mut self, id: TileId, computed: &Tile) {
         for kept in self.log.earlier_partials(id).into_iter().chain([id]) {
-            let wanted = computed.hashes().get(..kept.width().hashes()).unwrap_or_default();
+            let wanted = computed
+                .hashes()
+                .get(..kept.width().hashes())
+                .unwrap_or_default();
             match self.log.tile(kept) {
                 Ok(tile) if tile.hashes() == wanted => {}
                 Ok(tile) => {
-                    let at = tile.hashes().iter().zip(wanted).position(|(a, b)| a != b).unwrap_or_default();
-                    self.tally.find(Reason::AuditTile, None, format!("{kept}, hash {at}"));
+                    let at = tile
+                        .hashes()
+                        .iter()
+                        .zip(wanted)
+                        .position(|(a, b)| a != b)
+                        .unwrap_or_default();
+                    self.tally
+                        .find(Reason::AuditTile, None, format!("{kept}, hash {at}"));
                 }
                 Err(error) => self.tally.find(Reason::AuditTile, None, error.to_string()),
             }
@@ -144,7 +182,11 @@ impl<'a> Audit<'a> {
     fn compare_root(&mut self, head: &Checkpoint) {
         let computed: Hash = self.edge.frontier().root();
         if self.edge.size() == head.size() && computed != head.root() {
-            self.tally.find(Reason::AuditRoot, None, format!("{computed} computed, {} signed", head.root()));
+            self.tally.find(
+                Reason::AuditRoot,
+                None,
+                format!("{computed} computed, {} signed", head.root()),
+            );
         }
     }
 }

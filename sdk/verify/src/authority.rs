@@ -2,13 +2,15 @@
 
 use crate::files::pem_blocks;
 use der::asn1::ObjectIdentifier;
+use der::oid::AssociatedOid as _;
 use der::{Decode as _, Encode as _};
 use identity::idevid::{self, IdevidError, Issuer};
 use identity::{P256Key, PortableVerifier, TbsHash, Timestamp, VerifyP256 as _};
 use x509_cert::Certificate;
-use x509_cert::ext::pkix::{AuthorityKeyIdentifier, BasicConstraints, KeyUsage, SubjectKeyIdentifier};
+use x509_cert::ext::pkix::{
+    AuthorityKeyIdentifier, BasicConstraints, KeyUsage, SubjectKeyIdentifier,
+};
 use x509_cert::name::Name;
-use der::oid::AssociatedOid as _;
 
 /// A CA's certificate, read and in itself well-formed: P-256, ecdsa-with-SHA256, and the role of a lasting CA.
 #[derive(Clone, Debug)]
@@ -84,7 +86,10 @@ impl Authority {
     #[must_use]
     pub fn label(&self) -> String {
         let common = self.issuer.name().common_name().ok().flatten();
-        common.map_or_else(|| self.issuer.name().to_string(), |name| name.value().into_owned())
+        common.map_or_else(
+            || self.issuer.name().to_string(),
+            |name| name.value().into_owned(),
+        )
     }
 
     /// Its public key.
@@ -116,15 +121,24 @@ impl Authority {
     pub(crate) fn is_issued_by(&self, parent: &Self) -> bool {
         let is_self_issued = self.issuer_name == *self.issuer.name();
         let names = self.issuer_name == *parent.issuer.name();
-        let key_ids = self.issuer_key_id.as_deref().map_or(is_self_issued, |id| id == parent.issuer.key_id());
+        let key_ids = self
+            .issuer_key_id
+            .as_deref()
+            .map_or(is_self_issued, |id| id == parent.issuer.key_id());
         names && key_ids && parent.has_signed(&self.tbs, &self.signature)
     }
 }
 
 fn check_critical(certificate: &Certificate) -> Result<(), AuthorityError> {
     let must = [BasicConstraints::OID, KeyUsage::OID];
-    for extension in certificate.tbs_certificate().extensions().into_iter().flatten() {
-        let known = must.contains(&extension.extn_id) || extension.extn_id == SubjectKeyIdentifier::OID;
+    for extension in certificate
+        .tbs_certificate()
+        .extensions()
+        .into_iter()
+        .flatten()
+    {
+        let known =
+            must.contains(&extension.extn_id) || extension.extn_id == SubjectKeyIdentifier::OID;
         match (must.contains(&extension.extn_id), extension.critical) {
             (true, false) => return Err(AuthorityError::NotCritical),
             (false, true) if !known => return Err(AuthorityError::Critical(extension.extn_id)),

@@ -7,7 +7,11 @@ use serde::Serialize;
 use std::path::{Path, PathBuf};
 use translog::checkpoint::{Checkpoint, OpenError};
 use translog::note::MAX_NOTE_BYTES;
-use translog::proof::{ProofError, ProveError, TileHashes, TileReadError, prove_consistency, verify_consistency};
+use translog::proof::{
+    HashReader, Node, ProofError, ProveError, TileHashes, TileReadError, prove_consistency,
+    verify_consistency,
+};
+use translog::tree::{EMPTY_ROOT, Hash, node_hash};
 
 /// What came out of [`compare`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -68,21 +72,39 @@ pub enum CompareError {
 pub fn compare(a: &Path, b: &Path, trust: &Trust) -> Result<Comparison, CompareError> {
     let (one, other) = (open(a, trust)?, open(b, trust)?);
     if one.origin() != other.origin() {
-        return Err(CompareError::Origins(one.origin().to_owned(), other.origin().to_owned()));
+        return Err(CompareError::Origins(
+            one.origin().to_owned(),
+            other.origin().to_owned(),
+        ));
     }
-    let (old, new, path) = if one.size() <= other.size() { (&one, &other, b) } else { (&other, &one, a) };
+    let (old, new, path) = if one.size() <= other.size() {
+        (&one, &other, b)
+    } else {
+        (&other, &one, a)
+    };
     let relation = match (old.size() == new.size(), old.root() == new.root()) {
         (true, true) => Relation::Same,
         (true, false) => Relation::Forked,
         (false, _) => relate(old, new, path)?,
     };
-    Ok(Comparison { origin: old.origin().to_owned(), sizes: (old.size(), new.size()), relation })
+    Ok(Comparison {
+        origin: old.origin().to_owned(),
+        sizes: (old.size(), new.size()),
+        relation,
+    })
 }
 
 fn open(path: &Path, trust: &Trust) -> Result<Checkpoint, CompareError> {
-    let file = if path.is_dir() { path.join("checkpoint") } else { path.to_owned() };
+    let file = if path.is_dir() {
+        path.join("checkpoint")
+    } else {
+        path.to_owned()
+    };
     let bytes = read_bounded(&file, u64::try_from(MAX_NOTE_BYTES).unwrap_or(u64::MAX))?;
-    let opened = trust.policy().open(&bytes).map_err(|source| CompareError::Checkpoint { path: file, source })?;
+    let opened = trust
+        .policy()
+        .open(&bytes)
+        .map_err(|source| CompareError::Checkpoint { path: file, source })?;
     Ok(opened.checkpoint().clone())
 }
 
@@ -91,10 +113,28 @@ fn relate(old: &Checkpoint, new: &Checkpoint, path: &Path) -> Result<Relation, C
         return Err(CompareError::NoTiles(path.to_owned()));
     }
     let log = LogDir::new(path);
-    let proof = prove_consistency(&TileHashes::new(&log, new.size()), old.size(), new.size())?;
-    match verify_consistency(old.size(), old.root(), new.size(), new.root(), &proof) {
-        Ok(()) => Ok(Relation::Continues),
-        Err(ProofError::OldRootMismatch { .. }) => Ok(Relation::Forked),
-        Err(error) => Err(CompareError::Damaged(error)),
+    let tiles = TileHashes::new(&log, new.size());
+    let proof = prove_consistency(&tiles, old.size(), new.size())?;
+    let earlier = earlier_root(&tiles, old.size()).map_err(ProveError::Reader)?;
+    // The tiles must first be shown to be those of the larger root: damaged tiles are no proof against the log.
+    verify_consistency(old.size(), earlier, new.size(), new.root(), &proof)
+        .map_err(CompareError::Damaged)?;
+    Ok(if earlier == old.root() {
+        Relation::Continues
+    } else {
+        Relation::Forked
+    })
+}
+
+/// Root that a tree had at an earlier size: its complete subtrees, joined from the right (RFC 6962 §2.1).
+fn earlier_root<R: HashReader>(tiles: &R, size: u64) -> Result<Hash, R::Error> {
+    let mut root = None;
+    for level in (0..u64::BITS).filter(|level| size >> level & 1 == 1) {
+        let subtree = tiles.hash(Node {
+            level,
+            index: (size >> level) - 1,
+        })?;
+        root = Some(root.map_or(subtree, |right| node_hash(subtree, right)));
     }
+    Ok(root.unwrap_or(EMPTY_ROOT))
 }

@@ -44,9 +44,12 @@ struct Case {
 impl Case {
     fn read(certificate: &[u8], proof: &[u8]) -> Result<Self, Miss> {
         let refuse = |reason| move |error: &dyn ToString| Miss::failed(reason, error.to_string());
-        let (tbs, signature) = idevid::split(certificate).map_err(|e| refuse(Reason::CertificateForm)(&e))?;
+        let (tbs, signature) =
+            idevid::split(certificate).map_err(|e| refuse(Reason::CertificateForm)(&e))?;
         let proof = TlogProof::parse(proof).map_err(|e| refuse(Reason::ProofForm)(&e))?;
-        let extra = proof.extra().ok_or_else(|| Miss::failed(Reason::HistoryForm, "the file has no extra line"))?;
+        let extra = proof
+            .extra()
+            .ok_or_else(|| Miss::failed(Reason::HistoryForm, "the file has no extra line"))?;
         let extra = ReceiptExtra::from_bytes(extra).map_err(|e| refuse(Reason::HistoryForm)(&e))?;
         Ok(Self {
             certificate: CertificateHash::of(certificate),
@@ -60,10 +63,24 @@ impl Case {
 
     fn judge(&self, trust: &Trust, at: Timestamp) -> Verdict {
         let (parsed, tbs) = (self.parsed.as_ref(), TbsHash::of(&self.tbs));
-        let issuer = parsed.ok().and_then(|parsed| chain::issuer_of(parsed, trust));
-        let chain = parsed.map_err(|_| Miss::needs("an IDevID certificate")).and_then(|parsed| {
-            chain::check(&chain::Signed { parsed, tbs: &tbs, signature: &self.signature }, trust, issuer, at)
-        });
+        let issuer = parsed
+            .ok()
+            .and_then(|parsed| chain::issuer_of(parsed, trust));
+        let chain = parsed
+            .ok()
+            .ok_or_else(|| Miss::needs("an IDevID certificate"))
+            .and_then(|parsed| {
+                chain::check(
+                    &chain::Signed {
+                        parsed,
+                        tbs: &tbs,
+                        signature: &self.signature,
+                    },
+                    trust,
+                    issuer,
+                    at,
+                )
+            });
         let (profile_check, profile) = profile::check(parsed, &self.tbs, issuer, trust);
         let history = History::read(&self.extra);
         let leaf = match (&history, parsed) {
@@ -75,7 +92,11 @@ impl Case {
         let openings = Openings::from_bytes(self.extra.openings.as_bytes());
         let openings_check = openings::check(openings.as_ref(), history, parsed.ok());
         let evidence = evidence::Question {
-            bytes: self.extra.evidence.as_ref().map(der::asn1::OctetString::as_bytes),
+            bytes: self
+                .extra
+                .evidence
+                .as_ref()
+                .map(der::asn1::OctetString::as_bytes),
             parsed: parsed.ok(),
             // Only openings that are the entry's may say which chip was judged.
             openings: openings.as_ref().ok().filter(|_| openings_check.is_ok()),
@@ -84,7 +105,10 @@ impl Case {
         };
         let evidence_check = evidence.check(history);
         let checks = vec![
-            Check::new(Step::Form, Ok("certificate, proof and history can be read".to_owned())),
+            Check::new(
+                Step::Form,
+                Ok("certificate, proof and history can be read".to_owned()),
+            ),
             Check::new(Step::Chain, chain),
             Check::new(Step::Profile, profile_check),
             Check::new(Step::Leaf, leaf),
@@ -97,23 +121,32 @@ impl Case {
 
     /// That the newest entry of the history is in a log that the caller trusts.
     fn prove(&self, history: Option<&History>, trust: &Trust) -> Result<String, Miss> {
-        let newest = history.ok_or_else(|| Miss::needs("a linked history"))?.newest;
+        let newest = history
+            .ok_or_else(|| Miss::needs("a linked history"))?
+            .newest;
         match self.proof.verify(Hash::new(newest.0), trust.policy()) {
             Ok(opened) => {
                 let (head, witnesses) = (opened.checkpoint(), opened.cosigned().len());
                 let origin = quoted(head.origin());
                 let (index, size) = (self.proof.index(), head.size());
                 Ok(format!(
-                    "entry {index} of {size} in log {origin}, as its own key signed it, cosigned by {witnesses} witnesses of yours"
+                    "entry {index} of {size} in log {origin}, signed by that log's own key; witnesses of yours that cosigned: {witnesses}"
                 ))
             }
-            Err(VerifyError::Checkpoint(error)) => Err(Miss::failed(Reason::CheckpointNotTrusted, error.to_string())),
-            Err(VerifyError::Inclusion(error)) => Err(Miss::failed(Reason::NotInLog, error.to_string())),
+            Err(VerifyError::Checkpoint(error)) => Err(Miss::failed(
+                Reason::CheckpointNotTrusted,
+                error.to_string(),
+            )),
+            Err(VerifyError::Inclusion(error)) => {
+                Err(Miss::failed(Reason::NotInLog, error.to_string()))
+            }
         }
     }
 
+    /// What the history says is told only if it is this certificate's and proved to be in the log.
     fn verdict(&self, history: Option<&History>, checks: Vec<Check>) -> Verdict {
         let parsed = self.parsed.as_ref().ok();
+        let history = history.filter(|_| checks.iter().all(Check::lets_history_speak));
         Verdict {
             accepted: checks.iter().all(Check::permits),
             level: history.map(|history| history.level),
@@ -128,8 +161,31 @@ impl Case {
 
 /// Nothing but the form was looked at.
 fn unreadable(miss: Miss) -> Verdict {
-    let rest = [Step::Chain, Step::Profile, Step::Leaf, Step::Proof, Step::Openings, Step::Evidence];
-    let rest = rest.map(|step| Check::new(step, Err(Miss::needs("a certificate and a proof that can be read"))));
-    let checks = [Check::new(Step::Form, Err(miss))].into_iter().chain(rest).collect();
-    Verdict { accepted: false, level: None, grade: None, serial: None, chip: None, subject: None, checks }
+    let rest = [
+        Step::Chain,
+        Step::Profile,
+        Step::Leaf,
+        Step::Proof,
+        Step::Openings,
+        Step::Evidence,
+    ];
+    let rest = rest.map(|step| {
+        Check::new(
+            step,
+            Err(Miss::needs("a certificate and a proof that can be read")),
+        )
+    });
+    let checks = [Check::new(Step::Form, Err(miss))]
+        .into_iter()
+        .chain(rest)
+        .collect();
+    Verdict {
+        accepted: false,
+        level: None,
+        grade: None,
+        serial: None,
+        chip: None,
+        subject: None,
+        checks,
+    }
 }

@@ -36,7 +36,10 @@ pub enum ReadError {
 /// # Errors
 /// [`ReadError::Unreadable`]; a larger file counts as unreadable.
 pub fn read_bounded(path: &Path, max: u64) -> Result<Vec<u8>, ReadError> {
-    read_to(path, max).map_err(|source| ReadError::Unreadable { path: path.to_owned(), source })
+    read_to(path, max).map_err(|source| ReadError::Unreadable {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// Reads a device's certificate, PEM or DER, and gives the DER. Of several certificates in a PEM file the first is the
@@ -49,8 +52,15 @@ pub fn read_certificate(path: &Path) -> Result<Vec<u8>, ReadError> {
     if !is_pem(&bytes) {
         return Ok(bytes);
     }
-    let malformed = |why: String| ReadError::Malformed { path: path.to_owned(), reason: Reason::CertificateForm, why };
-    let first = pem_blocks(&bytes, "CERTIFICATE").map_err(malformed)?.into_iter().next();
+    let malformed = |why: String| ReadError::Malformed {
+        path: path.to_owned(),
+        reason: Reason::CertificateForm,
+        why,
+    };
+    let first = pem_blocks(&bytes, "CERTIFICATE")
+        .map_err(malformed)?
+        .into_iter()
+        .next();
     first.ok_or_else(|| malformed("it holds no certificate".to_owned()))
 }
 
@@ -65,10 +75,15 @@ pub fn read_proof(path: &Path) -> Result<Vec<u8>, ReadError> {
 
 pub(crate) fn read_to(path: &Path, max: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(path)?.take(max.saturating_add(1)).read_to_end(&mut bytes)?;
+    File::open(path)?
+        .take(max.saturating_add(1))
+        .read_to_end(&mut bytes)?;
     match u64::try_from(bytes.len()) {
         Ok(length) if length <= max => Ok(bytes),
-        Ok(_) | Err(_) => Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("more than {max} bytes"))),
+        Ok(_) | Err(_) => Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            format!("more than {max} bytes"),
+        )),
     }
 }
 
@@ -80,14 +95,19 @@ pub(crate) fn is_pem(bytes: &[u8]) -> bool {
 /// The contents of all PEM blocks, each of which must have this label. Text between the blocks is refused.
 pub(crate) fn pem_blocks(bytes: &[u8], label: &str) -> Result<Vec<Vec<u8>>, String> {
     const END: &str = "-----END ";
-    let mut rest = str::from_utf8(bytes).map_err(|error| error.to_string())?.trim();
+    let mut rest = str::from_utf8(bytes)
+        .map_err(|error| error.to_string())?
+        .trim();
     let mut blocks = Vec::new();
     while !rest.is_empty() {
         let end = rest.find(END).ok_or("a PEM block does not end")?;
-        let (head, tail) = rest.split_at_checked(end).ok_or("a PEM block does not end")?;
+        let (head, tail) = rest
+            .split_at_checked(end)
+            .ok_or("a PEM block does not end")?;
         let last = tail.split_inclusive('\n').next().unwrap_or(tail);
         let block = format!("{head}{last}");
-        let (found, der) = der::pem::decode_vec(block.trim_end().as_bytes()).map_err(|error| error.to_string())?;
+        let (found, der) =
+            der::pem::decode_vec(block.trim_end().as_bytes()).map_err(|error| error.to_string())?;
         if found != label {
             return Err(format!("a PEM block is {found:?}, not {label:?}"));
         }
@@ -106,10 +126,13 @@ mod tests {
     #[test]
     fn blocks_are_taken_one_by_one() {
         let two = format!("{PEM}\n{PEM}");
-        assert_eq!(pem_blocks(two.as_bytes(), "PUBLIC KEY"), Ok(vec![vec![1, 2, 3], vec![1, 2, 3]]));
-        assert!(pem_blocks(PEM.as_bytes(), "CERTIFICATE").is_err());
-        assert!(pem_blocks(format!("{PEM}trailing").as_bytes(), "PUBLIC KEY").is_err());
-        assert!(pem_blocks(PEM.replace("AQID", "AQI!").as_bytes(), "PUBLIC KEY").is_err());
+        assert_eq!(
+            pem_blocks(two.as_bytes(), "PUBLIC KEY"),
+            Ok(vec![vec![1, 2, 3], vec![1, 2, 3]])
+        );
+        pem_blocks(PEM.as_bytes(), "CERTIFICATE").unwrap_err();
+        pem_blocks(format!("{PEM}trailing").as_bytes(), "PUBLIC KEY").unwrap_err();
+        pem_blocks(PEM.replace("AQID", "AQI!").as_bytes(), "PUBLIC KEY").unwrap_err();
         assert_eq!(pem_blocks(b"", "PUBLIC KEY"), Ok(vec![]));
     }
 
@@ -119,6 +142,9 @@ mod tests {
         let path = dir.path().join("file");
         std::fs::write(&path, [7; 10]).unwrap();
         assert_eq!(read_bounded(&path, 10).unwrap(), [7; 10]);
-        assert!(matches!(read_bounded(&path, 9), Err(ReadError::Unreadable { .. })));
+        assert!(matches!(
+            read_bounded(&path, 9),
+            Err(ReadError::Unreadable { .. })
+        ));
     }
 }

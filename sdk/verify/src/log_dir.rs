@@ -5,8 +5,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use translog::note::MAX_NOTE_BYTES;
 use translog::proof::TileReader;
-use translog::tile::{BundleId, MAX_ENTRY_BYTES, Resource, Tile, TileError, TileId, Width, decode_entries};
 use translog::tile::BundleError;
+use translog::tile::{
+    BundleId, MAX_ENTRY_BYTES, Resource, Tile, TileError, TileId, Width, decode_entries,
+};
 use translog::tree::Hash;
 
 /// A directory that holds `checkpoint` and `tile/…`.
@@ -48,7 +50,9 @@ impl LogDir {
     /// The log in this directory. Nothing is read yet.
     #[must_use]
     pub fn new(path: &Path) -> Self {
-        Self { path: path.to_owned() }
+        Self {
+            path: path.to_owned(),
+        }
     }
 
     /// Its signed checkpoint, unverified.
@@ -71,33 +75,62 @@ impl LogDir {
             }
             other => (id, other?),
         };
-        let malformed = |source| LogDirError::Bundle { resource: id.to_string(), source };
-        Ok(decode_entries(&bytes, id.width()).map_err(malformed)?.into_iter().map(<[u8]>::to_vec).collect())
+        let malformed = |source| LogDirError::Bundle {
+            resource: id.to_string(),
+            source,
+        };
+        Ok(decode_entries(&bytes, id.width())
+            .map_err(malformed)?
+            .into_iter()
+            .map(<[u8]>::to_vec)
+            .collect())
     }
 
     /// The partial tiles still kept at the place of this tile, narrower than it. They were published once, and must
     /// say what the tile says.
     pub(crate) fn earlier_partials(&self, id: TileId) -> Vec<TileId> {
-        let Some(full) = TileId::new(id.level(), id.index(), Width::FULL) else { return Vec::new() };
+        let Some(full) = TileId::new(id.level(), id.index(), Width::FULL) else {
+            return Vec::new();
+        };
         let dir = self.path.join(format!("{full}.p"));
-        let names = std::fs::read_dir(dir).into_iter().flatten().filter_map(Result::ok).map(|entry| entry.file_name());
+        let names = std::fs::read_dir(dir)
+            .into_iter()
+            .flatten()
+            .filter_map(Result::ok)
+            .map(|entry| entry.file_name());
         let widths = names.filter_map(|name| Width::new(name.to_str()?.parse().ok()?));
-        widths.filter(|width| *width < id.width()).filter_map(|width| TileId::new(id.level(), id.index(), width)).collect()
+        widths
+            .filter(|width| *width < id.width())
+            .filter_map(|width| TileId::new(id.level(), id.index(), width))
+            .collect()
     }
 
     fn read_bundle(&self, id: BundleId) -> Result<Vec<u8>, LogDirError> {
-        self.read(Resource::Entries(id), id.width().hashes().saturating_mul(MAX_ENTRY_BYTES + 2))
+        self.read(
+            Resource::Entries(id),
+            id.width().hashes().saturating_mul(MAX_ENTRY_BYTES + 2),
+        )
     }
 
     fn read_tile(&self, id: TileId) -> Result<Tile, LogDirError> {
-        let bytes = self.read(Resource::Tile(id), Width::FULL.hashes().saturating_mul(Hash::SIZE))?;
-        Tile::from_bytes(&bytes, id.width()).map_err(|source| LogDirError::Tile { resource: id.to_string(), source })
+        let bytes = self.read(
+            Resource::Tile(id),
+            Width::FULL.hashes().saturating_mul(Hash::SIZE),
+        )?;
+        Tile::from_bytes(&bytes, id.width()).map_err(|source| LogDirError::Tile {
+            resource: id.to_string(),
+            source,
+        })
     }
 
     fn read(&self, resource: Resource, max: usize) -> Result<Vec<u8>, LogDirError> {
         let max = u64::try_from(max).unwrap_or(u64::MAX);
-        read_to(&self.path.join(resource.to_string()), max)
-            .map_err(|source| LogDirError::Unreadable { resource: resource.to_string(), source })
+        read_to(&self.path.join(resource.to_string()), max).map_err(|source| {
+            LogDirError::Unreadable {
+                resource: resource.to_string(),
+                source,
+            }
+        })
     }
 }
 
@@ -118,8 +151,15 @@ impl TileReader for LogDir {
             Err(error) if error.is_absent() && !id.width().is_full() => error,
             other => return other,
         };
-        let full = TileId::new(id.level(), id.index(), Width::FULL).and_then(|full| self.read_tile(full).ok());
-        let hashes = full.and_then(|tile| tile.hashes().get(..id.width().hashes()).map(<[Hash]>::to_vec));
-        hashes.and_then(|hashes| Tile::new(hashes).ok()).ok_or(error)
+        let full = TileId::new(id.level(), id.index(), Width::FULL)
+            .and_then(|full| self.read_tile(full).ok());
+        let hashes = full.and_then(|tile| {
+            tile.hashes()
+                .get(..id.width().hashes())
+                .map(<[Hash]>::to_vec)
+        });
+        hashes
+            .and_then(|hashes| Tile::new(hashes).ok())
+            .ok_or(error)
     }
 }

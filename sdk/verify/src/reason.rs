@@ -123,7 +123,10 @@ mod tests {
         assert!(codes.is_sorted());
         for code in codes {
             let digits = code.strip_prefix("VERIFY-").unwrap();
-            assert!(digits.len() == 4 && digits.bytes().all(|byte| byte.is_ascii_digit()), "{code}");
+            assert!(
+                digits.len() == 4 && digits.bytes().all(|byte| byte.is_ascii_digit()),
+                "{code}"
+            );
         }
     }
 
@@ -132,7 +135,11 @@ mod tests {
         for reason in Reason::ALL {
             let text = reason.text();
             assert!(!text.en.is_empty() && !text.hint_en.is_empty());
-            assert!(!text.ja.is_ascii() && !text.hint_ja.is_ascii(), "{}", text.code);
+            assert!(
+                !text.ja.is_ascii() && !text.hint_ja.is_ascii(),
+                "{}",
+                text.code
+            );
         }
     }
 }

@@ -57,8 +57,18 @@ impl Register {
     /// Steps over an entry that breaks a rule, keeping of it what lets later entries be judged on their own: one
     /// skipped ordinal is one finding, not one for each certificate after it.
     pub fn pass_over(&mut self, leaf: Option<&Leaf>, hash: LeafHash) {
-        if let Some(Leaf { body: Body::Bind(bind), .. }) = leaf {
-            self.pass_over_bind(bind, EntryRef { index: self.size, hash });
+        if let Some(Leaf {
+            body: Body::Bind(bind),
+            ..
+        }) = leaf
+        {
+            self.pass_over_bind(
+                bind,
+                EntryRef {
+                    index: self.size,
+                    hash,
+                },
+            );
         }
         self.advance(leaf.map_or(self.last_day, |leaf| leaf.day));
     }
@@ -88,9 +98,22 @@ impl Register {
             }
             Effect::Grant(document, terms) => {
                 self.documents.insert(document);
-                self.grants.insert(document, GrantState { terms, issued: 0, scrapped: 0 });
+                self.grants.insert(
+                    document,
+                    GrantState {
+                        terms,
+                        issued: 0,
+                        scrapped: 0,
+                    },
+                );
             }
-            Effect::Bound { subject, spki, grant, issued, state } => {
+            Effect::Bound {
+                subject,
+                spki,
+                grant,
+                issued,
+                state,
+            } => {
                 self.subjects.insert(subject, state);
                 self.keys.insert(spki);
                 if let Some(grant) = self.grants.get_mut(&grant) {
@@ -103,7 +126,11 @@ impl Register {
             Effect::Moved(subject, state) => {
                 self.subjects.insert(subject, state);
             }
-            Effect::Scrapped { subject, grant, scrapped } => {
+            Effect::Scrapped {
+                subject,
+                grant,
+                scrapped,
+            } => {
                 self.subjects.extend(subject);
                 if let Some(grant) = self.grants.get_mut(&grant) {
                     grant.scrapped = scrapped;
@@ -119,7 +146,11 @@ impl Register {
     }
 
     fn pass_over_bind(&mut self, bind: &Bind, entry: EntryRef) {
-        let state = SubjectState { bind: entry.index, last: entry, stage: Stage::Bound };
+        let state = SubjectState {
+            bind: entry.index,
+            last: entry,
+            stage: Stage::Bound,
+        };
         self.subjects.entry(bind.subject).or_insert(state);
         self.keys.insert(bind.certificate.spki);
         self.serials.insert(bind.certificate.serial);

@@ -61,11 +61,21 @@ impl Trust {
     ///
     /// # Errors
     /// [`TrustError::NoIssuer`]
-    pub fn new(root: Authority, issuing: Vec<Authority>, policy: Policy) -> Result<Self, TrustError> {
+    pub fn new(
+        root: Authority,
+        issuing: Vec<Authority>,
+        policy: Policy,
+    ) -> Result<Self, TrustError> {
         if issuing.is_empty() {
             return Err(TrustError::NoIssuer);
         }
-        Ok(Self { root, issuing, policy, vendors: Vec::new(), profiles: Vec::new() })
+        Ok(Self {
+            root,
+            issuing,
+            policy,
+            vendors: Vec::new(),
+            profiles: Vec::new(),
+        })
     }
 
     /// Adds keys of chip vendors, under which evidence is judged again.
@@ -87,7 +97,9 @@ impl Trust {
     pub fn load(dir: &Path) -> Result<Self, TrustError> {
         let root = load_root(dir)?;
         let trust = Self::new(root, load_issuing(dir)?, load_policy(dir)?)?;
-        Ok(trust.with_vendors(load_vendors(dir)?).with_profiles(load_profiles(dir)?))
+        Ok(trust
+            .with_vendors(load_vendors(dir)?)
+            .with_profiles(load_profiles(dir)?))
     }
 
     /// The maker's device root.
@@ -123,17 +135,34 @@ impl Trust {
 
 fn load_root(dir: &Path) -> Result<Authority, TrustError> {
     let below = dir.join("ca").join("root.pem");
-    let path = if below.exists() { below } else { dir.join("root.pem") };
+    let path = if below.exists() {
+        below
+    } else {
+        dir.join("root.pem")
+    };
     match <[Authority; 1]>::try_from(authorities(&path)?) {
         Ok([root]) => Ok(root),
-        Err(other) => Err(malformed(&path, format!("one root is wanted, not {} certificates", other.len()))),
+        Err(other) => Err(malformed(
+            &path,
+            format!("one root is wanted, not {} certificates", other.len()),
+        )),
     }
 }
 
 fn load_issuing(dir: &Path) -> Result<Vec<Authority>, TrustError> {
-    let mut paths: Vec<PathBuf> = [dir.join("issuing.pem")].into_iter().filter(|path| path.exists()).collect();
-    paths.extend(list(&dir.join("ca"), "pem")?.into_iter().filter(|path| !path.ends_with("root.pem")));
-    let files = paths.iter().map(|path| authorities(path)).collect::<Result<Vec<_>, _>>()?;
+    let mut paths: Vec<PathBuf> = [dir.join("issuing.pem")]
+        .into_iter()
+        .filter(|path| path.exists())
+        .collect();
+    paths.extend(
+        list(&dir.join("ca"), "pem")?
+            .into_iter()
+            .filter(|path| !path.ends_with("root.pem")),
+    );
+    let files = paths
+        .iter()
+        .map(|path| authorities(path))
+        .collect::<Result<Vec<_>, _>>()?;
     Ok(files.into_iter().flatten().collect())
 }
 
@@ -153,9 +182,18 @@ fn load_policy(dir: &Path) -> Result<Policy, TrustError> {
 fn read_vkeys(path: &Path) -> Result<TrustedLog, TrustError> {
     let bytes = read(path, MAX_CERTIFICATE_FILE)?;
     let text = str::from_utf8(&bytes).map_err(|error| malformed(path, error))?;
-    let lines = text.lines().map(str::trim_end).filter(|line| !line.is_empty());
-    let keys = lines.map(str::parse).collect::<Result<Vec<VerifierKey>, _>>().map_err(|error| malformed(path, error))?;
-    let origin = keys.first().map(|key| key.name().clone()).ok_or_else(|| malformed(path, "it holds no key"))?;
+    let lines = text
+        .lines()
+        .map(str::trim_end)
+        .filter(|line| !line.is_empty());
+    let keys = lines
+        .map(str::parse)
+        .collect::<Result<Vec<VerifierKey>, _>>()
+        .map_err(|error| malformed(path, error))?;
+    let origin = keys
+        .first()
+        .map(|key| key.name().clone())
+        .ok_or_else(|| malformed(path, "it holds no key"))?;
     if keys.iter().any(|key| *key.name() != origin) {
         return Err(malformed(path, "its keys have different names"));
     }
@@ -165,7 +203,8 @@ fn read_vkeys(path: &Path) -> Result<TrustedLog, TrustError> {
 fn load_vendors(dir: &Path) -> Result<Vec<P256Key>, TrustError> {
     let mut vendors = Vec::new();
     for path in list(&dir.join("vendors"), "pem")? {
-        let blocks = pem_blocks(&read(&path, MAX_CERTIFICATE_FILE)?, "PUBLIC KEY").map_err(|why| malformed(&path, why))?;
+        let blocks = pem_blocks(&read(&path, MAX_CERTIFICATE_FILE)?, "PUBLIC KEY")
+            .map_err(|why| malformed(&path, why))?;
         for block in blocks {
             vendors.push(P256Key::from_spki(&block).map_err(|error| malformed(&path, error))?);
         }
@@ -175,8 +214,13 @@ fn load_vendors(dir: &Path) -> Result<Vec<P256Key>, TrustError> {
 
 fn load_profiles(dir: &Path) -> Result<Vec<Profile>, TrustError> {
     let max = u64::try_from(MAX_DOCUMENT).unwrap_or(u64::MAX);
-    let load = |path: &PathBuf| Profile::from_bytes(&read(path, max)?).map_err(|error| malformed(path, error));
-    list(&dir.join("profiles"), "der")?.iter().map(load).collect()
+    let load = |path: &PathBuf| {
+        Profile::from_bytes(&read(path, max)?).map_err(|error| malformed(path, error))
+    };
+    list(&dir.join("profiles"), "der")?
+        .iter()
+        .map(load)
+        .collect()
 }
 
 fn authorities(path: &Path) -> Result<Vec<Authority>, TrustError> {
@@ -186,22 +230,37 @@ fn authorities(path: &Path) -> Result<Vec<Authority>, TrustError> {
 
 /// Files of this extension in an optional directory, in the order of their names.
 fn list(dir: &Path, extension: &str) -> Result<Vec<PathBuf>, TrustError> {
-    let unreadable = |source| TrustError::Unreadable { path: dir.to_owned(), source };
+    let unreadable = |source| TrustError::Unreadable {
+        path: dir.to_owned(),
+        source,
+    };
     let entries = match std::fs::read_dir(dir) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(unreadable(error)),
     };
-    let paths = entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>().map_err(unreadable)?;
-    let mut paths: Vec<_> = paths.into_iter().filter(|path| path.extension().is_some_and(|found| found == extension)).collect();
+    let paths = entries
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(unreadable)?;
+    let mut paths: Vec<_> = paths
+        .into_iter()
+        .filter(|path| path.extension().is_some_and(|found| found == extension))
+        .collect();
     paths.sort();
     Ok(paths)
 }
 
 fn read(path: &Path, max: u64) -> Result<Vec<u8>, TrustError> {
-    read_to(path, max).map_err(|source| TrustError::Unreadable { path: path.to_owned(), source })
+    read_to(path, max).map_err(|source| TrustError::Unreadable {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 fn malformed(path: &Path, why: impl ToString) -> TrustError {
-    TrustError::Malformed { path: path.to_owned(), why: why.to_string() }
+    TrustError::Malformed {
+        path: path.to_owned(),
+        why: why.to_string(),
+    }
 }

@@ -7,17 +7,17 @@ use serde::Serialize;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Verdict {
     /// Whether every check that must hold does. A unit bound and not yet confirmed is accepted at [`Level::Bound`]:
-    /// whoever takes delivered devices only should ask for [`Level::Confirmed`].
+    /// whoever takes delivered devices only should use [`Self::requiring_confirmation`].
     pub accepted: bool,
-    /// How far the device's history goes; `None` if that could not be found out.
+    /// How far the device's history goes; `None` unless that history is this certificate's and in the log.
     pub level: Option<Level>,
-    /// Name of the evidence's grade, as the log recorded it.
+    /// Name of the evidence's grade, as the log recorded it; `None` as for `level`.
     pub grade: Option<&'static str>,
     /// Serial of the device, as the certificate says.
     pub serial: Option<String>,
     /// UID of the chip, lower-case hexadecimal, as the certificate says.
     pub chip: Option<String>,
-    /// Subject of the fixed key in the log, lower-case hexadecimal.
+    /// Subject of the fixed key in the log, lower-case hexadecimal; `None` as for `level`.
     pub subject: Option<String>,
     /// The steps, in order; each stands here once.
     pub checks: Vec<Check>,
@@ -84,7 +84,15 @@ impl Verdict {
     /// Whether certificate or proof could not even be read.
     #[must_use]
     pub fn is_malformed(&self) -> bool {
-        self.check(Step::Form).is_some_and(|check| check.state == State::Failed)
+        self.check(Step::Form)
+            .is_some_and(|check| check.state == State::Failed)
+    }
+
+    /// The same verdict for those who take delivered devices only: it accepts nothing below [`Level::Confirmed`].
+    #[must_use]
+    pub fn requiring_confirmation(self) -> Self {
+        let accepted = self.accepted && self.level == Some(Level::Confirmed);
+        Self { accepted, ..self }
     }
 
     /// The line of one step.
@@ -96,7 +104,9 @@ impl Verdict {
     /// The first step that failed.
     #[must_use]
     pub fn first_failure(&self) -> Option<&Check> {
-        self.checks.iter().find(|check| check.state == State::Failed)
+        self.checks
+            .iter()
+            .find(|check| check.state == State::Failed)
     }
 }
 
@@ -131,7 +141,12 @@ impl Step {
     pub(crate) const fn may_be_unchecked(self) -> bool {
         match self {
             Self::Evidence => true,
-            Self::Form | Self::Chain | Self::Profile | Self::Leaf | Self::Proof | Self::Openings => false,
+            Self::Form
+            | Self::Chain
+            | Self::Profile
+            | Self::Leaf
+            | Self::Proof
+            | Self::Openings => false,
         }
     }
 }
@@ -146,11 +161,19 @@ pub(crate) struct Miss {
 
 impl Miss {
     pub(crate) fn failed(reason: Reason, note: impl Into<String>) -> Self {
-        Self { state: State::Failed, reason, note: note.into() }
+        Self {
+            state: State::Failed,
+            reason,
+            note: note.into(),
+        }
     }
 
     pub(crate) fn not_checked(reason: Reason, note: impl Into<String>) -> Self {
-        Self { state: State::NotChecked, reason, note: note.into() }
+        Self {
+            state: State::NotChecked,
+            reason,
+            note: note.into(),
+        }
     }
 
     /// Not checked, because what it needs is not known.
@@ -159,11 +182,40 @@ impl Miss {
     }
 }
 
+/// The first of the rules that does not hold, as a failed step: whether it holds, the reason, the particulars.
+pub(crate) fn all_hold(rules: &[(bool, Reason, &str)]) -> Result<(), Miss> {
+    match rules.iter().find(|(holds, _, _)| !holds) {
+        Some((_, reason, note)) => Err(Miss::failed(*reason, *note)),
+        None => Ok(()),
+    }
+}
+
 impl Check {
     pub(crate) fn new(step: Step, outcome: Result<String, Miss>) -> Self {
         match outcome {
-            Ok(note) => Self { step, state: State::Held, code: None, note },
-            Err(miss) => Self { step, state: miss.state, code: Some(miss.reason), note: miss.note },
+            Ok(note) => Self {
+                step,
+                state: State::Held,
+                code: None,
+                note,
+            },
+            Err(miss) => Self {
+                step,
+                state: miss.state,
+                code: Some(miss.reason),
+                note: miss.note,
+            },
+        }
+    }
+
+    /// Whether, as far as this step goes, the history is the certificate's and in the log. A voided one is.
+    pub(crate) fn lets_history_speak(&self) -> bool {
+        match (self.step, self.state, self.code) {
+            (Step::Leaf, _, Some(Reason::Voided | Reason::ImpossibleHistory)) => true,
+            (Step::Leaf | Step::Proof, state, _) => state == State::Held,
+            (Step::Form | Step::Chain | Step::Profile | Step::Openings | Step::Evidence, _, _) => {
+                true
+            }
         }
     }
 
@@ -178,8 +230,14 @@ impl Check {
 
 /// A name from outside in quotation marks, safe to show: what steers terminals or turns text around is replaced.
 pub(crate) fn quoted(name: &str) -> String {
-    let steers = |c: char| c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    let shown: String = name.chars().map(|c| if steers(c) { '\u{fffd}' } else { c }).collect();
+    let steers = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    let shown: String = name
+        .chars()
+        .map(|c| if steers(c) { '\u{fffd}' } else { c })
+        .collect();
     format!("‘{shown}’")
 }
 
@@ -189,6 +247,9 @@ mod tests {
 
     #[test]
     fn a_name_cannot_steer_the_terminal() {
-        assert_eq!(quoted("Root\u{1b}[2J\u{202e}R1"), "‘Root\u{fffd}[2J\u{fffd}R1’");
+        assert_eq!(
+            quoted("Root\u{1b}[2J\u{202e}R1"),
+            "‘Root\u{fffd}[2J\u{fffd}R1’"
+        );
     }
 }

@@ -99,7 +99,10 @@ impl Tally {
             | Body::Refuse(_) => return,
         };
         let uses = self.uses.entry(grant).or_default();
-        *uses = (uses.0.saturating_add(bound), uses.1.saturating_add(scrapped));
+        *uses = (
+            uses.0.saturating_add(bound),
+            uses.1.saturating_add(scrapped),
+        );
     }
 
     pub(super) fn finish(mut self, head: Option<&Checkpoint>, register: &Register) -> Findings {
@@ -110,7 +113,13 @@ impl Tally {
         let count = |(grant, state): (&DocumentHash, &identity::rules::GrantState)| {
             let (issued, scrapped) = self.uses.get(grant).copied().unwrap_or_default();
             let (limit, scrap_limit) = (state.terms.limit, state.terms.scrap);
-            GrantCount { grant: grant.to_string(), issued, limit, scrapped, scrap_limit }
+            GrantCount {
+                grant: grant.to_string(),
+                issued,
+                limit,
+                scrapped,
+                scrap_limit,
+            }
         };
         self.findings.grants = register.grants().map(count).collect();
         self.findings

@@ -3,7 +3,7 @@
 use crate::authority::Authority;
 use crate::reason::Reason;
 use crate::trust::Trust;
-use crate::verdict::{Miss, quoted};
+use crate::verdict::{Miss, all_hold, quoted};
 use identity::idevid::Parsed;
 use identity::{TbsHash, Timestamp};
 
@@ -28,27 +28,62 @@ pub(super) fn issuer_of<'t>(parsed: &Parsed, trust: &'t Trust) -> Option<&'t Aut
 }
 
 /// Roles, names, key identifiers, signatures and dates from the device up to the root.
-pub(super) fn check(signed: &Signed<'_>, trust: &Trust, issuer: Option<&Authority>, at: Timestamp) -> Result<String, Miss> {
+pub(super) fn check(
+    signed: &Signed<'_>,
+    trust: &Trust,
+    issuer: Option<&Authority>,
+    at: Timestamp,
+) -> Result<String, Miss> {
     let (root, parsed) = (trust.root(), signed.parsed);
-    require(root.path_length() == ROOT_PATH, Reason::RootRole, "its path length is not 1")?;
-    require(root.is_issued_by(root), Reason::RootRole, "it has not signed itself")?;
-    let issuer = issuer.ok_or_else(|| Miss::failed(Reason::IssuerUnknown, quoted(&parsed.issuer.to_string())))?;
-    require(issuer.path_length() == ISSUING_PATH, Reason::IssuerRole, "its path length is not 0")?;
-    require(issuer.is_issued_by(root), Reason::IssuerNotUnderRoot, "names, key identifiers or signature do not fit")?;
-    require(issuer.has_signed(signed.tbs, signed.signature), Reason::CertificateSignature, quoted(&issuer.label()))?;
-    check_dates("the root", root.validity(), at)?;
-    check_dates("the issuing CA", issuer.validity(), at)?;
-    check_dates("the certificate", (parsed.not_before, parsed.not_after), at)?;
-    let (root, issuer) = (quoted(&root.label()), quoted(&issuer.label()));
-    Ok(format!("issued under root {root} (self-declared by the maker), by {issuer}"))
+    all_hold(&[
+        (
+            root.path_length() == ROOT_PATH,
+            Reason::RootRole,
+            "its path length is not 1",
+        ),
+        (
+            root.is_issued_by(root),
+            Reason::RootRole,
+            "it has not signed itself",
+        ),
+    ])?;
+    let issuer = issuer
+        .ok_or_else(|| Miss::failed(Reason::IssuerUnknown, quoted(&parsed.issuer.to_string())))?;
+    let (root_label, label) = (quoted(&root.label()), quoted(&issuer.label()));
+    all_hold(&[
+        (
+            issuer.path_length() == ISSUING_PATH,
+            Reason::IssuerRole,
+            "its path length is not 0",
+        ),
+        (
+            issuer.is_issued_by(root),
+            Reason::IssuerNotUnderRoot,
+            "names, key identifiers or signature do not fit",
+        ),
+        (
+            issuer.has_signed(signed.tbs, signed.signature),
+            Reason::CertificateSignature,
+            &label,
+        ),
+        // That no CA ends before what it signs is part of its form, see `Authority`.
+        (covers(root.validity(), at), Reason::NotValidNow, "the root"),
+        (
+            covers(issuer.validity(), at),
+            Reason::NotValidNow,
+            "the issuing CA",
+        ),
+        (
+            covers((parsed.not_before, parsed.not_after), at),
+            Reason::NotValidNow,
+            "the certificate",
+        ),
+    ])?;
+    Ok(format!(
+        "issued under root {root_label} (self-declared by the maker), by {label}"
+    ))
 }
 
-/// That no CA ends before what it signs is part of its form, see [`Authority`].
-fn check_dates(whose: &str, (first, last): (Timestamp, Timestamp), at: Timestamp) -> Result<(), Miss> {
-    let valid = (first.seconds()..=last.seconds()).contains(&at.seconds());
-    require(valid, Reason::NotValidNow, whose)
-}
-
-fn require(holds: bool, reason: Reason, note: impl Into<String>) -> Result<(), Miss> {
-    if holds { Ok(()) } else { Err(Miss::failed(reason, note)) }
+fn covers((first, last): (Timestamp, Timestamp), at: Timestamp) -> bool {
+    (first.seconds()..=last.seconds()).contains(&at.seconds())
 }

@@ -27,25 +27,44 @@ pub(super) struct Question<'a> {
 
 impl Question<'_> {
     pub(super) fn check(&self, history: Option<&History>) -> Result<String, Miss> {
-        let recorded = history.ok_or_else(|| Miss::needs("a linked history"))?.bind.evidence;
+        let recorded = history
+            .ok_or_else(|| Miss::needs("a linked history"))?
+            .bind
+            .evidence;
         let grade = recorded.grade;
-        if let Some(demanded) = self.profile.map(|profile| profile.grade).filter(|demanded| grade < *demanded) {
+        if let Some(demanded) = self
+            .profile
+            .map(|profile| profile.grade)
+            .filter(|demanded| grade < *demanded)
+        {
             let note = format!("{} where {} is demanded", grade.name(), demanded.name());
             return Err(Miss::failed(Reason::GradeTooLow, note));
         }
-        let as_recorded = |reason| Miss::not_checked(reason, format!("{}, as recorded by the log", grade.name()));
-        let bytes = self.bytes.ok_or_else(|| as_recorded(Reason::EvidenceAbsent))?;
+        let as_recorded =
+            |reason| Miss::not_checked(reason, format!("{}, as recorded by the log", grade.name()));
+        let bytes = self
+            .bytes
+            .ok_or_else(|| as_recorded(Reason::EvidenceAbsent))?;
         if Bytes32(sha256(bytes)) != recorded.hash {
             return Err(Miss::failed(Reason::OtherEvidence, "its hash differs"));
         }
-        let evidence = Evidence::from_bytes(bytes).map_err(|error| Miss::failed(Reason::EvidenceForm, error.to_string()))?;
+        let evidence = Evidence::from_bytes(bytes)
+            .map_err(|error| Miss::failed(Reason::EvidenceForm, error.to_string()))?;
         let vendors = self.vendors();
         if vendors.is_empty() {
             return Err(as_recorded(Reason::NoVendors));
         }
-        let parsed = self.parsed.ok_or_else(|| Miss::needs("an IDevID certificate"))?;
-        let part = self.part().ok_or_else(|| as_recorded(Reason::PartUnknown))?;
-        let chip = Chip { parsed, part, vendors: &vendors };
+        let parsed = self
+            .parsed
+            .ok_or_else(|| Miss::needs("an IDevID certificate"))?;
+        let part = self
+            .part()
+            .ok_or_else(|| as_recorded(Reason::PartUnknown))?;
+        let chip = Chip {
+            parsed,
+            part,
+            vendors: &vendors,
+        };
         match &evidence {
             Evidence::OnChip(on_chip) => chip.judge_on_chip(&evidence, on_chip, grade),
             Evidence::Injected(injected) => Err(chip.judge_injected(injected, grade)),
@@ -59,7 +78,9 @@ impl Question<'_> {
 
     /// Part number of the chip: as opened, else as the profile says.
     fn part(&self) -> Option<PartNumber> {
-        let opened = self.openings.and_then(|openings| openings.value(Tag::ChipPart));
+        let opened = self
+            .openings
+            .and_then(|openings| openings.value(Tag::ChipPart));
         let opened = opened.and_then(|value| PartNumber::new(str::from_utf8(value).ok()?).ok());
         opened.or_else(|| self.profile.map(|profile| profile.part))
     }
@@ -73,7 +94,12 @@ struct Chip<'a> {
 }
 
 impl Chip<'_> {
-    fn judge_on_chip(&self, evidence: &Evidence, on_chip: &OnChip, recorded: Grade) -> Result<String, Miss> {
+    fn judge_on_chip(
+        &self,
+        evidence: &Evidence,
+        on_chip: &OnChip,
+        recorded: Grade,
+    ) -> Result<String, Miss> {
         let facts = EvidenceFacts {
             uid: &self.parsed.uid,
             part: &self.part,
@@ -85,7 +111,10 @@ impl Chip<'_> {
         };
         let earned = evidence.judge(&facts, &PortableVerifier).map_err(fails)?;
         match earned == recorded {
-            true => Ok(format!("{}: the key was made on this chip, by the word of the chip vendor you named", earned.name())),
+            true => Ok(format!(
+                "{}: the key was made on this chip, by the word of the chip vendor you named",
+                earned.name()
+            )),
             false => Err(other_grade(earned, recorded)),
         }
     }
@@ -97,14 +126,26 @@ impl Chip<'_> {
             return other_grade(Grade::StationAsserted, recorded);
         }
         let (uid, part) = (&self.parsed.uid, &self.part);
-        if let Err(error) = injected.chip.verify(uid, part, self.vendors, &PortableVerifier) {
+        if let Err(error) = injected
+            .chip
+            .verify(uid, part, self.vendors, &PortableVerifier)
+        {
             return fails(error);
         }
-        let digest = Transport { uid, part, ephemeral: injected.ephemeral.sec1(), nonce: &injected.nonce.0 }.digest();
+        let digest = Transport {
+            uid,
+            part,
+            ephemeral: injected.ephemeral.sec1(),
+            nonce: &injected.nonce.0,
+        }
+        .digest();
         if !PortableVerifier.verify(&injected.chip.attestation, &digest, &injected.transport.0) {
             return fails(EvidenceError::Transport);
         }
-        let note = format!("{}, as recorded by the log; the chip itself is endorsed by the vendor you named", recorded.name());
+        let note = format!(
+            "{}, as recorded by the log; the chip itself is endorsed by the vendor you named",
+            recorded.name()
+        );
         Miss::not_checked(Reason::StationAsserted, note)
     }
 }
@@ -114,5 +155,8 @@ fn fails(error: EvidenceError) -> Miss {
 }
 
 fn other_grade(earned: Grade, recorded: Grade) -> Miss {
-    Miss::failed(Reason::OtherGrade, format!("{} earned, {} recorded", earned.name(), recorded.name()))
+    Miss::failed(
+        Reason::OtherGrade,
+        format!("{} earned, {} recorded", earned.name(), recorded.name()),
+    )
 }

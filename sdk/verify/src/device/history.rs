@@ -2,7 +2,7 @@
 
 use crate::authority::Authority;
 use crate::reason::Reason;
-use crate::verdict::{Level, Miss};
+use crate::verdict::{Level, Miss, all_hold};
 use identity::idevid::Parsed;
 use identity::leaf::{Bind, Body, Confirm, Leaf};
 use identity::receipt::ReceiptExtra;
@@ -21,13 +21,28 @@ pub(super) struct History {
 
 impl History {
     pub(super) fn read(extra: &ReceiptExtra) -> Result<Self, Miss> {
-        let linked = extra.linked_history().map_err(|error| Miss::failed(Reason::HistoryBroken, error.to_string()))?;
+        let linked = extra
+            .linked_history()
+            .map_err(|error| Miss::failed(Reason::HistoryBroken, error.to_string()))?;
         let (leaves, newest) = linked;
         let mut entries = leaves.into_iter();
-        let Some(Leaf { body: Body::Bind(bind), .. }) = entries.next() else {
-            return Err(Miss::failed(Reason::HistoryBroken, "it does not begin with a bind entry"));
+        let Some(Leaf {
+            body: Body::Bind(bind),
+            ..
+        }) = entries.next()
+        else {
+            return Err(Miss::failed(
+                Reason::HistoryBroken,
+                "it does not begin with a bind entry",
+            ));
         };
-        let mut history = Self { bind, newest, level: Level::Bound, confirm: None, possible: true };
+        let mut history = Self {
+            bind,
+            newest,
+            level: Level::Bound,
+            confirm: None,
+            possible: true,
+        };
         entries.for_each(|leaf| history.follow(leaf.body));
         Ok(history)
     }
@@ -66,22 +81,34 @@ impl History {
     ) -> Result<String, Miss> {
         let permitted = &self.bind.certificate;
         let spki = parsed.key.spki_hash();
-        require(permitted.serial.0 == *parsed.certificate_serial.as_bytes(), Reason::OtherSerial)?;
-        require(permitted.spki == spki, Reason::OtherKey)?;
-        require(self.bind.subject == SubjectId::of_p256(&spki), Reason::OtherSubject)?;
+        all_hold(&[
+            (
+                permitted.serial.0 == *parsed.certificate_serial.as_bytes(),
+                Reason::OtherSerial,
+                "",
+            ),
+            (permitted.spki == spki, Reason::OtherKey, ""),
+            (
+                self.bind.subject == SubjectId::of_p256(&spki),
+                Reason::OtherSubject,
+                "",
+            ),
+        ])?;
         let issuer = issuer.ok_or_else(|| Miss::needs("the issuing CA"))?;
-        require(permitted.issuer == issuer.key().spki_hash(), Reason::OtherIssuer)?;
-        require(permitted.tbs == *tbs, Reason::OtherTbs)?;
-        require(self.possible, Reason::ImpossibleHistory)?;
-        require(self.level != Level::Voided, Reason::Voided)?;
+        all_hold(&[
+            (
+                permitted.issuer == issuer.key().spki_hash(),
+                Reason::OtherIssuer,
+                "",
+            ),
+            (permitted.tbs == *tbs, Reason::OtherTbs, ""),
+            (self.possible, Reason::ImpossibleHistory, ""),
+            (self.level != Level::Voided, Reason::Voided, ""),
+        ])?;
         match &self.confirm {
             Some(confirm) if confirm.certificate != *certificate => Err(Miss::failed(Reason::OtherReadback, "")),
             Some(_) => Ok("the log permitted exactly this certificate, and it was read back from the chip".to_owned()),
             None => Ok("the log permitted exactly this certificate; that it reached the chip is not confirmed".to_owned()),
         }
     }
-}
-
-fn require(holds: bool, reason: Reason) -> Result<(), Miss> {
-    if holds { Ok(()) } else { Err(Miss::failed(reason, "")) }
 }

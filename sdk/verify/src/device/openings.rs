@@ -13,17 +13,34 @@ pub(super) fn check(
     history: Option<&History>,
     parsed: Option<&Parsed>,
 ) -> Result<String, Miss> {
-    let openings = openings.map_err(|error| Miss::failed(Reason::OpeningsForm, error.to_string()))?;
+    let openings =
+        openings.map_err(|error| Miss::failed(Reason::OpeningsForm, error.to_string()))?;
     let history = history.ok_or_else(|| Miss::needs("a linked history"))?;
     let parsed = parsed.ok_or_else(|| Miss::needs("an IDevID certificate"))?;
     if openings.root() != history.bind.fields {
         return Err(Miss::failed(Reason::OtherOpenings, "their root differs"));
     }
-    fits(openings, Tag::DeviceSerial, parsed.device_serial.as_bytes(), Reason::OpenSerialDiffers)?;
-    fits(openings, Tag::ChipUid, parsed.uid.as_bytes(), Reason::OpenUidDiffers)?;
+    fits(
+        openings,
+        Tag::DeviceSerial,
+        parsed.device_serial.as_bytes(),
+        Reason::OpenSerialDiffers,
+    )?;
+    fits(
+        openings,
+        Tag::ChipUid,
+        parsed.uid.as_bytes(),
+        Reason::OpenUidDiffers,
+    )?;
     let fields = openings.fields();
-    let open = fields.iter().filter(|field| matches!(field, Opening::Open(_))).count();
-    Ok(format!("{open} of {} fields are open, and those are the ones of the entry", fields.len()))
+    let open = fields
+        .iter()
+        .filter(|field| matches!(field, Opening::Open(_)))
+        .count();
+    Ok(format!(
+        "{open} of {} fields are open, and those are the ones of the entry",
+        fields.len()
+    ))
 }
 
 fn fits(openings: &Openings, tag: Tag, certified: &[u8], reason: Reason) -> Result<(), Miss> {

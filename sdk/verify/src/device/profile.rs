@@ -16,13 +16,22 @@ pub(super) fn check<'t>(
 ) -> (Result<String, Miss>, Option<&'t Profile>) {
     let parsed = match parsed {
         Ok(parsed) => parsed,
-        Err(error) => return (Err(Miss::failed(Reason::NotIdevid, error.to_string())), None),
+        Err(error) => {
+            return (
+                Err(Miss::failed(Reason::NotIdevid, error.to_string())),
+                None,
+            );
+        }
     };
     let mut outcome = Ok(format!(
         "IDevID (IEEE 802.1AR); the trust directory has no profile for hardware type {}",
         parsed.hardware_type
     ));
-    for profile in trust.profiles().iter().filter(|profile| profile.hardware_type == parsed.hardware_type) {
+    for profile in trust
+        .profiles()
+        .iter()
+        .filter(|profile| profile.hardware_type == parsed.hardware_type)
+    {
         match hold_against(profile, parsed, tbs, issuer) {
             Ok(note) => return (Ok(note), Some(profile)),
             Err(miss) => outcome = Err(miss),
@@ -32,7 +41,12 @@ pub(super) fn check<'t>(
 }
 
 /// Everything that the profile fixes. The pattern of serials is for the CA, which reads the product file.
-fn hold_against(profile: &Profile, parsed: &Parsed, tbs: &[u8], issuer: Option<&Authority>) -> Result<String, Miss> {
+fn hold_against(
+    profile: &Profile,
+    parsed: &Parsed,
+    tbs: &[u8],
+    issuer: Option<&Authority>,
+) -> Result<String, Miss> {
     let issuer = issuer.ok_or_else(|| Miss::needs("the issuing CA"))?;
     let facts = Facts {
         profile,
@@ -43,9 +57,19 @@ fn hold_against(profile: &Profile, parsed: &Parsed, tbs: &[u8], issuer: Option<&
         not_before: parsed.not_before,
     };
     let form = check_tbs(tbs, issuer.issuer(), &facts);
-    let uid = if profile.uid.allows(&parsed.uid) { Ok(()) } else { Err(IdevidError::Field(Field::ChipUid)) };
+    let uid = if profile.uid.allows(&parsed.uid) {
+        Ok(())
+    } else {
+        Err(IdevidError::Field(Field::ChipUid))
+    };
     match form.and(uid) {
-        Ok(()) => Ok(format!("IDevID of product {} of {}, as its profile says", profile.product, profile.maker)),
-        Err(error) => Err(Miss::failed(Reason::ProductProfile, format!("product {}: {error}", profile.product))),
+        Ok(()) => Ok(format!(
+            "IDevID of product {} of {}, as its profile says",
+            profile.product, profile.maker
+        )),
+        Err(error) => Err(Miss::failed(
+            Reason::ProductProfile,
+            format!("product {}: {error}", profile.product),
+        )),
     }
 }

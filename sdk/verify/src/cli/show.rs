@@ -1,0 +1,148 @@
+use super::args::Language;
+use anstyle::{AnsiColor, Style};
+use koseki_verify::{Check, Comparison, Finding, Findings, Reason, Relation, State, Verdict};
+use std::io::{self, Write};
+
+const GOOD: Style = AnsiColor::Green.on_default().bold();
+const BAD: Style = AnsiColor::Red.on_default().bold();
+const OPEN: Style = AnsiColor::Yellow.on_default();
+
+/// Answers for people. Colours are dropped where the output is no terminal, or `NO_COLOR` is set.
+pub(super) struct Show {
+    language: Language,
+    out: anstream::AutoStream<io::Stdout>,
+}
+
+impl Show {
+    pub(super) fn new(language: Language) -> Self {
+        Self {
+            language,
+            out: anstream::stdout(),
+        }
+    }
+
+    pub(super) fn verdict(mut self, verdict: &Verdict) -> io::Result<()> {
+        let (style, word) = if verdict.accepted {
+            (GOOD, "accepted")
+        } else {
+            (BAD, "REJECTED")
+        };
+        let level = verdict
+            .level
+            .map_or_else(String::new, |level| format!(" {}", level.name()));
+        writeln!(self.out, "{style}{word}{style:#}{level}")?;
+        let facts = [
+            ("serial", verdict.serial.as_deref()),
+            ("chip", verdict.chip.as_deref()),
+            ("subject", verdict.subject.as_deref()),
+            ("grade", verdict.grade),
+        ];
+        for (name, value) in facts {
+            writeln!(self.out, "  {name:<9} {}", value.unwrap_or("unknown"))?;
+        }
+        verdict
+            .checks
+            .iter()
+            .try_for_each(|check| self.check(check))
+    }
+
+    pub(super) fn findings(mut self, findings: &Findings) -> io::Result<()> {
+        let origin = findings.origin.as_deref().unwrap_or("unknown");
+        let (style, word) = if findings.is_clean() {
+            (GOOD, "clean")
+        } else {
+            (BAD, "FINDINGS")
+        };
+        writeln!(self.out, "{style}{word}{style:#} {origin}")?;
+        writeln!(self.out, "  size      {}", findings.size)?;
+        writeln!(
+            self.out,
+            "  root      {}",
+            findings.root.as_deref().unwrap_or("unknown")
+        )?;
+        writeln!(self.out, "  devices   {}", findings.devices)?;
+        let kinds: Vec<_> = findings
+            .kinds
+            .iter()
+            .map(|(kind, count)| format!("{kind} {count}"))
+            .collect();
+        writeln!(self.out, "  entries   {}", kinds.join(", "))?;
+        for grant in &findings.grants {
+            let (issued, limit, scrapped, most) =
+                (grant.issued, grant.limit, grant.scrapped, grant.scrap_limit);
+            writeln!(
+                self.out,
+                "  grant     {} issued {issued}/{limit}, scrapped {scrapped}/{most}",
+                grant.grant
+            )?;
+        }
+        findings
+            .findings
+            .iter()
+            .try_for_each(|finding| self.finding(finding))?;
+        match findings.unlisted {
+            0 => Ok(()),
+            more => writeln!(self.out, "{BAD}and {more} more findings{BAD:#}"),
+        }
+    }
+
+    pub(super) fn comparison(mut self, comparison: &Comparison) -> io::Result<()> {
+        let (old, new) = comparison.sizes;
+        let origin = &comparison.origin;
+        match comparison.relation {
+            Relation::Same => writeln!(self.out, "{GOOD}same{GOOD:#} {origin}: {new} entries"),
+            Relation::Continues => writeln!(
+                self.out,
+                "{GOOD}consistent{GOOD:#} {origin}: {new} entries continue {old}"
+            ),
+            Relation::Forked => {
+                writeln!(
+                    self.out,
+                    "{BAD}FORKED{BAD:#} {origin}: {new} entries do not continue {old}, and the log signed both"
+                )
+            }
+        }
+    }
+
+    fn check(&mut self, check: &Check) -> io::Result<()> {
+        let (style, word) = match check.state {
+            State::Held => (GOOD, "held"),
+            State::Failed => (BAD, "FAILED"),
+            State::NotChecked => (OPEN, "not checked"),
+        };
+        write!(
+            self.out,
+            "{style}{word:<12}{style:#} {:<9} ",
+            check.step.name()
+        )?;
+        self.reason(check.code, &check.note)
+    }
+
+    fn finding(&mut self, finding: &Finding) -> io::Result<()> {
+        let place = finding
+            .entry
+            .map_or_else(|| "the log".to_owned(), |index| format!("entry {index}"));
+        write!(self.out, "{BAD}{place:<12}{BAD:#} ")?;
+        self.reason(Some(finding.code), &finding.note)
+    }
+
+    /// The rest of the line: reason and particulars; below it, what to do.
+    fn reason(&mut self, reason: Option<Reason>, note: &str) -> io::Result<()> {
+        let Some(reason) = reason else {
+            return writeln!(self.out, "{note}");
+        };
+        let text = reason.text();
+        let (said, hint) = match self.language {
+            Language::En => (text.en, text.hint_en),
+            Language::Ja => (text.ja, text.hint_ja),
+        };
+        let separator = if note.is_empty() { "" } else { ": " };
+        writeln!(self.out, "{} {said}{separator}{note}", text.code)?;
+        // What needs an earlier step is mended there.
+        if reason == Reason::Needs {
+            Ok(())
+        } else {
+            writeln!(self.out, "{:23}→ {hint}", "")
+        }
+    }
+}
