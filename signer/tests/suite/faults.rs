@@ -80,7 +80,7 @@ fn killed_between_attempt_and_signature_it_signs_the_same_bytes_and_no_others() 
         let mut signer = world.try_open(Box::new(Dying)).unwrap();
         signer.exchange(&request)
     }));
-    assert!(killed.is_err());
+    killed.unwrap_err();
     assert_eq!(attempts(&world), (1, 0));
     let mut signer = world.open(&TestCaKey::new(CA));
     assert_eq!(signer.size(), world.size());
@@ -88,7 +88,7 @@ fn killed_between_attempt_and_signature_it_signs_the_same_bytes_and_no_others() 
         one(world.ask(&mut signer, &[other])).unwrap_err(),
         "SIGN-0142"
     );
-    assert!(one(world.ask(&mut signer, &[item])).is_ok());
+    one(world.ask(&mut signer, &[item])).unwrap();
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn nothing_is_signed_before_the_attempt_is_durable() {
     let (world, item) = one_device();
     let ca = TestCaKey::new(CA);
     let mut signer = world.open(&ca);
-    assert!(answers(world.ask(&mut signer, &[])).is_ok());
+    answers(world.ask(&mut signer, &[])).unwrap();
     drop(signer);
     let store = rusqlite::Connection::open(world.store()).unwrap();
     let fail = "CREATE TRIGGER fail BEFORE INSERT ON attempt BEGIN SELECT raise(ABORT, 'disk I/O error'); END";
@@ -128,7 +128,7 @@ fn nothing_is_signed_before_the_attempt_is_durable() {
     let store = rusqlite::Connection::open(world.store()).unwrap();
     store.execute_batch("DROP TRIGGER fail").unwrap();
     drop(store);
-    assert!(one(world.ask(&mut world.open(&ca), &[item])).is_ok());
+    one(world.ask(&mut world.open(&ca), &[item])).unwrap();
 }
 
 #[test]
@@ -174,7 +174,7 @@ fn an_error_from_commit_stops_the_process_until_it_is_opened_again() {
     let store = rusqlite::Connection::open(world.store()).unwrap();
     store.execute_batch("DROP TRIGGER fail").unwrap();
     drop(store);
-    assert!(one(world.ask(&mut world.open(&ca), &[item])).is_ok());
+    one(world.ask(&mut world.open(&ca), &[item])).unwrap();
 }
 
 #[test]

@@ -3,6 +3,11 @@
     clippy::unwrap_used,
     reason = "helpers of tests; clippy only knows the test functions themselves"
 )]
+#![expect(
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "as above: a test fails by panicking"
+)]
 #![expect(unreachable_pub, reason = "one binary of several modules")]
 
 mod faults;

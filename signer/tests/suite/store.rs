@@ -10,7 +10,7 @@ fn filled() -> (World, Item) {
     let birth = world.birth(1);
     let item = world.bind(&birth);
     let mut signer = world.open(&TestCaKey::new(CA));
-    assert!(one(world.ask(&mut signer, std::slice::from_ref(&item))).is_ok());
+    one(world.ask(&mut signer, std::slice::from_ref(&item))).unwrap();
     drop(signer);
     (world, item)
 }
