@@ -1,1 +1,4 @@
-//! Stories across the rooms, outside checkers and the demonstration.
+//! A whole factory in a directory, for stories across the rooms.
+#![forbid(unsafe_code)]
+
+pub mod metadata;

@@ -1,0 +1,34 @@
+# Everything a person calls. One profile for lint, documentation and tests, so that nothing is built twice.
+HSM ?= hsm-sim
+CARGO ?= cargo
+export CARGO_TERM_COLOR ?= auto
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build check test test-only demo clean-demo
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## install the Debian packages that tests need (root), or name them
+	@scripts/setup.sh
+
+check: ## format, lints and documentation; no test
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
+
+build: ## all programs and the HSM module, for tests
+	$(CARGO) build --workspace --locked
+
+test: setup check test-only ## everything that the continuous integration runs
+
+test-only: build ## the tests alone
+	$(CARGO) test --workspace --locked
+
+demo: clean-demo ## one factory morning with real processes; HSM=softhsm2 takes SoftHSM2
+	@if [ "$(HSM)" = softhsm2 ]; then scripts/setup.sh; fi
+	$(CARGO) build --release --workspace --locked
+	@target/release/demo --hsm $(HSM) --out target/demo
+
+clean-demo: ## remove what the last demonstration left
+	@rm -rf target/demo
