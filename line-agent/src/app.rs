@@ -1,0 +1,277 @@
+//! Puts the parts together: the only place that builds the real clock, randomness, HSM, CA and sockets.
+
+use crate::ca_link::{self, CaLink, ChannelError};
+use crate::config::{Config, ConfigError};
+use crate::display::{Desk, Style};
+use crate::enroll::{self, EnrollError};
+use crate::files::FileError;
+use crate::injector::Vault;
+use crate::lot::{Lot, LotError};
+use crate::orders::Orders;
+use crate::programmer;
+use crate::records::Output;
+use crate::sources::{SystemClock, SystemEntropy};
+use crate::station::Failure;
+use crate::station::floor::{Floor, Queue, Roll, Stop};
+use crate::station::inspect::Inspector;
+use crate::station::journal::{Journal, JournalError};
+use crate::station::seen::SeenCheckpoint;
+use crate::station::socket::Socket;
+use crate::verdict::{Exit, Verdict};
+use identity::Clock as _;
+use identity::fault::Fault;
+use keyvault::VaultError;
+use koseki_verify::{Trust, TrustError};
+use std::io::{self, Write};
+use std::path::Path;
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// The program could not begin, or could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The settings.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A file of the station.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The lot file.
+    #[error(transparent)]
+    Lot(#[from] LotError),
+    /// The lot is in no grant.
+    #[error("lot {0} stands under no grant of the settings")]
+    UnknownLot(identity::Id),
+    /// The grant is not valid now.
+    #[error("grant {0} is not valid now")]
+    GrantNotValid(identity::Id),
+    /// The journal.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The line HSM.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// The trust directory.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    /// The line to the CA.
+    #[error(transparent)]
+    Channel(#[from] ChannelError),
+    /// Enrolling.
+    #[error(transparent)]
+    Enroll(#[from] EnrollError),
+    /// The operating system.
+    #[error("{0}")]
+    System(#[from] io::Error),
+}
+
+impl AppError {
+    /// The numbered fault.
+    #[must_use]
+    pub const fn fault(&self) -> Fault {
+        match self {
+            Self::Lot(_) | Self::UnknownLot(_) => Fault::LotFile,
+            Self::GrantNotValid(_) => Fault::GrantExpired,
+            Self::Journal(_) => Fault::Journal,
+            Self::Vault(_) | Self::Enroll(EnrollError::Vault(_)) => Fault::LineHsm,
+            Self::Config(_) | Self::File(_) | Self::Trust(_) | Self::Channel(_) | Self::Enroll(_) | Self::System(_) => {
+                Fault::Config
+            }
+        }
+    }
+
+    /// How the program ends.
+    #[must_use]
+    pub const fn exit(&self) -> Exit {
+        match self {
+            Self::Lot(_) | Self::UnknownLot(_) => Exit::Data,
+            Self::Journal(JournalError::Busy(_)) => Exit::Busy,
+            Self::Journal(_) | Self::System(_) => Exit::Io,
+            Self::Vault(error) | Self::Enroll(EnrollError::Vault(error)) => exit_of_vault(error),
+            Self::Config(_) | Self::File(_) | Self::Trust(_) | Self::Channel(_) | Self::Enroll(_) | Self::GrantNotValid(_) => {
+                Exit::Config
+            }
+        }
+    }
+}
+
+const fn exit_of_vault(error: &VaultError) -> Exit {
+    match error {
+        VaultError::Pin(_) => Exit::Refused,
+        VaultError::Module { .. } | VaultError::Device { .. } | VaultError::NotFound { .. } => Exit::Unavailable,
+        VaultError::AlreadyExists { .. }
+        | VaultError::Attribute { .. }
+        | VaultError::Mechanism { .. }
+        | VaultError::Request { .. }
+        | VaultError::Internal { .. } => Exit::Config,
+    }
+}
+
+/// Makes the units of a lot.
+///
+/// # Errors
+/// [`AppError`] before the first unit; afterwards faults are the units'.
+pub fn run(config: &Config, lot: &Path, style: Style) -> Result<Exit, AppError> {
+    let lot = Lot::read(lot)?;
+    let orders = Orders::load(&config.grants, &config.station)?;
+    let order = orders.for_lot(&lot.id).ok_or(AppError::UnknownLot(lot.id))?;
+    if !order.grant.valid_at(SystemClock.now()) {
+        return Err(AppError::GrantNotValid(order.grant.id));
+    }
+    let trust = Trust::load(&config.paths.trust)?;
+    let journal = Journal::open(&config.paths.state)?;
+    let seen = SeenCheckpoint::open(&config.paths.state)?;
+    let output = Output::open(&config.paths.out)?;
+    let vault = Vault::open(&config.hsm)?;
+    let (runtime, stop) = (Runtime::new()?, Stop::default());
+    let ca = CaLink::new(&config.ca, vault.tls().clone(), runtime.handle().clone(), &stop, &SystemEntropy)?;
+    let floor = Floor {
+        station: &config.station,
+        orders: &orders,
+        hsm: &vault,
+        ca: &ca,
+        inspector: &Inspector::new(&trust, &SystemClock),
+        journal: &journal,
+        output: &output,
+        seen: &seen,
+        clock: &SystemClock,
+        entropy: &SystemEntropy,
+        stop: &stop,
+        roll: &Roll::default(),
+    };
+    let desk = Desk::new(Box::new(io::stdout()), style, config.language);
+    let verdict = work(config, floor, lot, &desk, &runtime)?;
+    Ok(Exit::Lot(verdict))
+}
+
+/// Lets every socket work on a thread of its own.
+fn work(config: &Config, floor: Floor<'_>, lot: Lot, desk: &Desk, runtime: &Runtime) -> Result<Verdict, AppError> {
+    let id = lot.id;
+    let queue = Queue::new(lot, |unit| floor.journal.with(|history| history.is_wanted(&id, &unit.serial)));
+    let (ended, end) = tokio::sync::oneshot::channel::<()>();
+    let mut signals = {
+        let _inside = runtime.enter();
+        [signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?]
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let [interrupt, terminate] = &mut signals;
+            runtime.block_on(async {
+                tokio::select! {
+                    _ = interrupt.recv() => floor.stop.set(),
+                    _ = terminate.recv() => floor.stop.set(),
+                    _ = end => {}
+                }
+            });
+        });
+        std::thread::scope(|sockets| {
+            for settings in &config.sockets {
+                sockets.spawn(|| work_socket(settings, floor, &queue, desk));
+            }
+        });
+        drop(ended);
+    });
+    let verdict = desk.summary(&id, queue.remaining(), floor.stop.is_set());
+    let is_open = floor.journal.with(|history| history.open_units().next().is_some());
+    Ok(if is_open { verdict.max(Verdict::Hold) } else { verdict })
+}
+
+fn work_socket(settings: &crate::config::Socket, floor: Floor<'_>, queue: &Queue, desk: &Desk) {
+    match programmer::open(&settings.line, floor.entropy) {
+        Ok(programmer) => Socket { floor, name: settings.name, programmer, queue, desk }.work(),
+        Err(error) => desk.socket_failed(&settings.name, &Failure::new(Fault::NoChip, error)),
+    }
+}
+
+/// Tries everything that the settings name; shows one line each.
+///
+/// # Errors
+/// [`AppError::System`] if the display cannot be written to.
+pub fn check(config: &Config, out: &mut dyn Write) -> Result<Exit, AppError> {
+    let mut worst = Exit::Done;
+    let mut tell = |what: &str, outcome: Result<String, AppError>| -> io::Result<()> {
+        match outcome {
+            Ok(detail) => writeln!(out, "ok  {what}: {detail}"),
+            Err(error) => {
+                worst = if worst == Exit::Done { error.exit() } else { worst };
+                writeln!(out, "NG  {what}: {} {error}", error.fault().code())
+            }
+        }
+    };
+    tell("grants", check_grants(config))?;
+    tell("trust", Trust::load(&config.paths.trust).map(|trust| count(trust.issuing().len(), "issuing CA")).map_err(AppError::from))?;
+    let vault = Vault::open(&config.hsm).map_err(AppError::from);
+    let keys = vault.as_ref().map_or_else(|_| Ok("not open".to_owned()), |vault| {
+        vault.health().map(|()| "token and three keys".to_owned()).map_err(AppError::from)
+    });
+    match vault {
+        Ok(vault) => {
+            tell("hsm", keys)?;
+            tell("ca", check_ca(config, &vault))?;
+        }
+        Err(error) => tell("hsm", Err(error))?,
+    }
+    for socket in &config.sockets {
+        tell(&format!("socket {}", socket.name), check_socket(socket))?;
+    }
+    Ok(worst)
+}
+
+fn check_grants(config: &Config) -> Result<String, AppError> {
+    let orders = Orders::load(&config.grants, &config.station)?;
+    let now = SystemClock.now();
+    match orders.all().iter().find(|order| !order.grant.valid_at(now)) {
+        Some(order) => Err(AppError::GrantNotValid(order.grant.id)),
+        None => Ok(count(orders.all().len(), "grant")),
+    }
+}
+
+fn check_ca(config: &Config, vault: &Vault) -> Result<String, AppError> {
+    let (runtime, stop) = (Runtime::new()?, Stop::default());
+    let link = CaLink::new(&config.ca, vault.tls().clone(), runtime.handle().clone(), &stop, &SystemEntropy)?;
+    ca_link::probe(&link).map_err(|failure| AppError::System(io::Error::other(failure)))?;
+    Ok(format!("{} answers", config.ca.address))
+}
+
+fn check_socket(socket: &crate::config::Socket) -> Result<String, AppError> {
+    let mut programmer = programmer::open(&socket.line, &SystemEntropy)?;
+    let seat = programmer.look().map_err(io::Error::other)?;
+    Ok(format!("position {}, {}", seat.position, if seat.occupied { "a chip is in" } else { "empty" }))
+}
+
+fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
+/// Makes the station's keys and its request for enrolment.
+///
+/// # Errors
+/// [`AppError`]
+pub fn enroll(config: &Config, out: &Path) -> Result<Exit, AppError> {
+    enroll::enroll(config, out, &SystemClock)?;
+    Ok(Exit::Done)
+}
+
+/// Shows what the journal says.
+///
+/// # Errors
+/// [`AppError`]
+pub fn status(config: &Config, out: &mut dyn Write) -> Result<Exit, AppError> {
+    let journal = Journal::open(&config.paths.state)?;
+    let lines = journal.with(|history| {
+        let (passed, failed) = history.totals();
+        let open = history.open_units().map(|unit| {
+            let keyed = &unit.keyed;
+            let step = match (&unit.sent, &unit.issued, &unit.confirming) {
+                (_, _, Some(_)) => "confirming",
+                (_, Some(_), None) => "issued",
+                (Some(_), None, None) => "sent",
+                (None, None, None) => "keyed",
+            };
+            format!("open {} lot={} socket={} uid={} request={} step={step}", keyed.serial, keyed.lot, keyed.socket, keyed.uid, unit.request)
+        });
+        open.chain([format!("passed {passed}, failed {failed}")]).collect::<Vec<_>>()
+    });
+    lines.iter().try_for_each(|line| writeln!(out, "{line}"))?;
+    Ok(Exit::Done)
+}

@@ -1,0 +1,227 @@
+//! The line to the CA: gRPC over mutual TLS 1.3. Every call may be repeated with the same bytes, and is, until it is
+//! answered or patience runs out.
+
+mod channel;
+mod convert;
+
+pub use channel::ChannelError;
+
+use crate::config;
+use crate::station::floor::Stop;
+use crate::station::journal::SignedRequest;
+use crate::station::{Failure, Step};
+use identity::fault::Fault;
+use identity::{ChipUid, Entropy, LeafHash};
+use keyvault::Key;
+use proto::factory::{self, FactoryServiceClient, GetChallengesRequest, GetCheckpointRequest, ProvisionRequest};
+use std::time::Duration;
+use tokio::runtime::Handle;
+use tonic::transport::Channel;
+use tonic::{Request, Status};
+
+/// First pause between two tries, in milliseconds; doubled each time.
+const FIRST_PAUSE_MS: u64 = 100;
+/// Longest pause between two tries, in milliseconds.
+const LONGEST_PAUSE_MS: u64 = 5_000;
+
+/// What the CA answers for a certified unit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// Index of the `bind` leaf.
+    pub index: u64,
+    /// Hash of the `bind` leaf, as the CA says.
+    pub leaf: LeafHash,
+    /// The certificate, DER.
+    pub certificate: Vec<u8>,
+    /// Proof of the `bind` leaf, C2SP tlog-proof.
+    pub proof: Vec<u8>,
+    /// Nonce for the chip's confirmation.
+    pub nonce: [u8; 32],
+}
+
+/// Why the CA did not do what it was asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CaError {
+    /// No answer within the time given. Whether the CA acted is unknown; the same bytes may be sent again.
+    #[error("{0}")]
+    Unreachable(String),
+    /// The CA refused.
+    #[error("{0} ({1})")]
+    Refused(Fault, String),
+    /// The answer is not one.
+    #[error("the CA's answer cannot be read: {0}")]
+    Malformed(&'static str),
+    /// The line was stopped while waiting.
+    #[error("stopped while waiting for the CA")]
+    Interrupted,
+}
+
+impl From<CaError> for Failure {
+    fn from(error: CaError) -> Self {
+        let fault = match &error {
+            CaError::Unreachable(_) => Fault::CaUnreachable,
+            CaError::Refused(fault, _) => *fault,
+            CaError::Malformed(_) => Fault::ProofInvalid,
+            CaError::Interrupted => Fault::Interrupted,
+        };
+        Self::new(fault, error)
+    }
+}
+
+/// What the station asks of the CA. Every call blocks, and is harmless to repeat with the same bytes.
+pub trait Ca: Sync {
+    /// Gets a challenge for a chip; at most 64 bytes.
+    ///
+    /// # Errors
+    /// [`CaError`]
+    fn challenge(&self, uid: &ChipUid) -> Result<Vec<u8>, CaError>;
+
+    /// Has the one unit of an envelope certified.
+    ///
+    /// # Errors
+    /// [`CaError`]
+    fn provision(&self, envelope: &SignedRequest) -> Result<Answer, CaError>;
+
+    /// Confirms a unit; gives the receipt, C2SP tlog-proof.
+    ///
+    /// # Errors
+    /// [`CaError`]
+    fn confirm(&self, request: &SignedRequest) -> Result<Vec<u8>, CaError>;
+}
+
+/// The CA over the network.
+pub struct CaLink<'a> {
+    client: FactoryServiceClient<Channel>,
+    runtime: Handle,
+    deadline: Duration,
+    give_up: Duration,
+    stop: &'a Stop,
+    entropy: &'a dyn Entropy,
+}
+
+impl std::fmt::Debug for CaLink<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CaLink").finish_non_exhaustive()
+    }
+}
+
+/// A try that failed.
+#[derive(Clone, Debug)]
+struct Attempt {
+    error: CaError,
+    /// Whether the same bytes may succeed later; then perhaps when.
+    again: Option<Duration>,
+}
+
+impl<'a> CaLink<'a> {
+    /// Prepares the line; the connection is made with the first call, and made anew whenever it breaks.
+    ///
+    /// # Errors
+    /// [`ChannelError`] if certificates or key do not fit.
+    pub fn new(
+        settings: &config::Ca,
+        tls_key: Key,
+        runtime: Handle,
+        stop: &'a Stop,
+        entropy: &'a dyn Entropy,
+    ) -> Result<Self, ChannelError> {
+        let channel = {
+            let _inside = runtime.enter();
+            channel::lazy(settings, tls_key)?
+        };
+        let client = FactoryServiceClient::new(channel).max_decoding_message_size(proto::MAX_RESPONSE_MESSAGE);
+        Ok(Self { client, runtime, deadline: settings.deadline(), give_up: settings.give_up(), stop, entropy })
+    }
+
+    /// Asks for the newest checkpoint, to see whether the CA answers.
+    ///
+    /// # Errors
+    /// [`CaError`]
+    pub fn checkpoint(&self) -> Result<Vec<u8>, CaError> {
+        self.ask(|mut client, deadline| async move {
+            let answer = client.get_checkpoint(timed(GetCheckpointRequest {}, deadline)).await.map_err(of_status)?;
+            Ok(answer.into_inner().checkpoint)
+        })
+    }
+
+    /// Asks until an answer, a lasting refusal, a stop, or the end of patience.
+    fn ask<T, F: Future<Output = Result<T, Attempt>>>(
+        &self,
+        call: impl Fn(FactoryServiceClient<Channel>, Duration) -> F,
+    ) -> Result<T, CaError> {
+        let mut last = CaError::Unreachable("no answer".to_owned());
+        let tries = async {
+            let mut pause = FIRST_PAUSE_MS;
+            loop {
+                match call(self.client.clone(), self.deadline).await {
+                    Ok(answer) => return Ok(answer),
+                    Err(Attempt { error, again: None }) => return Err(error),
+                    Err(Attempt { error, again: Some(wish) }) => {
+                        tracing::warn!(%error, "the CA did not answer; trying again");
+                        last = error;
+                        tokio::time::sleep(self.pause(pause).max(wish)).await;
+                    }
+                }
+                pause = (pause * 2).min(LONGEST_PAUSE_MS);
+            }
+        };
+        let outcome = self.runtime.block_on(async {
+            tokio::select! {
+                outcome = tokio::time::timeout(self.give_up, tries) => outcome.ok(),
+                () = self.stop.wait() => Some(Err(CaError::Interrupted)),
+            }
+        });
+        outcome.unwrap_or(Err(last))
+    }
+
+    /// Between half and the whole, so that the stations of a factory do not come back all at once.
+    fn pause(&self, millis: u64) -> Duration {
+        let mut byte = [0];
+        let share = self.entropy.fill(&mut byte).map_or(0, |()| u64::from(byte[0]));
+        Duration::from_millis(millis / 2 + millis * share / 512)
+    }
+}
+
+impl Ca for CaLink<'_> {
+    fn challenge(&self, uid: &ChipUid) -> Result<Vec<u8>, CaError> {
+        self.ask(|mut client, deadline| async move {
+            let request = GetChallengesRequest { uids: vec![uid.as_bytes().to_vec()] };
+            let answer = client.get_challenges(timed(request, deadline)).await.map_err(of_status)?;
+            convert::challenge(answer.into_inner())
+        })
+    }
+
+    fn provision(&self, envelope: &SignedRequest) -> Result<Answer, CaError> {
+        self.ask(|mut client, deadline| async move {
+            let request = ProvisionRequest { envelope: envelope.der.clone(), signature: envelope.signature.to_vec() };
+            let answer = client.provision(timed(request, deadline)).await.map_err(of_status)?;
+            convert::issued(answer.into_inner())
+        })
+    }
+
+    fn confirm(&self, request: &SignedRequest) -> Result<Vec<u8>, CaError> {
+        self.ask(|mut client, deadline| async move {
+            let request = factory::ConfirmRequest { request: request.der.clone(), signature: request.signature.to_vec() };
+            let answer = client.confirm(timed(request, deadline)).await.map_err(of_status)?;
+            convert::receipt(answer.into_inner())
+        })
+    }
+}
+
+fn timed<T>(message: T, deadline: Duration) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(deadline);
+    request
+}
+
+fn of_status(status: Status) -> Attempt {
+    convert::failure(&status)
+}
+
+/// Fails unless the CA answers; for `check`.
+///
+/// # Errors
+/// [`Fault::CaUnreachable`] or the CA's refusal.
+pub fn probe(link: &CaLink<'_>) -> Step<()> {
+    link.checkpoint().map(drop).map_err(Failure::from)
+}

@@ -1,0 +1,133 @@
+//! The command line.
+
+use crate::app::{self, AppError};
+use crate::config::{Config, Language};
+use crate::display::{Style, complain};
+use crate::verdict::Exit;
+use clap::{Args, Parser, Subcommand};
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use tracing_subscriber::EnvFilter;
+
+/// The station on the factory line.
+///
+/// Exit codes of `run`: 0 PASS, 20 HOLD, 30 FAIL, 40 ABORT, 50 ERROR: the worst unit's. Others as in sysexits: 64 usage,
+/// 65 lot file, 69 HSM, CA or programmer not there, 74 disk, 75 another agent runs, 77 PIN or permission, 78 settings.
+#[derive(Debug, Parser)]
+#[command(name = "line-agent", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make the units of a lot, after finishing what is open in the sockets.
+    Run {
+        #[command(flatten)]
+        settings: Settings,
+        /// The lot file: CSV with the columns lot, serial, label.
+        #[arg(long)]
+        lot: PathBuf,
+        /// One line a unit, for logs and other programs.
+        #[arg(long)]
+        headless: bool,
+    },
+    /// Try everything the settings name, without touching a chip.
+    Check {
+        #[command(flatten)]
+        settings: Settings,
+    },
+    /// Make the station's keys in the line HSM and the request that the CA's operator enrolls it with.
+    Enroll {
+        #[command(flatten)]
+        settings: Settings,
+        /// Directory for station-request.toml and station.csr.pem.
+        #[arg(long)]
+        out: PathBuf,
+    },
+    /// Show what the journal says: open units, and how many passed and failed.
+    Status {
+        #[command(flatten)]
+        settings: Settings,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Settings {
+    /// The settings file.
+    #[arg(long)]
+    config: PathBuf,
+}
+
+/// Runs the program.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(refusal) => return usage(&refusal),
+    };
+    start_log();
+    execute(cli.command).into()
+}
+
+fn execute(command: Command) -> Exit {
+    let settings = match &command {
+        Command::Run { settings, .. } | Command::Check { settings } => settings,
+        Command::Enroll { settings, .. } | Command::Status { settings } => settings,
+    };
+    let config = match Config::load(&settings.config) {
+        Ok(config) => config,
+        Err(error) => return failed(&error.into(), Language::default()),
+    };
+    let outcome = match command {
+        Command::Run { lot, headless: true, .. } => app::run(&config, &lot, Style::Headless),
+        Command::Run { lot, headless: false, .. } => app::run(&config, &lot, Style::Operator),
+        Command::Check { .. } => app::check(&config, &mut io::stdout().lock()),
+        Command::Enroll { out, .. } => app::enroll(&config, &out),
+        Command::Status { .. } => app::status(&config, &mut io::stdout().lock()),
+    };
+    outcome.unwrap_or_else(|error| failed(&error, config.language))
+}
+
+fn failed(error: &AppError, language: Language) -> Exit {
+    tracing::debug!(%error, "ended");
+    match complain(&mut io::stderr().lock(), error.fault(), &error.to_string(), language) {
+        Ok(()) => error.exit(),
+        Err(_) => Exit::Io,
+    }
+}
+
+/// Help and version are no misuse.
+fn usage(refusal: &clap::Error) -> ExitCode {
+    match (refusal.print(), refusal.use_stderr()) {
+        (Ok(()), false) => Exit::Done.into(),
+        (Ok(()), true) => Exit::Usage.into(),
+        (Err(_), _) => Exit::Io.into(),
+    }
+}
+
+/// Logs go to standard error, warnings and worse unless `RUST_LOG` says otherwise.
+fn start_log() {
+    let filter = EnvFilter::builder().with_default_directive(tracing::Level::WARN.into()).from_env_lossy();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn misuse_is_told_apart_from_help() {
+        assert!(Cli::try_parse_from(["line-agent", "run", "--config", "a"]).unwrap_err().use_stderr());
+        assert!(!Cli::try_parse_from(["line-agent", "--help"]).unwrap_err().use_stderr());
+        assert!(Cli::try_parse_from(["line-agent", "run", "--config", "a", "--lot", "b", "--headless"]).is_ok());
+    }
+}

@@ -1,0 +1,331 @@
+//! The settings: one TOML file, unknown keys refused. `line-agent.example.toml` explains every key.
+//!
+//! Relative paths are taken from the directory of the file.
+
+use crate::files::{FileError, read_bounded};
+use identity::Id;
+use serde::{Deserialize, Deserializer};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Longest settings file in bytes.
+pub const MAX_FILE: usize = 256 * 1024;
+/// Most sockets of one station.
+pub const MAX_SOCKETS: usize = 64;
+
+/// The settings of a station.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Language of texts for the operator.
+    #[serde(default)]
+    pub language: Language,
+    /// Who the station is.
+    pub station: Station,
+    /// Where it keeps and puts files.
+    pub paths: Paths,
+    /// The CA.
+    pub ca: Ca,
+    /// The line HSM.
+    pub hsm: Hsm,
+    /// What `enroll` asks for.
+    pub enroll: Option<Enroll>,
+    /// The programmer's sockets.
+    #[serde(rename = "socket")]
+    pub sockets: Vec<Socket>,
+    /// Grants to work under.
+    #[serde(rename = "grant", default)]
+    pub grants: Vec<Grant>,
+}
+
+/// Language of texts for the operator.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Language {
+    /// Japanese.
+    #[default]
+    Ja,
+    /// English.
+    En,
+}
+
+/// Who the station is.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Station {
+    /// Name of the station, as enrolled.
+    #[serde(deserialize_with = "text")]
+    pub id: Id,
+    /// Site code of its factory.
+    #[serde(deserialize_with = "text")]
+    pub site: Id,
+    /// Line it stands on.
+    #[serde(deserialize_with = "text")]
+    pub line: Id,
+}
+
+/// Where the station keeps and puts files.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Paths {
+    /// Journal and newest checkpoint; never shared by two agents.
+    pub state: PathBuf,
+    /// `devices/` and `records/`.
+    pub out: PathBuf,
+    /// What certificates and proofs are checked against; see `koseki_verify::Trust::load`.
+    pub trust: PathBuf,
+}
+
+/// The CA.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ca {
+    /// Host and port.
+    pub address: String,
+    /// Name in the server's certificate.
+    pub server_name: String,
+    /// Infrastructure root, PEM: the only root that the server's certificate is checked against.
+    pub infrastructure_root: PathBuf,
+    /// The station's TLS certificate with its chain, leaf first, PEM.
+    pub certificate: PathBuf,
+    /// Seconds that one call may take.
+    #[serde(default = "default_deadline")]
+    pub deadline_seconds: u16,
+    /// Seconds after which a unit is put on hold while the CA does not answer.
+    #[serde(default = "default_give_up")]
+    pub give_up_seconds: u16,
+}
+
+/// The line HSM.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hsm {
+    /// PKCS#11 module.
+    pub module: PathBuf,
+    /// Label of the station's token.
+    pub token: String,
+    /// File with the user PIN, readable by its owner only.
+    pub pin_file: PathBuf,
+    /// File with the security officer's PIN; only `enroll` needs it, and only to make the token.
+    pub so_pin_file: Option<PathBuf>,
+    /// Label of the TLS key.
+    #[serde(default = "default_tls_key")]
+    pub tls_key: String,
+    /// Label of the key that signs requests.
+    #[serde(default = "default_request_key")]
+    pub request_key: String,
+    /// Label of the key that signs injection receipts.
+    #[serde(default = "default_receipt_key")]
+    pub receipt_key: String,
+}
+
+/// What `enroll` asks for.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Enroll {
+    /// URI that the TLS certificate shall carry, for instance `spiffe://maker.example/site/ota/line-2/prov-01`.
+    pub identity: String,
+    /// Days of validity to ask for.
+    pub days: u16,
+}
+
+/// One socket of the programmer.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(try_from = "SocketShape")]
+pub struct Socket {
+    /// Name of the socket: stands in journal and records, and on the socket.
+    pub name: Id,
+    /// Line to it.
+    pub line: Line,
+}
+
+/// Line to a socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Line {
+    /// Host and port of a terminal server or simulator.
+    Tcp(String),
+    /// A serial device or pseudo-terminal.
+    Serial(PathBuf),
+}
+
+/// A grant to work under, as the CA's operator hands it out.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Grant {
+    /// The grant document, DER.
+    pub file: PathBuf,
+    /// The product's profile document, DER.
+    pub profile: PathBuf,
+    /// Lots that may be made under it.
+    #[serde(deserialize_with = "texts")]
+    pub lots: Vec<Id>,
+}
+
+/// The settings cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Not TOML, an unknown or missing key, or a value out of form; says where.
+    #[error("{}: {reason}", path.display())]
+    Toml {
+        /// The file.
+        path: PathBuf,
+        /// Line, column and fault.
+        reason: String,
+    },
+    /// Well-formed, but against a rule.
+    #[error("{}: {rule}", path.display())]
+    Rule {
+        /// The file.
+        path: PathBuf,
+        /// The rule.
+        rule: &'static str,
+    },
+}
+
+impl Config {
+    /// Reads the settings.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the place.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let bytes = read_bounded(path, MAX_FILE)?;
+        let text = String::from_utf8(bytes).map_err(|error| FileError::content(path, error))?;
+        let refuse = |error: toml::de::Error| ConfigError::Toml { path: path.to_owned(), reason: error.to_string() };
+        let mut config: Self = toml::from_str(&text).map_err(refuse)?;
+        config.check().map_err(|rule| ConfigError::Rule { path: path.to_owned(), rule })?;
+        config.resolve(path.parent().unwrap_or_else(|| Path::new("")));
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), &'static str> {
+        let rule = |holds: bool, rule: &'static str| if holds { Ok(()) } else { Err(rule) };
+        let distinct = |(at, socket): (usize, &Socket)| {
+            self.sockets.iter().take(at).all(|other| other.name != socket.name && other.line != socket.line)
+        };
+        rule((1..=MAX_SOCKETS).contains(&self.sockets.len()), "there are 1 to 64 sockets")?;
+        rule(self.sockets.iter().enumerate().all(distinct), "sockets differ in name and line")?;
+        rule(self.ca.deadline_seconds > 0, "ca.deadline_seconds is at least 1")?;
+        rule(self.enroll.as_ref().is_none_or(|enroll| enroll.days > 0), "enroll.days is at least 1")
+    }
+
+    fn resolve(&mut self, base: &Path) {
+        let grants = self.grants.iter_mut().flat_map(|grant| [&mut grant.file, &mut grant.profile]);
+        let sockets = self.sockets.iter_mut().filter_map(|socket| match &mut socket.line {
+            Line::Serial(path) => Some(path),
+            Line::Tcp(_) => None,
+        });
+        let Paths { state, out, trust } = &mut self.paths;
+        let ca = [&mut self.ca.infrastructure_root, &mut self.ca.certificate];
+        let hsm = [&mut self.hsm.module, &mut self.hsm.pin_file].into_iter().chain(self.hsm.so_pin_file.as_mut());
+        for path in [state, out, trust].into_iter().chain(ca).chain(hsm).chain(grants).chain(sockets) {
+            *path = base.join(&*path);
+        }
+    }
+}
+
+impl Ca {
+    /// How long one call may take.
+    #[must_use]
+    pub fn deadline(&self) -> Duration {
+        Duration::from_secs(self.deadline_seconds.into())
+    }
+
+    /// How long a unit waits for the CA.
+    #[must_use]
+    pub fn give_up(&self) -> Duration {
+        Duration::from_secs(self.give_up_seconds.into())
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SocketShape {
+    #[serde(deserialize_with = "text")]
+    name: Id,
+    tcp: Option<String>,
+    serial: Option<PathBuf>,
+}
+
+impl TryFrom<SocketShape> for Socket {
+    type Error = &'static str;
+
+    fn try_from(shape: SocketShape) -> Result<Self, Self::Error> {
+        let line = match (shape.tcp, shape.serial) {
+            (Some(address), None) => Line::Tcp(address),
+            (None, Some(path)) => Line::Serial(path),
+            (Some(_), Some(_)) | (None, None) => return Err("a socket has either `tcp` or `serial`"),
+        };
+        Ok(Self { name: shape.name, line })
+    }
+}
+
+fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Id, D::Error> {
+    Id::new(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+}
+
+fn texts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Id>, D::Error> {
+    let names = Vec::<String>::deserialize(deserializer)?;
+    names.iter().map(|name| Id::new(name).map_err(serde::de::Error::custom)).collect()
+}
+
+const fn default_deadline() -> u16 {
+    10
+}
+
+const fn default_give_up() -> u16 {
+    60
+}
+
+fn default_tls_key() -> String {
+    "station-tls".to_owned()
+}
+
+fn default_request_key() -> String {
+    "station-request".to_owned()
+}
+
+fn default_receipt_key() -> String {
+    "station-receipt".to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EXAMPLE: &str = include_str!("../line-agent.example.toml");
+
+    fn load(text: &str) -> Result<Config, String> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("line-agent.toml");
+        std::fs::write(&path, text).unwrap();
+        Config::load(&path).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_example_is_complete_and_paths_are_taken_from_its_directory() {
+        let config = load(EXAMPLE).unwrap();
+        assert_eq!(config.station.id.as_str(), "ota-l2-prov-01");
+        assert_eq!(config.sockets.len(), 4);
+        assert_eq!(config.sockets[0].line, Line::Tcp("127.0.0.1:7401".to_owned()));
+        assert_eq!(config.sockets[3].line, Line::Serial("/dev/ttyUSB3".into()));
+        assert!(config.grants[0].file.is_absolute());
+        assert!(config.enroll.is_some());
+    }
+
+    #[test]
+    fn unknown_missing_and_wrong_keys_are_named() {
+        let unknown = load(&EXAMPLE.replace("language =", "colour = 1\nlanguage =")).unwrap_err();
+        assert!(unknown.contains("colour"), "{unknown}");
+        let missing = load(&EXAMPLE.replace("server_name", "# server_name")).unwrap_err();
+        assert!(missing.contains("server_name"), "{missing}");
+        let wrong = load(&EXAMPLE.replace("\"ota-l2-prov-01\"", "\"ota l2\"")).unwrap_err();
+        assert!(wrong.contains("not allowed"), "{wrong}");
+        let twice = load(&EXAMPLE.replace("name = \"2\"", "name = \"1\"")).unwrap_err();
+        assert!(twice.contains("sockets differ"), "{twice}");
+        let both = load(&EXAMPLE.replace("tcp = \"127.0.0.1:7401\"", "tcp = \"127.0.0.1:7401\"\nbaud = 9600")).unwrap_err();
+        assert!(both.contains("baud") || both.contains("unknown"), "{both}");
+    }
+}

@@ -1,0 +1,107 @@
+//! Files that must be whole after a power cut, and reading with a bound.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+
+/// A file could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// The operating system refused.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What it said.
+        source: io::Error,
+    },
+    /// Longer than its kind may be.
+    #[error("{}: longer than {max} bytes", path.display())]
+    TooLong {
+        /// The file.
+        path: PathBuf,
+        /// Most bytes allowed.
+        max: usize,
+    },
+    /// Not what it should be.
+    #[error("{}: {reason}", path.display())]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl FileError {
+    pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self + '_ {
+        move |source| Self::Io { path: path.to_owned(), source }
+    }
+
+    pub(crate) fn content(path: &Path, reason: impl ToString) -> Self {
+        Self::Content { path: path.to_owned(), reason: reason.to_string() }
+    }
+}
+
+/// Reads a whole file of at most `max` bytes.
+///
+/// # Errors
+/// [`FileError`]
+pub fn read_bounded(path: &Path, max: usize) -> Result<Vec<u8>, FileError> {
+    let file = File::open(path).map_err(FileError::io(path))?;
+    let mut bytes = Vec::new();
+    let limit = u64::try_from(max).unwrap_or(u64::MAX).saturating_add(1);
+    file.take(limit).read_to_end(&mut bytes).map_err(FileError::io(path))?;
+    if bytes.len() > max {
+        return Err(FileError::TooLong { path: path.to_owned(), max });
+    }
+    Ok(bytes)
+}
+
+/// Puts a file in place so that after a power cut either the old or the new one is there, whole: written beside,
+/// flushed, renamed, and the directory flushed.
+///
+/// # Errors
+/// [`FileError::Io`]; the file in place is then still the old one, or already the new one.
+pub fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(FileError::content(path, "not the name of a file"));
+    };
+    let beside = directory.join(format!(".{}.new", name.to_string_lossy()));
+    let written = File::create(&beside).and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()));
+    written.and_then(|()| std::fs::rename(&beside, path)).map_err(FileError::io(path))?;
+    sync_directory(directory)
+}
+
+/// Makes a directory with its parents, if it is not there.
+///
+/// # Errors
+/// [`FileError::Io`]
+pub fn ensure_directory(path: &Path) -> Result<(), FileError> {
+    std::fs::create_dir_all(path).map_err(FileError::io(path))
+}
+
+/// Flushes the names in a directory.
+///
+/// # Errors
+/// [`FileError::Io`]
+pub fn sync_directory(path: &Path) -> Result<(), FileError> {
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+    OpenOptions::new().read(true).open(path).and_then(|directory| directory.sync_all()).map_err(FileError::io(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_whole_and_nothing_stays_beside_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.json");
+        write_durably(&path, b"old").unwrap();
+        write_durably(&path, b"new").unwrap();
+        assert_eq!(read_bounded(&path, 3).unwrap(), b"new");
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+        assert!(matches!(read_bounded(&path, 2), Err(FileError::TooLong { max: 2, .. })));
+    }
+}

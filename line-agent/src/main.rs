@@ -1,0 +1,7 @@
+//! The program `line-agent`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    line_agent::cli::main()
+}

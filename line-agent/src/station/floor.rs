@@ -1,0 +1,166 @@
+//! What all sockets of a station share.
+
+use super::inspect::Inspect;
+use super::journal::{Journal, SignedRequest};
+use super::seen::SeenCheckpoint;
+use super::{Failure, Step};
+use crate::ca_link::Ca;
+use crate::config::Station;
+use crate::injector::LineHsm;
+use crate::lot::{Lot, LotUnit};
+use crate::orders::Orders;
+use crate::records::Output;
+use identity::envelope::{StationRequest, request_hash};
+use identity::fault::Fault;
+use identity::{ChipUid, Clock, Entropy, Id};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use tokio::sync::watch;
+
+/// What all sockets share.
+#[derive(Clone, Copy)]
+pub struct Floor<'a> {
+    /// Who the station is.
+    pub station: &'a Station,
+    /// What may be made.
+    pub orders: &'a Orders,
+    /// The line HSM.
+    pub hsm: &'a dyn LineHsm,
+    /// The CA.
+    pub ca: &'a dyn Ca,
+    /// Checks what the CA answers.
+    pub inspector: &'a dyn Inspect,
+    /// The journal.
+    pub journal: &'a Journal,
+    /// Where records and devices' files go.
+    pub output: &'a Output,
+    /// The newest checkpoint seen.
+    pub seen: &'a SeenCheckpoint,
+    /// The time.
+    pub clock: &'a dyn Clock,
+    /// Randomness.
+    pub entropy: &'a dyn Entropy,
+    /// Says when to stop.
+    pub stop: &'a Stop,
+    /// Chips of this run.
+    pub roll: &'a Roll,
+}
+
+impl Floor<'_> {
+    /// Fresh random bytes.
+    ///
+    /// # Errors
+    /// [`Fault::LineHsm`] without randomness.
+    pub fn random<const N: usize>(&self) -> Step<[u8; N]> {
+        let mut bytes = [0; N];
+        self.entropy.fill(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Signs a request with the station's request key.
+    ///
+    /// # Errors
+    /// [`Fault::LineHsm`]
+    pub fn sign<R: StationRequest>(&self, request: &R) -> Step<SignedRequest> {
+        let der = request.to_bytes();
+        let signature = self.hsm.sign_request(&request_hash::<R>(&der).0)?;
+        Ok(SignedRequest { der, signature })
+    }
+}
+
+impl std::fmt::Debug for Floor<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Floor").field("station", &self.station.id).finish_non_exhaustive()
+    }
+}
+
+/// Tells all sockets to stop after the step they are in.
+#[derive(Debug)]
+pub struct Stop(watch::Sender<bool>);
+
+impl Default for Stop {
+    fn default() -> Self {
+        Self(watch::Sender::new(false))
+    }
+}
+
+impl Stop {
+    /// Stops the line.
+    pub fn set(&self) {
+        self.0.send_replace(true);
+    }
+
+    /// Whether the line is to stop.
+    #[must_use]
+    pub fn is_set(&self) -> bool {
+        *self.0.borrow()
+    }
+
+    /// Waits until the line is to stop.
+    pub async fn wait(&self) {
+        // The sender lives in `self`, so waiting ends only with the value.
+        let mut receiver = self.0.subscribe();
+        if receiver.wait_for(|stop| *stop).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Fails if the line is to stop.
+    ///
+    /// # Errors
+    /// [`Fault::Interrupted`]
+    pub fn check(&self) -> Step<()> {
+        if self.is_set() { Err(Failure::new(Fault::Interrupted, "the line was stopped")) } else { Ok(()) }
+    }
+}
+
+/// The chips that were seen in this run, each with its seat.
+#[derive(Debug, Default)]
+pub struct Roll(Mutex<BTreeMap<ChipUid, Seating>>);
+
+/// Socket, and position in its tray.
+pub type Seating = (Id, u32);
+
+impl Roll {
+    /// Enters a chip; false if another seat had a chip with this UID in this run.
+    #[must_use]
+    pub fn enter(&self, uid: ChipUid, seating: Seating) -> bool {
+        *lock(&self.0).entry(uid).or_insert(seating) == seating
+    }
+}
+
+/// The units of the lot that still need a chip, handed out in the order of the file.
+#[derive(Debug)]
+pub struct Queue {
+    lot: Id,
+    rows: Mutex<VecDeque<LotUnit>>,
+}
+
+impl Queue {
+    /// The units of `lot` that `is_wanted`.
+    pub fn new(lot: Lot, is_wanted: impl Fn(&LotUnit) -> bool) -> Self {
+        let rows = lot.units.into_iter().filter(is_wanted).collect();
+        Self { lot: lot.id, rows: Mutex::new(rows) }
+    }
+
+    /// The lot.
+    #[must_use]
+    pub const fn lot(&self) -> &Id {
+        &self.lot
+    }
+
+    /// Takes the next unit.
+    pub fn take(&self) -> Option<LotUnit> {
+        lock(&self.rows).pop_front()
+    }
+
+    /// Units not handed out.
+    #[must_use]
+    pub fn remaining(&self) -> usize {
+        lock(&self.rows).len()
+    }
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,94 @@
+//! Nothing that the CA sends is believed: certificate and proof are held against the station's own trust directory
+//! and against what the chip said.
+
+use super::{Failure, Step};
+use base64ct::{Base64, Encoding as _};
+use identity::fault::Fault;
+use identity::receipt::ReceiptExtra;
+use identity::{ChipUid, Clock, DeviceSerial, LeafHash, P256Key, idevid};
+use koseki_verify::{Level, Trust, verify_device};
+
+/// A station's clock may lag this much behind the CA's, in milliseconds (the CA refuses stations further off). A
+/// certificate made a moment ago must not look unborn for that; it never ends, so that looking ahead hides nothing.
+const CLOCK_ALLOWANCE_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// The unit that an answer must be for.
+#[derive(Clone, Copy, Debug)]
+pub struct Expected<'a> {
+    /// Serial of the device.
+    pub serial: &'a DeviceSerial,
+    /// The chip.
+    pub uid: &'a ChipUid,
+    /// The fixed key.
+    pub key: &'a P256Key,
+}
+
+/// Checks what the CA answers.
+pub trait Inspect: Sync {
+    /// Checks a certificate with the proof of its `bind` leaf. Returns that leaf's hash.
+    ///
+    /// # Errors
+    /// [`Fault::ProofInvalid`]
+    fn inspect_bind(&self, certificate: &[u8], proof: &[u8], expected: &Expected<'_>) -> Step<LeafHash>;
+
+    /// Checks the receipt of a confirmation of this certificate.
+    ///
+    /// # Errors
+    /// [`Fault::ProofInvalid`]
+    fn inspect_confirm(&self, certificate: &[u8], receipt: &[u8]) -> Step<()>;
+}
+
+/// Checks with `koseki-verify` and a trust directory.
+#[derive(Debug)]
+pub struct Inspector<'a, C> {
+    trust: &'a Trust,
+    clock: &'a C,
+}
+
+impl<'a, C: Clock> Inspector<'a, C> {
+    /// Checks against this trust.
+    pub const fn new(trust: &'a Trust, clock: &'a C) -> Self {
+        Self { trust, clock }
+    }
+
+    fn demand(&self, certificate: &[u8], proof: &[u8], level: Level) -> Step<()> {
+        let at = self.clock.now().plus_millis(CLOCK_ALLOWANCE_MS);
+        let verdict = verify_device(certificate, proof, self.trust, at);
+        let failed = verdict.first_failure().map(|check| format!("{}: {}", check.step.name(), check.note));
+        match (verdict.accepted, verdict.level == Some(level)) {
+            (true, true) => Ok(()),
+            (true, false) => Err(refuse(format!("the proof does not show the unit as {}", level.name()))),
+            (false, _) => Err(refuse(failed.unwrap_or_else(|| "a check could not be made".to_owned()))),
+        }
+    }
+}
+
+impl<C: Clock> Inspect for Inspector<'_, C> {
+    fn inspect_bind(&self, certificate: &[u8], proof: &[u8], expected: &Expected<'_>) -> Step<LeafHash> {
+        self.demand(certificate, proof, Level::Bound)?;
+        let parsed = idevid::parse_certificate(certificate).map_err(refuse)?;
+        let is_for_unit =
+            parsed.key == *expected.key && parsed.uid == *expected.uid && parsed.device_serial == *expected.serial;
+        if !is_for_unit {
+            return Err(refuse("the certificate is for another key, chip or serial"));
+        }
+        let (_, leaf) = extra_of(proof)?.linked_history().map_err(refuse)?;
+        Ok(leaf)
+    }
+
+    fn inspect_confirm(&self, certificate: &[u8], receipt: &[u8]) -> Step<()> {
+        self.demand(certificate, receipt, Level::Confirmed)
+    }
+}
+
+/// The `extra` line of a `tlog-proof` that was verified (C2SP tlog-proof).
+fn extra_of(proof: &[u8]) -> Step<ReceiptExtra> {
+    let line = proof.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"extra "));
+    let text = line.and_then(|line| std::str::from_utf8(line).ok()).ok_or_else(|| refuse("the proof has no extra line"))?;
+    let bytes = Base64::decode_vec(text).map_err(refuse)?;
+    ReceiptExtra::from_bytes(&bytes).map_err(refuse)
+}
+
+fn refuse(detail: impl ToString) -> Failure {
+    Failure::new(Fault::ProofInvalid, detail)
+}

@@ -1,0 +1,93 @@
+//! One unit is one session: from a chip in a socket to a receipt on disk.
+//!
+//! | step | type after it | durable after it |
+//! |---|---|---|
+//! | identify, check | [`session::Checked`] | – |
+//! | challenge, key | [`session::Keyed`] | request id, chip, key, evidence, serial: **before** the key goes to the chip |
+//! | burn, try to read back | [`session::Burnt`] | the key in the chip |
+//! | prove, seal | [`session::Sent`] | the envelope's bytes, before they are sent |
+//! | provision, verify | [`session::Issued`] | what the CA answered |
+//! | write, read back | [`session::Written`] | the certificate in the chip |
+//! | confirm on chip | [`session::Confirming`] | the confirmation's bytes, before they are sent |
+//! | confirm at the CA, verify | [`session::Confirmed`] | certificate and receipt in `devices/`, then the verdict |
+//!
+//! After a power cut or a lost line, [`unit`] asks the chip who and how it is, and goes on behind the last step in
+//! the journal: the same functions, with the same bytes.
+
+pub mod checks;
+pub mod floor;
+pub mod inspect;
+pub mod journal;
+pub mod seen;
+pub mod session;
+pub mod socket;
+pub mod unit;
+
+#[cfg(test)]
+mod bench;
+#[cfg(test)]
+mod tests;
+
+use crate::programmer::ProgrammerError;
+use identity::fault::Fault;
+use identity::sources::EntropyError;
+use journal::JournalError;
+use keyvault::VaultError;
+use koseki_device::Refusal;
+
+/// Why a step was not made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{fault}: {detail}")]
+pub struct Failure {
+    /// The numbered fault.
+    pub fault: Fault,
+    /// Particulars, English, for record and log.
+    pub detail: String,
+    /// Whether the line to the chip was lost: then asking the chip anew may mend it.
+    pub chip_lost: bool,
+}
+
+/// Result of a step.
+pub type Step<T> = Result<T, Failure>;
+
+impl Failure {
+    /// A fault with particulars.
+    pub fn new(fault: Fault, detail: impl ToString) -> Self {
+        Self { fault, detail: detail.to_string(), chip_lost: false }
+    }
+
+    /// The failure as `fault`, if the chip refused; otherwise as the error itself says.
+    pub(crate) fn of_chip(error: &ProgrammerError, fault: Fault) -> Self {
+        match error {
+            ProgrammerError::Refused(Refusal::Torn) => Self::new(Fault::ChipTorn, error),
+            ProgrammerError::Refused(Refusal::NoChip) => Self::new(Fault::NoChip, error),
+            ProgrammerError::Refused(Refusal::NoSession) => Self { chip_lost: true, ..Self::new(fault, error) },
+            ProgrammerError::Refused(_) | ProgrammerError::Nonsense(_) => Self::new(fault, error),
+            ProgrammerError::Silent(_) => Self { chip_lost: true, ..Self::new(Fault::NoChip, error) },
+        }
+    }
+}
+
+impl From<ProgrammerError> for Failure {
+    fn from(error: ProgrammerError) -> Self {
+        Self::of_chip(&error, Fault::ChipRefused)
+    }
+}
+
+impl From<JournalError> for Failure {
+    fn from(error: JournalError) -> Self {
+        Self::new(Fault::Journal, error)
+    }
+}
+
+impl From<VaultError> for Failure {
+    fn from(error: VaultError) -> Self {
+        Self::new(Fault::LineHsm, error)
+    }
+}
+
+impl From<EntropyError> for Failure {
+    fn from(error: EntropyError) -> Self {
+        Self::new(Fault::LineHsm, error)
+    }
+}

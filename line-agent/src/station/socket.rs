@@ -1,0 +1,194 @@
+//! One socket: chip after chip, as long as there are units to make and chips to make them of.
+
+use super::floor::{Floor, Queue};
+use super::journal::{Closed, Event, OpenUnit};
+use super::session::{Bench, Task};
+use super::{Failure, Step, unit};
+use crate::display::{Desk, UnitLine};
+use crate::orders::Order;
+use crate::programmer::Programmer;
+use crate::records::{FaultRecord, PlaceOfWork, Record, Trail};
+use crate::verdict::Verdict;
+use identity::fault::Fault;
+use identity::{Id, RequestId};
+use koseki_device::Seat;
+
+/// A socket at work.
+pub struct Socket<'a> {
+    /// What all sockets share.
+    pub floor: Floor<'a>,
+    /// Name of the socket.
+    pub name: Id,
+    /// The line to it.
+    pub programmer: Box<dyn Programmer>,
+    /// Units to make.
+    pub queue: &'a Queue,
+    /// Where outcomes are shown and counted.
+    pub desk: &'a Desk,
+}
+
+impl std::fmt::Debug for Socket<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Socket").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl<'a> Socket<'a> {
+    /// Works until the lot or the tray is used up, the line is stopped, or a unit must stay in the socket.
+    pub fn work(mut self) {
+        let mut seat = match self.programmer.look() {
+            Ok(seat) => seat,
+            Err(error) => return self.desk.socket_failed(&self.name, &Failure::from(error)),
+        };
+        let mut may_be_done = true;
+        while let Some(task) = self.next_task(seat, may_be_done) {
+            may_be_done = false;
+            let moves_on = match task {
+                Next::Done => true,
+                Next::Unit(task) => self.make(*task),
+                Next::Unknown(failure) => return self.desk.socket_failed(&self.name, &failure),
+            };
+            if !moves_on {
+                return;
+            }
+            seat = match self.programmer.next_chip(seat.position) {
+                Ok(seat) => seat,
+                Err(error) => return self.desk.socket_failed(&self.name, &Failure::from(error)),
+            };
+        }
+    }
+
+    fn next_task(&mut self, seat: Seat, may_be_done: bool) -> Option<Next<'a>> {
+        if self.floor.stop.is_set() {
+            return None;
+        }
+        if let Some(open) = self.floor.journal.with(|history| history.open_in(&self.name).cloned()) {
+            return Some(self.open_task(&open, seat));
+        }
+        if !seat.occupied {
+            return None;
+        }
+        if may_be_done && self.is_done() {
+            return Some(Next::Done);
+        }
+        let order = self.floor.orders.for_lot(self.queue.lot())?;
+        self.queue.take().map(|row| {
+            let lot = *self.queue.lot();
+            let attempt = self.floor.journal.with(|history| history.next_attempt(&lot, &row.serial));
+            let (socket, position) = (self.name, seat.position);
+            let (serial, label) = (row.serial, row.label);
+            Next::Unit(Box::new(Task { order, lot, serial, label, attempt, socket, position }))
+        })
+    }
+
+    /// The unit that the journal says is in this socket, under the grant it was begun with.
+    fn open_task(&self, open: &OpenUnit, seat: Seat) -> Next<'a> {
+        let keyed = &open.keyed;
+        let order: Option<&'a Order> = self.floor.orders.all().iter().find(|order| order.grant_hash == keyed.grant);
+        let Some(order) = order else {
+            let detail = format!("the grant of serial {} in this socket is not in the settings", keyed.serial);
+            return Next::Unknown(Failure::new(Fault::Config, detail));
+        };
+        Next::Unit(Box::new(Task {
+            order,
+            lot: keyed.lot,
+            serial: keyed.serial,
+            label: keyed.label.clone(),
+            attempt: keyed.attempt,
+            socket: self.name,
+            position: seat.position,
+        }))
+    }
+
+    /// Whether the chip was done before the power went, and the handler was not told.
+    fn is_done(&mut self) -> bool {
+        let Ok(chip) = self.programmer.identify() else { return false };
+        self.floor.journal.with(|history| history.was_last_in(&self.name, &chip.uid))
+    }
+
+    /// Makes one unit. True if the chip may leave the socket.
+    fn make(&mut self, task: Task<'a>) -> bool {
+        let started = self.floor.clock.now();
+        let request = RequestId(self.floor.random().unwrap_or_default());
+        let floor = self.floor;
+        let mut bench = Bench { floor, programmer: &mut *self.programmer, task, request, trail: Trail::default() };
+        let outcome = unit::run(&mut bench);
+        let outcome = outcome.and_then(|()| close(&bench, None)).or_else(|failure| give_up(&bench, failure));
+        let millis = self.floor.clock.now().0.saturating_sub(started.0);
+        let line = UnitLine {
+            serial: bench.task.serial,
+            label: bench.task.label,
+            socket: self.name,
+            uid: bench.trail.facts.uid,
+            failure: outcome.err(),
+            millis,
+        };
+        let verdict = line.verdict();
+        if verdict == Verdict::Error {
+            self.floor.stop.set();
+        }
+        self.desk.unit_done(&line);
+        verdict.is_final()
+    }
+}
+
+/// What a socket does next.
+enum Next<'a> {
+    /// The chip was done in an earlier run; the next one, please.
+    Done,
+    /// Make this unit.
+    Unit(Box<Task<'a>>),
+    /// The socket cannot be worked with.
+    Unknown(Failure),
+}
+
+/// Record, then verdict in the journal. If the power goes in between, the unit is still open; it comes here again.
+fn close(bench: &Bench<'_>, failure: Option<&Failure>) -> Step<()> {
+    let verdict = failure.map_or(Verdict::Pass, |failure| Verdict::of(failure.fault));
+    let record = record(bench, verdict, failure);
+    bench.floor.output.put_record(&record).map_err(|error| Failure::new(Fault::Journal, error))?;
+    match (verdict.is_final(), bench.trail.facts.uid) {
+        (true, Some(uid)) => bench.journal(Event::Closed(Closed {
+            socket: bench.task.socket,
+            lot: bench.task.lot,
+            serial: bench.task.serial,
+            uid,
+            verdict,
+            fault: failure.map(|failure| failure.fault),
+        })),
+        (true, None) | (false, _) => Ok(()),
+    }
+}
+
+/// Closes a unit that did not pass. A failure to write is worse than what ended the unit.
+fn give_up(bench: &Bench<'_>, failure: Failure) -> Step<()> {
+    tracing::warn!(socket = %bench.task.socket, serial = %bench.task.serial, %failure, "not passed");
+    close(bench, Some(&failure)).and(Err(failure))
+}
+
+fn record(bench: &Bench<'_>, verdict: Verdict, failure: Option<&Failure>) -> Record {
+    let (task, station) = (&bench.task, bench.floor.station);
+    let grant = &task.order.grant;
+    Record {
+        schema: "record/v1",
+        serial: task.serial,
+        label: task.label.clone(),
+        lot: task.lot,
+        product: grant.product,
+        grant: grant.id,
+        grant_hash: task.order.grant_hash,
+        place: PlaceOfWork {
+            site: station.site,
+            line: station.line,
+            station: station.id,
+            socket: task.socket,
+            position: task.position,
+        },
+        attempt: task.attempt,
+        request: bench.request,
+        facts: bench.trail.facts.clone(),
+        verdict,
+        fault: failure.map(|failure| FaultRecord::new(failure.fault, failure.detail.clone())),
+        steps: bench.trail.steps.clone(),
+    }
+}

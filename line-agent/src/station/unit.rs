@@ -1,0 +1,99 @@
+//! One unit from wherever it stands to its end. A fresh unit, one whose chip lost power, and one that a power cut of
+//! the station interrupted take the same way: the journal and the chip say where to go on.
+
+use super::checks::check_genuine;
+use super::journal::{Event, OpenUnit};
+use super::session::{Bench, Burnt, Checked, Issued, Sent};
+use super::{Failure, Step};
+use identity::RequestId;
+use identity::evidence::Evidence;
+use identity::fault::Fault;
+use koseki_device::{ChipState, Identification};
+
+/// How often a chip is asked anew after its line was lost.
+const CHIP_TRIES: u8 = 3;
+
+/// Works on the unit until it is confirmed.
+///
+/// # Errors
+/// The [`Failure`] that ended it.
+pub fn run(bench: &mut Bench<'_>) -> Step<()> {
+    let mut last = Ok(());
+    for _ in 0..CHIP_TRIES {
+        last = attempt(bench);
+        match &last {
+            Err(failure) if failure.chip_lost => {
+                tracing::warn!(socket = %bench.task.socket, %failure, "the chip was lost; asking it anew");
+            }
+            Ok(()) | Err(_) => return last,
+        }
+    }
+    last
+}
+
+fn attempt(bench: &mut Bench<'_>) -> Step<()> {
+    let chip = bench.identify()?;
+    let open = bench.floor.journal.with(|history| history.open_in(&bench.task.socket).cloned());
+    let sent = match open {
+        Some(open) => resume(&open, chip, bench)?,
+        None => fresh(chip, bench)?,
+    };
+    issue(sent, bench)?.write(bench)?.confirm(bench)?.settle(bench).map(drop)
+}
+
+fn fresh(chip: Identification, bench: &mut Bench<'_>) -> Step<Sent> {
+    bench.request = RequestId(bench.floor.random()?);
+    let keyed = Checked::new(chip, bench)?.make_key(bench)?;
+    note_key(bench);
+    keyed.burn(bench)?.prove(bench)
+}
+
+/// The chip's state decides, held against the journal.
+fn resume(open: &OpenUnit, chip: Identification, bench: &mut Bench<'_>) -> Step<Sent> {
+    bench.request = open.request;
+    if open.keyed.uid != chip.uid {
+        let detail = format!("UID {} where the journal says {}", chip.uid, open.keyed.uid);
+        return Err(Failure::new(Fault::ChipSwapped, detail));
+    }
+    check_genuine(&chip, &bench.task.order.profile)?;
+    if !bench.floor.roll.enter(chip.uid, (bench.task.socket, bench.task.position)) {
+        return Err(Failure::new(Fault::DuplicateUid, format!("UID {}: another seat of this run had it", chip.uid)));
+    }
+    note_key(bench);
+    match chip.state {
+        ChipState::Torn => Err(Failure::new(Fault::ChipTorn, format!("UID {}", chip.uid))),
+        ChipState::Blank if open.sent.is_some() => {
+            Err(Failure::new(Fault::ChipSwapped, "a blank chip where the journal knows a burnt one"))
+        }
+        // The journalled key was in RAM only, in chip or HSM, and is gone; nobody was told of it.
+        ChipState::Blank => {
+            bench.journal(Event::Dropped)?;
+            bench.task.attempt = bench.task.attempt.saturating_add(1);
+            fresh(chip, bench)
+        }
+        ChipState::Burnt { key, .. } if key != open.keyed.key => {
+            Err(Failure::new(Fault::ChipNotBlank, "burnt with another key than the journal's"))
+        }
+        ChipState::Burnt { .. } => Sent::resume(open).map_or_else(|| Burnt::resume(open).prove(bench), Ok),
+    }
+}
+
+/// A challenge that went stale, as after a long power cut, is answered by a new proof under the same request.
+fn issue(sent: Sent, bench: &mut Bench<'_>) -> Step<Issued> {
+    let again = sent.before_proof();
+    match sent.provision(bench) {
+        Err(Failure { fault: Fault::ChallengeStale | Fault::ChallengeInvalid, .. }) => again.prove(bench)?.provision(bench),
+        outcome => outcome,
+    }
+}
+
+/// Notes the journalled key for the record.
+fn note_key(bench: &mut Bench<'_>) {
+    let keyed = bench.floor.journal.with(|history| history.open_in(&bench.task.socket).map(|open| open.keyed.clone()));
+    let facts = &mut bench.trail.facts;
+    facts.spki_sha256 = keyed.as_ref().map(|keyed| keyed.key.spki_hash());
+    facts.origin = keyed.map(|keyed| match keyed.evidence {
+        Evidence::OnChip(_) => "on-chip",
+        Evidence::Injected(_) => "injected",
+    });
+}
