@@ -1,0 +1,81 @@
+//! The corridor of issuance: seven doors in this order, one file each. Each door's result can only be made by that
+//! door from the result of the one before, so code that skips a door does not compile.
+//!
+//! | door | makes |
+//! |---|---|
+//! | 1 [`admit`] | [`admit::Job`]s: what may ask to be reserved |
+//! | 2 [`reserve`] | [`reserve::Reserved`]: committed, and in the log |
+//! | 3 [`publish`] | [`publish::Published`]: below a signed checkpoint |
+//! | 4 [`sign`] | [`sign::Signed`]: signed by the signer, who judged for itself |
+//! | 5 [`record`] | [`record::Recorded`]: the signature is stored |
+//! | 6 [`release`] | what is stored goes out |
+//! | 7 [`confirm`] | a job again: the chip holds the certificate |
+
+pub mod admit;
+pub mod confirm;
+mod corridor;
+mod enter;
+pub mod publish;
+pub mod record;
+mod refusal;
+pub mod release;
+pub mod reserve;
+pub mod sign;
+
+pub use corridor::{Corridor, CorridorParts, GrantView, LotView, StartError, Status};
+pub use enter::DocumentJob;
+pub use refusal::Refusal;
+
+use identity::Timestamp;
+use identity::hash::{DocumentHash, LeafHash};
+
+/// A certificate with its proof, as it goes out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Issued {
+    /// Index of the `bind` leaf.
+    pub index: u64,
+    /// Certificate, DER.
+    pub certificate: Vec<u8>,
+    /// `tlog-proof` of the `bind` leaf.
+    pub proof: String,
+    /// What the chip signs to confirm.
+    pub nonce: [u8; 32],
+    /// Leaf hash of the `bind` leaf.
+    pub leaf: LeafHash,
+    /// The grant it was issued under.
+    pub grant: DocumentHash,
+    /// Its position in the grant.
+    pub ordinal: u32,
+}
+
+/// Proof of a leaf.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// Index of the leaf.
+    pub index: u64,
+    /// Its leaf hash.
+    pub leaf: LeafHash,
+    /// Its `tlog-proof`.
+    pub proof: String,
+}
+
+/// A challenge for one chip.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Challenge {
+    /// To be signed by the chip, verbatim.
+    pub bytes: Vec<u8>,
+    /// Not accepted after this.
+    pub expires: Timestamp,
+}
+
+/// What goes back to whoever asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// A certificate.
+    Issued(Box<Issued>),
+    /// A leaf.
+    Receipt(Receipt),
+}
+
+/// The answer to one job.
+pub type Answer = Result<Outcome, Refusal>;

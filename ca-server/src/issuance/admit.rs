@@ -1,0 +1,468 @@
+//! Door 1: who asks, for what, within which limits, with which proofs. Everything the signer will check is checked
+//! here first, so that a refusal at door 4 is an alarm.
+
+use super::Refusal;
+use super::confirm::{ConfirmJob, VoidJob};
+use super::enter::DocumentJob;
+use crate::challenge::{ChallengeError, ChallengeKey};
+use crate::directory::{Directory, GrantEntry, LotEntry};
+use identity::document::{KeyOriginRule, StationStatement};
+use identity::envelope::{Envelope, Purpose, StationRequest, Unit, request_hash, signed_by};
+use identity::evidence::{Evidence, EvidenceFacts, Grade};
+use identity::fault::Fault;
+use identity::field::{Openings, Tag};
+use identity::hash::{RequestHash, Sink as _, sha256_of};
+use identity::idevid::{CertificateSerial, Facts, build_tbs};
+use identity::key::AwsLcVerifier;
+use identity::message::{Message as _, Possession};
+use identity::{
+    ChipUid, Clock, DeviceSerial, Entropy, Id, P256Key, SpkiHash, SubjectId, Timestamp,
+};
+use std::sync::Arc;
+
+/// Most that a station's clock may be off.
+const CLOCK_TOLERANCE_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// What may pass to door 2.
+#[derive(Debug)]
+pub enum Job {
+    /// Certify a unit.
+    Bind(Box<Admitted>),
+    /// A unit whose request id is known; its proofs were judged the first time, and are not now.
+    Repeat(Box<Admitted>),
+    /// Take over a bound unit.
+    Adopt(Box<Admitted>),
+    /// The certificate is in the chip.
+    Confirm(Box<ConfirmJob>),
+    /// The unit will never ship.
+    Void(Box<VoidJob>),
+    /// A document that people approved.
+    Enter(Box<DocumentJob>),
+    /// A request of a known station was refused.
+    Refuse(Box<RefusedJob>),
+}
+
+/// A station's envelope, shared by its units.
+#[derive(Debug)]
+pub struct SignedEnvelope {
+    /// Canonical DER.
+    pub der: Vec<u8>,
+    /// The station's signature.
+    pub signature: Vec<u8>,
+    /// Its name in the log.
+    pub hash: RequestHash,
+}
+
+/// One unit that passed door 1.
+#[derive(Debug)]
+pub struct Admitted {
+    pub(super) envelope: Arc<SignedEnvelope>,
+    pub(super) position: u32,
+    pub(super) unit: Unit,
+    pub(super) key: P256Key,
+    pub(super) grade: Grade,
+    pub(super) station: Id,
+    pub(super) grant: Arc<GrantEntry>,
+    pub(super) lot: Arc<LotEntry>,
+    pub(super) issuer_key: SpkiHash,
+    pub(super) certificate_serial: CertificateSerial,
+    pub(super) tbs: Vec<u8>,
+    pub(super) openings: Openings,
+}
+
+impl Admitted {
+    /// The subject of the fixed key.
+    #[must_use]
+    pub fn subject(&self) -> SubjectId {
+        SubjectId::of_p256(&self.key.spki_hash())
+    }
+
+    /// Hash of what a retry must repeat: grant, lot, serial, UID, key and profile; never proof or challenge.
+    #[must_use]
+    pub fn facts(&self) -> [u8; 32] {
+        sha256_of(|h| {
+            h.put(b"koseki/facts/v1\n");
+            h.put(&self.grant.hash.0);
+            h.put(&self.lot.hash.0);
+            h.put_prefixed(self.unit.serial.as_bytes());
+            h.put_prefixed(self.unit.uid.as_bytes());
+            h.put(&self.key.spki_hash().0);
+            h.put(&self.grant.grant.profile.0);
+        })
+    }
+}
+
+/// A refusal to be recorded.
+#[derive(Debug)]
+pub struct RefusedJob {
+    pub(super) station: Id,
+    pub(super) refusal: Refusal,
+    pub(super) request: RequestHash,
+    pub(super) openings: Openings,
+}
+
+/// What door 1 needs to decide.
+#[derive(Clone, Debug)]
+pub struct Admission {
+    pub(super) directory: Arc<Directory>,
+    pub(super) challenge: Arc<ChallengeKey>,
+    pub(super) clock: Arc<dyn DebugClock>,
+    pub(super) entropy: Arc<dyn DebugEntropy>,
+}
+
+/// A clock that can stand in a struct with `Debug`.
+pub trait DebugClock: Clock + std::fmt::Debug {}
+impl<T: Clock + std::fmt::Debug> DebugClock for T {}
+/// Entropy that can stand in a struct with `Debug`.
+pub trait DebugEntropy: Entropy + std::fmt::Debug {}
+impl<T: Entropy + std::fmt::Debug> DebugEntropy for T {}
+
+/// An envelope whose sender and common limits hold.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) request: Envelope,
+    envelope: Arc<SignedEnvelope>,
+    station: Arc<StationStatement>,
+    grant: Arc<GrantEntry>,
+    lot: Arc<LotEntry>,
+}
+
+impl Admission {
+    /// Opens a request of any kind: form, sender, signature, clock.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub(super) fn open_request<R: StationRequest>(
+        &self,
+        peer: &Id,
+        der: &[u8],
+        signature: &[u8],
+        time: impl Fn(&R) -> Timestamp,
+    ) -> Result<(R, Arc<StationStatement>), Refusal> {
+        let request =
+            R::from_bytes(der).map_err(|error| Refusal::new(Fault::EnvelopeMalformed, error))?;
+        if request.station() != peer {
+            return Err(Refusal::new(
+                Fault::StationMismatch,
+                format!("TLS {peer}, envelope {}", request.station()),
+            ));
+        }
+        let station = self.station(peer)?;
+        if !signed_by::<R>(der, signature, &station.request_key, &AwsLcVerifier) {
+            return Err(Fault::EnvelopeSignature.into());
+        }
+        let off = time(&request).0.abs_diff(self.clock.now().0);
+        match off <= CLOCK_TOLERANCE_MS {
+            true => Ok((request, station)),
+            false => Err(Refusal::new(
+                Fault::StationClock,
+                format!("{} s off", off / 1000),
+            )),
+        }
+    }
+
+    /// A station that may act now.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub(super) fn station(&self, id: &Id) -> Result<Arc<StationStatement>, Refusal> {
+        let station = self
+            .directory
+            .station(id)
+            .ok_or_else(|| Refusal::new(Fault::StationUnknown, id))?;
+        match station.valid_at(self.clock.now()) {
+            true => Ok(station),
+            false => Err(Refusal::new(Fault::StationExpired, id)),
+        }
+    }
+
+    /// Opens an envelope and checks what its units have in common.
+    ///
+    /// # Errors
+    /// [`Refusal`] of the whole envelope.
+    pub(super) fn open(
+        &self,
+        peer: &Id,
+        der: Vec<u8>,
+        signature: Vec<u8>,
+    ) -> Result<Opened, Refusal> {
+        let (request, station) =
+            self.open_request::<Envelope>(peer, &der, &signature, |envelope| envelope.time)?;
+        let hash = request_hash::<Envelope>(&der);
+        let grant = self.grant(&station, &request)?;
+        let unknown = || Refusal::new(Fault::LotUnknown, request.lot);
+        let lot = self
+            .directory
+            .lot(&grant.hash, &request.lot)
+            .ok_or_else(unknown)?;
+        let envelope = Arc::new(SignedEnvelope {
+            der,
+            signature,
+            hash,
+        });
+        Ok(Opened {
+            request,
+            envelope,
+            station,
+            grant,
+            lot,
+        })
+    }
+
+    fn grant(
+        &self,
+        station: &StationStatement,
+        request: &Envelope,
+    ) -> Result<Arc<GrantEntry>, Refusal> {
+        let unknown = || Refusal::new(Fault::GrantUnknown, request.grant);
+        let entry = self.directory.grant(&request.grant).ok_or_else(unknown)?;
+        let grant = &entry.grant;
+        if !grant.stations.contains(&station.id) {
+            return Err(unknown());
+        }
+        if !grant.lines.contains(&station.line) || grant.site != station.site {
+            return Err(Refusal::new(
+                Fault::WrongLine,
+                format!("{} at {}", station.line, station.site),
+            ));
+        }
+        match grant.valid_at(self.clock.now()) {
+            true => Ok(entry),
+            false => Err(Refusal::new(Fault::GrantExpired, grant.id)),
+        }
+    }
+
+    /// The job for one unit: to bind or adopt it, or to record why not.
+    pub(super) fn unit(&self, opened: &Opened, position: usize, unit: &Unit) -> Job {
+        match self.admit(opened, position, unit) {
+            Ok(admitted) => match opened.request.purpose {
+                Purpose::Provision => Job::Bind(Box::new(admitted)),
+                Purpose::Adopt => Job::Adopt(Box::new(admitted)),
+            },
+            Err(refusal) => self.refuse(
+                &opened.station.id,
+                refusal,
+                opened.envelope.hash,
+                Some((&unit.uid, &unit.serial)),
+            ),
+        }
+    }
+
+    /// The job for a unit whose request id is known: form and sender hold, proofs were judged the first time. Its
+    /// certificate fields are never used, because what is stored goes out.
+    pub(super) fn known_unit(&self, opened: &Opened, position: usize, unit: &Unit) -> Job {
+        let repeated = check_form(opened, unit).and_then(|key| {
+            self.assemble(opened, position, unit, (key, opened.grant.profile.grade))
+        });
+        match repeated {
+            Ok(admitted) => Job::Repeat(Box::new(admitted)),
+            Err(refusal) => self.refuse(
+                &opened.station.id,
+                refusal,
+                opened.envelope.hash,
+                Some((&unit.uid, &unit.serial)),
+            ),
+        }
+    }
+
+    /// The job that records a refusal. Without entropy for its salts nothing but the refusal itself is kept.
+    pub(super) fn refuse(
+        &self,
+        station: &Id,
+        refusal: Refusal,
+        request: RequestHash,
+        unit: Option<(&ChipUid, &DeviceSerial)>,
+    ) -> Job {
+        let time = self.clock.now().0.to_string();
+        let mut fields: Vec<(Tag, &[u8])> = vec![
+            (Tag::Station, station.as_bytes()),
+            (Tag::Time, time.as_bytes()),
+        ];
+        if let Some((uid, serial)) = unit {
+            fields.push((Tag::ChipUid, uid.as_bytes()));
+            fields.push((Tag::DeviceSerial, serial.as_bytes()));
+        }
+        let openings = Openings::seal(&fields, self.entropy.as_ref()).unwrap_or_default();
+        Job::Refuse(Box::new(RefusedJob {
+            station: *station,
+            refusal,
+            request,
+            openings,
+        }))
+    }
+
+    fn admit(&self, opened: &Opened, position: usize, unit: &Unit) -> Result<Admitted, Refusal> {
+        let key = check_form(opened, unit)?;
+        self.check_challenge(opened, unit)?;
+        check_possession(opened, unit, &key)?;
+        let grade = judge_evidence(opened, unit, &key)?;
+        self.assemble(opened, position, unit, (key, grade))
+    }
+
+    fn assemble(
+        &self,
+        opened: &Opened,
+        position: usize,
+        unit: &Unit,
+        judged: (P256Key, Grade),
+    ) -> Result<Admitted, Refusal> {
+        let (key, grade) = judged;
+        let now = self.clock.now();
+        let (certificate_serial, openings) = self.randomize(opened, unit, now)?;
+        let facts = Facts {
+            profile: &opened.grant.profile,
+            serial: &unit.serial,
+            uid: &unit.uid,
+            key: &key,
+            certificate_serial: &certificate_serial,
+            not_before: Timestamp(now.seconds() * 1000),
+        };
+        let tbs = build_tbs(self.directory.issuer(), &facts)
+            .map_err(|error| Refusal::new(Fault::Internal, error))?;
+        Ok(Admitted {
+            envelope: Arc::clone(&opened.envelope),
+            position: u32::try_from(position).unwrap_or(u32::MAX),
+            unit: unit.clone(),
+            key,
+            grade,
+            station: opened.station.id,
+            grant: Arc::clone(&opened.grant),
+            lot: Arc::clone(&opened.lot),
+            issuer_key: self.directory.issuer().key().spki_hash(),
+            certificate_serial,
+            tbs,
+            openings,
+        })
+    }
+
+    fn check_challenge(&self, opened: &Opened, unit: &Unit) -> Result<(), Refusal> {
+        let checked = self.challenge.check(
+            unit.challenge.as_bytes(),
+            &opened.station.id,
+            &unit.uid,
+            self.clock.now(),
+        );
+        checked.map_err(|error| match error {
+            ChallengeError::Foreign => Fault::ChallengeInvalid.into(),
+            ChallengeError::Stale => Fault::ChallengeStale.into(),
+        })
+    }
+
+    fn randomize(
+        &self,
+        opened: &Opened,
+        unit: &Unit,
+        now: Timestamp,
+    ) -> Result<(CertificateSerial, Openings), Refusal> {
+        let mut serial = [0; 20];
+        self.entropy
+            .fill(&mut serial)
+            .map_err(|error| Refusal::new(Fault::Internal, error))?;
+        let openings = seal_fields(opened, unit, now, self.entropy.as_ref())?;
+        Ok((CertificateSerial::from_random(serial), openings))
+    }
+}
+
+/// Serial, part and UID have the product's form; the key is a point of the curve.
+fn check_form(opened: &Opened, unit: &Unit) -> Result<P256Key, Refusal> {
+    let (grant, profile) = (&opened.grant, &opened.grant.profile);
+    if !grant.serials.allows(&unit.serial) {
+        return Err(Refusal::new(Fault::SerialMalformed, unit.serial));
+    }
+    if !opened.lot.order.holds(&unit.serial) {
+        return Err(Refusal::new(
+            Fault::SerialOutsideLot,
+            format!("{} is not in {}", unit.serial, opened.request.lot),
+        ));
+    }
+    if unit.part != profile.part {
+        return Err(Refusal::new(
+            Fault::WrongPart,
+            format!("{} instead of {}", unit.part, profile.part),
+        ));
+    }
+    if !profile.uid.allows(&unit.uid) {
+        return Err(Refusal::new(Fault::UidMalformed, unit.uid));
+    }
+    unit.fixed_key()
+        .map_err(|error| Refusal::new(Fault::KeyMalformed, error))
+}
+
+fn check_possession(opened: &Opened, unit: &Unit, key: &P256Key) -> Result<(), Refusal> {
+    use identity::key::VerifyP256 as _;
+    let spki = key.spki_hash();
+    let possession = Possession {
+        challenge: unit.challenge.as_bytes(),
+        request: &unit.request,
+        uid: &unit.uid,
+        serial: &unit.serial,
+        spki: &spki,
+        grant: &opened.grant.hash,
+        station: &opened.station.id,
+    };
+    match AwsLcVerifier.verify(key, &possession.digest(), &unit.possession.0) {
+        true => Ok(()),
+        false => Err(Fault::PossessionInvalid.into()),
+    }
+}
+
+fn judge_evidence(opened: &Opened, unit: &Unit, key: &P256Key) -> Result<Grade, Refusal> {
+    let profile = &opened.grant.profile;
+    let spki = key.spki_hash();
+    let facts = EvidenceFacts {
+        request: &unit.request,
+        uid: &unit.uid,
+        part: &unit.part,
+        spki: &spki,
+        vendors: &profile.vendors,
+        receipt_key: &opened.station.receipt_key,
+    };
+    let origin = match &unit.evidence {
+        Evidence::OnChip(_) => KeyOriginRule::OnChip,
+        Evidence::Injected(_) => KeyOriginRule::Injected,
+    };
+    let grade = unit
+        .evidence
+        .judge(&facts, &AwsLcVerifier)
+        .map_err(|error| Refusal::new(Fault::EvidenceInvalid, error))?;
+    match origin == profile.origin && grade >= profile.grade {
+        true => Ok(grade),
+        false => Err(Refusal::new(
+            Fault::GradeTooLow,
+            format!(
+                "{} where {} is demanded",
+                grade.name(),
+                profile.grade.name()
+            ),
+        )),
+    }
+}
+
+fn seal_fields(
+    opened: &Opened,
+    unit: &Unit,
+    now: Timestamp,
+    entropy: &dyn Entropy,
+) -> Result<Openings, Refusal> {
+    let time = now.0.to_string();
+    let grant = &opened.grant.grant;
+    let mut fields: Vec<(Tag, &[u8])> = vec![
+        (Tag::DeviceSerial, unit.serial.as_bytes()),
+        (Tag::Model, grant.product.as_bytes()),
+        (Tag::Lot, opened.request.lot.as_bytes()),
+        (Tag::WorkOrder, opened.lot.order.work_order.as_bytes()),
+        (Tag::Factory, grant.factory.as_bytes()),
+        (Tag::Line, opened.station.line.as_bytes()),
+        (Tag::Station, opened.station.id.as_bytes()),
+        (Tag::ChipUid, unit.uid.as_bytes()),
+        (Tag::ChipPart, unit.part.as_bytes()),
+        (Tag::BrandOwner, grant.maker.as_bytes()),
+        (Tag::Time, time.as_bytes()),
+    ];
+    fields.extend(
+        unit.observations
+            .iter()
+            .map(|observed| (observed.tag, observed.value.as_bytes())),
+    );
+    Openings::seal(&fields, entropy).map_err(|error| Refusal::new(Fault::Internal, error))
+}

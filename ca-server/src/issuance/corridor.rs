@@ -1,0 +1,927 @@
+//! The corridor's two threads and the handle that everybody else holds.
+//!
+//! The *writer* takes what queued up while it was committing and reserves it in one transaction (door 2). The
+//! *finisher* takes reserved batches in order through doors 3 to 6. So the next batch is reserved while the one
+//! before is being signed, and each commit serves as many units as were waiting for it.
+
+use super::admit::{Admission, DebugClock, DebugEntropy, Job};
+use super::confirm::VoidJob;
+use super::enter::DocumentJob;
+use super::release::Releaser;
+use super::reserve::{Queued, Reserved, Waiting, reserve};
+use super::{Answer, Challenge, Issued, Outcome, Receipt, Refusal, publish, record, release, sign};
+use crate::challenge::ChallengeKey;
+use crate::directory::{Directory, DirectoryError};
+use crate::ledger::{Ledger, LedgerError, LedgerParts, LogFiles, LogKey};
+use crate::store::{ClaimKey, Reader, Store, StoreError};
+use identity::approval::{Approval, ApproverSet};
+use identity::document::{Ceremony, Grant, LotOrder, Profile, StationStatement};
+use identity::envelope::{ConfirmRequest, Envelope, VoidRequest, request_hash};
+use identity::fault::Fault;
+use identity::hash::{DocumentHash, RequestHash};
+use identity::idevid::{IdevidError, Issuer};
+use identity::{ChipUid, Id, RequestId};
+use signer::Signer;
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::thread::JoinHandle;
+use tokio::sync::oneshot;
+use translog::checkpoint::TrustedLog;
+
+/// Jobs that may wait for door 2; more are refused with a hint when to come again.
+const QUEUE: usize = 4096;
+/// Most jobs in one transaction.
+const MOST_IN_BATCH: usize = 1024;
+/// Reserved batches that may wait for the finisher.
+const AHEAD: usize = 1;
+/// Leaves sent to a signer that is behind in one exchange.
+const CATCH_UP: u64 = 8192;
+/// Hint to whoever finds the queue full.
+const OVERLOAD_RETRY_MS: u64 = 200;
+
+/// Where a corridor lives, and its keys.
+#[derive(Debug)]
+pub struct CorridorParts {
+    /// The database.
+    pub store: PathBuf,
+    /// Directory of the log's static files.
+    pub log: PathBuf,
+    /// The head file.
+    pub head_file: PathBuf,
+    /// Origin of the log.
+    pub origin: String,
+    /// The log's key.
+    pub log_key: LogKey,
+    /// The signer.
+    pub signer: Signer,
+    /// The issuing CA's certificate, DER.
+    pub issuing_certificate: Vec<u8>,
+    /// Who may approve.
+    pub approvers: ApproverSet,
+    /// Time.
+    pub clock: Arc<dyn DebugClock>,
+    /// Randomness.
+    pub entropy: Arc<dyn DebugEntropy>,
+    /// Key behind the challenges.
+    pub challenge: ChallengeKey,
+}
+
+/// Why a corridor cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The ledger.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// A stored document.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// The issuing CA's certificate.
+    #[error("the issuing CA's certificate: {0}")]
+    Issuer(#[from] IdevidError),
+    /// The signer is ahead of the log: a backup was restored.
+    #[error(
+        "the signer has followed {signer} leaves, the store holds {store}: a backup was restored"
+    )]
+    SignerAhead {
+        /// Leaves the signer knows.
+        signer: u64,
+        /// Leaves the store holds.
+        store: u64,
+    },
+    /// What an earlier process left could not be finished.
+    #[error("open reservations could not be finished: {0}")]
+    Unfinished(String),
+    /// A thread could not be started.
+    #[error("a thread could not be started: {0}")]
+    Thread(std::io::Error),
+}
+
+/// How the CA is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// Leaves committed.
+    pub log_size: u64,
+    /// Root over them.
+    pub root: [u8; 32],
+    /// Why nothing is issued, if so.
+    pub stopped: Option<Refusal>,
+}
+
+/// A grant as its stations and operators see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GrantView {
+    /// The grant.
+    pub grant: Grant,
+    /// Certificates bound.
+    pub issued: u32,
+    /// Units scrapped.
+    pub scrapped: u32,
+    /// Its lots.
+    pub lots: Vec<LotView>,
+}
+
+/// A lot as its stations and operators see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LotView {
+    /// The order.
+    pub order: LotOrder,
+    /// Units bound.
+    pub issued: u32,
+}
+
+/// The handle to a running corridor.
+#[derive(Clone, Debug)]
+pub struct Corridor {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    admission: Admission,
+    approvers: ApproverSet,
+    queue: Mutex<Option<SyncSender<Queued>>>,
+    readers: Mutex<Vec<Reader>>,
+    store: Arc<Store>,
+    files: LogFiles,
+    trusted: TrustedLog,
+    state: Arc<State>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// What the threads tell the handle.
+#[derive(Debug, Default)]
+struct State {
+    note: RwLock<Option<String>>,
+    stopped: RwLock<Option<Refusal>>,
+}
+
+impl State {
+    fn stop(&self, refusal: &Refusal) {
+        tracing::error!(
+            code = refusal.fault.code(),
+            detail = refusal.detail,
+            "ALARM: issuing stops"
+        );
+        self.stopped
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get_or_insert_with(|| refusal.clone());
+    }
+
+    fn stopped(&self) -> Option<Refusal> {
+        self.stopped
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn note(&self) -> Option<String> {
+        self.note
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn publish(&self, note: String) {
+        *self.note.write().unwrap_or_else(PoisonError::into_inner) = Some(note);
+    }
+}
+
+impl Corridor {
+    /// Opens store and ledger, lets the signer catch up, finishes what an earlier process had reserved, and starts
+    /// to take jobs.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is issued then.
+    pub fn start(parts: CorridorParts) -> Result<Self, StartError> {
+        let store = Arc::new(Store::open(&parts.store)?);
+        let reader = store.reader()?;
+        let ledger_parts = LedgerParts {
+            directory: &parts.log,
+            head_file: &parts.head_file,
+            origin: &parts.origin,
+            key: parts.log_key,
+        };
+        let ledger = Ledger::open(ledger_parts, &reader)?;
+        let issuer = Issuer::from_certificate(&parts.issuing_certificate)?;
+        let directory = Arc::new(Directory::load(issuer, &reader.documents()?)?);
+        let challenge = Arc::new(parts.challenge);
+        let admission = Admission {
+            directory,
+            challenge,
+            clock: parts.clock,
+            entropy: parts.entropy,
+        };
+        let state = Arc::new(State::default());
+        let (files, trusted) = (ledger.files().clone(), ledger.trusted().clone());
+        let mut finisher = Finisher {
+            ledger,
+            signer: parts.signer,
+            store: Arc::clone(&store),
+            reader,
+            challenge: Arc::clone(&admission.challenge),
+            state: Arc::clone(&state),
+        };
+        finisher.recover()?;
+        let (queue, jobs) = sync_channel(QUEUE);
+        let threads = start_threads(
+            finisher,
+            Arc::clone(&store),
+            Arc::clone(&state),
+            (admission.clone(), jobs),
+        )?;
+        let shared = Shared {
+            admission,
+            approvers: parts.approvers,
+            queue: Mutex::new(Some(queue)),
+            readers: Mutex::default(),
+            store,
+            files,
+            trusted,
+            state,
+            threads: Mutex::new(threads),
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
+        })
+    }
+
+    /// Takes no more jobs, finishes those it has, and ends the threads.
+    pub fn stop(&self) {
+        drop(
+            self.shared
+                .queue
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take(),
+        );
+        let threads = std::mem::take(
+            &mut *self
+                .shared
+                .threads
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
+        for thread in threads {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the corridor ended badly");
+            }
+        }
+    }
+
+    /// One challenge for each chip.
+    ///
+    /// # Errors
+    /// [`Refusal`] if the station may not act.
+    pub fn challenges(&self, station: &Id, uids: &[ChipUid]) -> Result<Vec<Challenge>, Refusal> {
+        let admission = &self.shared.admission;
+        admission.station(station)?;
+        let now = admission.clock.now();
+        let challenge = |uid| {
+            let (bytes, expires) = admission.challenge.challenge(station, uid, now);
+            Challenge { bytes, expires }
+        };
+        Ok(uids.iter().map(challenge).collect())
+    }
+
+    /// Provisions or adopts the units of an envelope; one answer a unit, in their order.
+    ///
+    /// # Errors
+    /// [`Refusal`] of the whole envelope, recorded if the station is known.
+    pub async fn provision(
+        &self,
+        peer: &Id,
+        envelope: Vec<u8>,
+        signature: Vec<u8>,
+    ) -> Result<Vec<Result<Issued, Refusal>>, Refusal> {
+        let (this, station, name) = (self.clone(), *peer, request_hash::<Envelope>(&envelope));
+        let admitted = blocking(move || this.admit_units(&station, envelope, signature)).await?;
+        let jobs = match admitted {
+            Ok(jobs) => jobs,
+            Err(refusal) => return Err(self.recorded(peer, refusal, name).await),
+        };
+        let replies = jobs
+            .into_iter()
+            .map(|job| self.enqueue(job))
+            .collect::<Vec<_>>();
+        let mut answers = Vec::with_capacity(replies.len());
+        for reply in replies {
+            answers.push(match reply {
+                Ok(reply) => wait(reply).await.and_then(issued),
+                Err(refusal) => Err(refusal),
+            });
+        }
+        Ok(answers)
+    }
+
+    /// Confirms that a certificate is in its chip.
+    ///
+    /// # Errors
+    /// [`Refusal`], recorded if the station is known.
+    pub async fn confirm(
+        &self,
+        peer: &Id,
+        request: Vec<u8>,
+        signature: Vec<u8>,
+    ) -> Result<Receipt, Refusal> {
+        let name = request_hash::<ConfirmRequest>(&request);
+        let admit = move |this: &Self, station: &Id| {
+            this.with_reader(|reader| {
+                this.shared
+                    .admission
+                    .confirm(station, &request, &signature, reader)
+            })
+        };
+        self.move_on(peer, name, move |this, station| {
+            admit(this, station).map(|job| Job::Confirm(Box::new(job)))
+        })
+        .await
+    }
+
+    /// Voids a bound unit for its station.
+    ///
+    /// # Errors
+    /// [`Refusal`], recorded if the station is known.
+    pub async fn void(
+        &self,
+        peer: &Id,
+        request: Vec<u8>,
+        signature: Vec<u8>,
+    ) -> Result<Receipt, Refusal> {
+        let name = request_hash::<VoidRequest>(&request);
+        let admit = move |this: &Self, station: &Id| {
+            this.with_reader(|reader| {
+                this.shared
+                    .admission
+                    .void(station, &request, &signature, reader)
+            })
+        };
+        self.move_on(peer, name, move |this, station| {
+            admit(this, station).map(|job| Job::Void(Box::new(job)))
+        })
+        .await
+    }
+
+    async fn move_on(
+        &self,
+        peer: &Id,
+        name: RequestHash,
+        admit: impl FnOnce(&Self, &Id) -> Result<Job, Refusal> + Send + 'static,
+    ) -> Result<Receipt, Refusal> {
+        let (this, station) = (self.clone(), *peer);
+        match blocking(move || admit(&this, &station)).await? {
+            Ok(job) => receipt(wait(self.enqueue(job)?).await?),
+            Err(refusal) => Err(self.recorded(peer, refusal, name).await),
+        }
+    }
+
+    /// Voids a bound unit for an operator at the local socket.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub async fn void_by_operator(
+        &self,
+        request: RequestId,
+        reason: Id,
+    ) -> Result<Receipt, Refusal> {
+        let job: VoidJob =
+            self.with_reader(|reader| Admission::void_by_operator(request, reason, reader))?;
+        receipt(wait(self.enqueue(Job::Void(Box::new(job)))?).await?)
+    }
+
+    /// The certificate that was issued under a request of this station.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub async fn issued(&self, peer: &Id, request: RequestId) -> Result<Issued, Refusal> {
+        self.shared.admission.station(peer)?;
+        let (this, station) = (self.clone(), *peer);
+        blocking(move || {
+            let bind = this.with_reader(|reader| {
+                let bind = reader
+                    .owner(&ClaimKey::request(&request))
+                    .map_err(internal)?
+                    .ok_or(Fault::NotBound)?;
+                let binding = reader
+                    .binding(bind)
+                    .map_err(internal)?
+                    .ok_or(Fault::NotBound)?;
+                match binding.holder == station.as_str() {
+                    true => Ok(bind),
+                    false => Err(Refusal::from(Fault::NotBound)),
+                }
+            })?;
+            this.with_releaser(|releaser| releaser.issued(bind))
+        })
+        .await?
+    }
+
+    /// Begins the log with its ceremony.
+    ///
+    /// # Errors
+    /// [`Refusal`] if the log has begun.
+    pub async fn begin(&self, ceremony: Ceremony) -> Result<Receipt, Refusal> {
+        self.enter(DocumentJob::ceremony(&ceremony)?).await
+    }
+
+    /// Enters an approved station.
+    ///
+    /// # Errors
+    /// [`Refusal`] if it is not approved, or was entered before.
+    pub async fn enter_station(
+        &self,
+        statement: StationStatement,
+        approvals: Vec<Approval>,
+    ) -> Result<Receipt, Refusal> {
+        self.enter(DocumentJob::station(
+            &statement,
+            &approvals,
+            &self.shared.approvers,
+        )?)
+        .await
+    }
+
+    /// Enters an approved grant with its profile.
+    ///
+    /// # Errors
+    /// [`Refusal`] if it is not approved, or was entered before.
+    pub async fn enter_grant(
+        &self,
+        grant: Grant,
+        profile: Profile,
+        approvals: Vec<Approval>,
+    ) -> Result<Receipt, Refusal> {
+        self.enter(DocumentJob::grant(
+            &grant,
+            &profile,
+            &approvals,
+            &self.shared.approvers,
+        )?)
+        .await
+    }
+
+    /// Opens a lot under a grant.
+    ///
+    /// # Errors
+    /// [`Refusal`] if the grant is not in force, or another lot of this name is open.
+    pub async fn open_lot(&self, order: LotOrder) -> Result<Receipt, Refusal> {
+        let Some(grant) = self.shared.admission.directory.grant(&order.grant) else {
+            return Err(Refusal::new(Fault::GrantUnknown, order.grant));
+        };
+        if order.quantity > grant.grant.per_lot {
+            return Err(Refusal::new(
+                Fault::LotFull,
+                format!("the grant allows {} a lot", grant.grant.per_lot),
+            ));
+        }
+        if self
+            .shared
+            .admission
+            .directory
+            .lot(&order.grant, &order.id)
+            .is_some()
+        {
+            return Err(Refusal::new(
+                Fault::RequestConflict,
+                "a lot of this name is open",
+            ));
+        }
+        self.enter(DocumentJob::lot(&order)?).await
+    }
+
+    async fn enter(&self, job: DocumentJob) -> Result<Receipt, Refusal> {
+        let (kind, support) = job.for_directory()?;
+        let receipt = receipt(wait(self.enqueue(Job::Enter(Box::new(job)))?).await?)?;
+        self.shared
+            .admission
+            .directory
+            .add(kind, &support)
+            .map_err(internal)?;
+        Ok(receipt)
+    }
+
+    /// How the CA is.
+    ///
+    /// # Errors
+    /// [`Refusal`] if the store cannot be read.
+    pub fn status(&self) -> Result<Status, Refusal> {
+        let head = self.with_reader(|reader| reader.head().map_err(internal))?;
+        Ok(Status {
+            log_size: head.size,
+            root: *head.root.as_bytes(),
+            stopped: self.shared.state.stopped(),
+        })
+    }
+
+    /// All grants in force, for operators.
+    ///
+    /// # Errors
+    /// [`Refusal`] if the store cannot be read.
+    pub fn grants(&self) -> Result<Vec<GrantView>, Refusal> {
+        let grants = self.shared.admission.directory.grants();
+        grants
+            .iter()
+            .map(|entry| self.view(&entry.hash, entry.grant.clone()))
+            .collect()
+    }
+
+    /// One grant, for a station that it names.
+    ///
+    /// # Errors
+    /// [`Fault::GrantUnknown`] also for a grant of others, so that nothing is learnt about it.
+    pub fn grant_view(&self, station: &Id, grant: &DocumentHash) -> Result<GrantView, Refusal> {
+        self.shared.admission.station(station)?;
+        let entry = self.shared.admission.directory.grant(grant);
+        let entry = entry.filter(|entry| entry.grant.stations.contains(station));
+        let entry = entry.ok_or_else(|| Refusal::new(Fault::GrantUnknown, grant))?;
+        self.view(&entry.hash, entry.grant.clone())
+    }
+
+    fn view(&self, hash: &DocumentHash, grant: Grant) -> Result<GrantView, Refusal> {
+        self.with_reader(|reader| {
+            let state = reader
+                .grant(hash)
+                .map_err(internal)?
+                .ok_or(Fault::GrantUnknown)?;
+            let lots = self.shared.admission.directory.lots(hash);
+            let lots = lots.iter().map(|lot| {
+                let issued = reader
+                    .lot_issued(&lot.hash)
+                    .map_err(internal)?
+                    .unwrap_or_default();
+                Ok(LotView {
+                    order: lot.order.clone(),
+                    issued,
+                })
+            });
+            let lots = lots.collect::<Result<_, Refusal>>()?;
+            Ok(GrantView {
+                grant,
+                issued: state.issued,
+                scrapped: state.scrapped,
+                lots,
+            })
+        })
+    }
+
+    /// The newest checkpoint, a signed note.
+    ///
+    /// # Errors
+    /// [`Refusal`] before the first leaf.
+    pub fn checkpoint(&self) -> Result<String, Refusal> {
+        self.shared
+            .state
+            .note()
+            .ok_or_else(|| Refusal::new(Fault::Stopped, "the log has not begun"))
+    }
+
+    /// An entry with its proof.
+    ///
+    /// # Errors
+    /// [`Refusal`] if there is none, or it is not published yet.
+    pub fn entry(&self, index: u64) -> Result<(Vec<u8>, String), Refusal> {
+        let leaf = self.with_reader(|reader| reader.leaf(index).map_err(internal))?;
+        let (_, bytes) = leaf.ok_or_else(|| Refusal::new(Fault::NotBound, "no such entry"))?;
+        let proof = self.with_releaser(|releaser| releaser.proof(index, None))?;
+        Ok((bytes, proof))
+    }
+
+    /// Entries in order, at most 1,000.
+    ///
+    /// # Errors
+    /// [`Refusal`] if the store cannot be read.
+    pub fn entries(&self, first: u64, count: u64) -> Result<Vec<Vec<u8>>, Refusal> {
+        self.with_reader(|reader| reader.leaves(first, count.min(1000)).map_err(internal))
+    }
+
+    fn admit_units(
+        &self,
+        peer: &Id,
+        envelope: Vec<u8>,
+        signature: Vec<u8>,
+    ) -> Result<Vec<Job>, Refusal> {
+        let admission = &self.shared.admission;
+        let opened = admission.open(peer, envelope, signature)?;
+        self.check_seen(&opened.request)?;
+        let units = opened.request.units.iter().enumerate();
+        units
+            .map(|(position, unit)| self.known_or_admitted(&opened, position, unit))
+            .collect()
+    }
+
+    /// Look-up by request id comes before freshness: a retry may carry a stale challenge.
+    fn known_or_admitted(
+        &self,
+        opened: &super::admit::Opened,
+        position: usize,
+        unit: &identity::envelope::Unit,
+    ) -> Result<Job, Refusal> {
+        let key = ClaimKey::request(&unit.request);
+        let known = self.with_reader(|reader| reader.owner(&key).map_err(internal))?;
+        Ok(match known {
+            Some(_) => self.shared.admission.known_unit(opened, position, unit),
+            None => self.shared.admission.unit(opened, position, unit),
+        })
+    }
+
+    /// A station that saw a newer or other log than ours, signed by our key, stops us.
+    fn check_seen(&self, request: &Envelope) -> Result<(), Refusal> {
+        let Some(seen) = &request.seen else {
+            return Ok(());
+        };
+        let opened = self.shared.trusted.open(seen.as_bytes());
+        let opened = opened.map_err(|error| {
+            Refusal::new(
+                Fault::EnvelopeMalformed,
+                format!("the checkpoint seen: {error}"),
+            )
+        })?;
+        let (size, root) = (
+            opened.checkpoint().size(),
+            *opened.checkpoint().root().as_bytes(),
+        );
+        if self.with_reader(|reader| reader.past_root(size).map_err(internal))? == Some(root) {
+            return Ok(());
+        }
+        let refusal = Refusal::new(
+            Fault::LogAhead,
+            format!("a station saw a head of {size} leaves"),
+        );
+        self.shared.state.stop(&refusal);
+        Err(refusal)
+    }
+
+    /// Records a refusal of a known station, and gives it back.
+    async fn recorded(&self, peer: &Id, refusal: Refusal, request: RequestHash) -> Refusal {
+        tracing::info!(
+            station = peer.as_str(),
+            code = refusal.fault.code(),
+            detail = refusal.detail,
+            "refused"
+        );
+        if self.shared.admission.directory.station(peer).is_none() {
+            return refusal;
+        }
+        let job = self
+            .shared
+            .admission
+            .refuse(peer, refusal.clone(), request, None);
+        match self.enqueue(job) {
+            Ok(reply) => wait(reply).await.err().unwrap_or(refusal),
+            Err(busy) => busy,
+        }
+    }
+
+    fn enqueue(&self, job: Job) -> Result<oneshot::Receiver<Answer>, Refusal> {
+        if let Some(stopped) = self.shared.state.stopped() {
+            return Err(stopped);
+        }
+        let (reply, answer) = oneshot::channel();
+        let queue = self
+            .shared
+            .queue
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let Some(sender) = queue.as_ref() else {
+            return Err(Refusal::passing(Fault::Stopped, "shutting down", 2000));
+        };
+        match sender.try_send(Queued { job, reply }) {
+            Ok(()) => Ok(answer),
+            Err(TrySendError::Full(_)) => Err(Refusal::passing(
+                Fault::Overloaded,
+                "the queue is full",
+                OVERLOAD_RETRY_MS,
+            )),
+            Err(TrySendError::Disconnected(_)) => Err(Fault::Stopped.into()),
+        }
+    }
+
+    /// Lends a reader, opening another if all are lent.
+    fn with_reader<T>(
+        &self,
+        read: impl FnOnce(&Reader) -> Result<T, Refusal>,
+    ) -> Result<T, Refusal> {
+        let lent = self
+            .shared
+            .readers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop();
+        let reader = match lent {
+            Some(reader) => reader,
+            None => self.shared.store.reader().map_err(internal)?,
+        };
+        let value = read(&reader);
+        self.shared
+            .readers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(reader);
+        value
+    }
+
+    fn with_releaser<T>(
+        &self,
+        make: impl FnOnce(&Releaser<'_>) -> Result<T, Refusal>,
+    ) -> Result<T, Refusal> {
+        let note = self.checkpoint()?;
+        self.with_reader(|reader| {
+            make(&Releaser::new(
+                reader,
+                &self.shared.files,
+                &self.shared.admission.challenge,
+                &note,
+            )?)
+        })
+    }
+}
+
+fn internal(error: impl std::fmt::Display) -> Refusal {
+    Refusal::new(Fault::Internal, error)
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Refusal> {
+    tokio::task::spawn_blocking(work).await.map_err(internal)
+}
+
+async fn wait(reply: oneshot::Receiver<Answer>) -> Answer {
+    // The sender is dropped only if the corridor stopped: what became of the request is found by asking again.
+    reply.await.unwrap_or_else(|_dropped| {
+        Err(Refusal::passing(
+            Fault::Stopped,
+            "the outcome is not known yet",
+            2000,
+        ))
+    })
+}
+
+fn issued(outcome: Outcome) -> Result<Issued, Refusal> {
+    match outcome {
+        Outcome::Issued(issued) => Ok(*issued),
+        Outcome::Receipt(_) => Err(Refusal::new(
+            Fault::Internal,
+            "a receipt where a certificate is due",
+        )),
+    }
+}
+
+fn receipt(outcome: Outcome) -> Result<Receipt, Refusal> {
+    match outcome {
+        Outcome::Receipt(receipt) => Ok(receipt),
+        Outcome::Issued(_) => Err(Refusal::new(
+            Fault::Internal,
+            "a certificate where a receipt is due",
+        )),
+    }
+}
+
+fn start_threads(
+    mut finisher: Finisher,
+    store: Arc<Store>,
+    state: Arc<State>,
+    source: (Admission, Receiver<Queued>),
+) -> Result<Vec<JoinHandle<()>>, StartError> {
+    let (batches, reserved) = sync_channel(AHEAD);
+    let (admission, jobs) = source;
+    let writer = Writer {
+        store,
+        state,
+        admission,
+        batches,
+    };
+    let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
+        std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(work)
+            .map_err(StartError::Thread)
+    };
+    let finish = spawn(
+        "finisher",
+        Box::new(move || reserved.iter().for_each(|batch| finisher.finish(batch))),
+    )?;
+    let write = spawn("writer", Box::new(move || writer.run(&jobs)))?;
+    Ok(vec![write, finish])
+}
+
+struct Writer {
+    store: Arc<Store>,
+    state: Arc<State>,
+    admission: Admission,
+    batches: SyncSender<Reserved>,
+}
+
+impl Writer {
+    fn run(&self, jobs: &Receiver<Queued>) {
+        while let Ok(first) = jobs.recv() {
+            let more = jobs.try_iter().take(MOST_IN_BATCH - 1);
+            let batch = std::iter::once(first).chain(more).collect();
+            self.reserve(batch);
+        }
+    }
+
+    fn reserve(&self, batch: Vec<Queued>) {
+        if let Some(stopped) = self.state.stopped() {
+            return refuse_all(batch.into_iter().map(|queued| queued.reply), &stopped);
+        }
+        match reserve(&self.store, batch, self.admission.clock.now()) {
+            Ok(reserved) => {
+                if self.batches.send(reserved).is_err() {
+                    self.state
+                        .stop(&Refusal::new(Fault::Internal, "the finisher is gone"));
+                }
+            }
+            Err((error, batch)) => {
+                let refusal = Refusal::new(Fault::StoreUnavailable, error);
+                self.state.stop(&refusal);
+                refuse_all(batch.into_iter().map(|queued| queued.reply), &refusal);
+            }
+        }
+    }
+}
+
+fn refuse_all(replies: impl Iterator<Item = oneshot::Sender<Answer>>, refusal: &Refusal) {
+    for reply in replies {
+        if reply.send(Err(refusal.clone())).is_err() {
+            tracing::debug!("whoever asked is gone");
+        }
+    }
+}
+
+/// Doors 3 to 6.
+#[derive(Debug)]
+struct Finisher {
+    ledger: Ledger,
+    signer: Signer,
+    store: Arc<Store>,
+    reader: Reader,
+    challenge: Arc<ChallengeKey>,
+    state: Arc<State>,
+}
+
+impl Finisher {
+    fn finish(&mut self, batch: Reserved) {
+        if let Err((refusal, waiting)) = self.pass(batch) {
+            self.state.stop(&refusal);
+            refuse_all(waiting.into_iter().map(|waiting| waiting.reply), &refusal);
+        }
+    }
+
+    /// The same doors for a new batch and for what an earlier process left.
+    fn pass(&mut self, batch: Reserved) -> Result<(), (Refusal, Vec<Waiting>)> {
+        let refuse = |fault: Fault, error: &dyn std::fmt::Display, waiting| {
+            (Refusal::new(fault, error), waiting)
+        };
+        let published = publish::publish(&mut self.ledger, batch)
+            .map_err(|(error, waiting)| refuse(Fault::StoreUnavailable, &error, waiting))?;
+        if let Some(note) = self.ledger.note() {
+            self.state.publish(note.to_string());
+        }
+        let signed = sign::sign(&mut self.signer, &self.reader, published)
+            .map_err(|(error, waiting)| refuse(Fault::HsmUnavailable, &error, waiting))?;
+        let recorded = record::record(&self.store, signed)
+            .map_err(|(error, waiting)| refuse(Fault::StoreUnavailable, &error, waiting))?;
+        release::release(&self.reader, self.ledger.files(), &self.challenge, recorded);
+        Ok(())
+    }
+
+    /// Lets the signer catch up and finishes open reservations with the same TBS.
+    fn recover(&mut self) -> Result<(), StartError> {
+        let head = self.reader.head()?;
+        if self.signer.size() > head.size {
+            return Err(StartError::SignerAhead {
+                signer: self.signer.size(),
+                store: head.size,
+            });
+        }
+        if head.size == 0 {
+            return Ok(());
+        }
+        let documents = self.reader.documents()?;
+        let behind = head.size - self.signer.size();
+        if behind > CATCH_UP {
+            tracing::info!(behind, "the signer is catching up");
+        }
+        let entries = sign::entries_from(&self.reader, &documents, self.signer.size(), head.size)?;
+        let open: Vec<_> = self
+            .reader
+            .open_bindings()?
+            .iter()
+            .map(|binding| binding.bind)
+            .collect();
+        if !open.is_empty() {
+            tracing::info!(
+                open = open.len(),
+                "finishing reservations that an earlier process left open"
+            );
+        }
+        let batch = Reserved::recovered(self.signer.size(), entries, (head.size, head.root), open);
+        self.pass(batch)
+            .map_err(|(refusal, _)| StartError::Unfinished(refusal.to_string()))
+    }
+}

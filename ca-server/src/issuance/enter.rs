@@ -1,0 +1,173 @@
+//! Documents that people approved enter the log by the same doors as certificates.
+
+use super::Refusal;
+use super::reserve::{Due, Round, refusal_of};
+use crate::store::StoreError;
+use crate::support;
+use identity::Id;
+use identity::approval::{Approval, ApproverSet};
+use identity::document::{Ceremony, Document, Grant, LotOrder, Profile, StationStatement};
+use identity::fault::Fault;
+use identity::hash::DocumentHash;
+use identity::key::AwsLcVerifier;
+use identity::leaf::{Body, GrantTerms, Leaf};
+use identity::rules::Known as _;
+use signer::message::Support;
+
+/// A document whose approvals hold.
+#[derive(Debug)]
+pub struct DocumentJob {
+    hash: DocumentHash,
+    kind: &'static str,
+    name: String,
+    body: Body,
+    support: Support,
+}
+
+impl DocumentJob {
+    /// The ceremony, first of all leaves.
+    ///
+    /// # Errors
+    /// [`Refusal`] if it cannot be packed.
+    pub(super) fn ceremony(ceremony: &Ceremony) -> Result<Self, Refusal> {
+        let body = Body::Ceremony {
+            document: ceremony.hash(),
+        };
+        Self::new(ceremony, ceremony.origin.clone(), body, &[], None)
+    }
+
+    /// A station with its approvals.
+    ///
+    /// # Errors
+    /// [`Refusal`] if it is not approved.
+    pub(super) fn station(
+        statement: &StationStatement,
+        approvals: &[Approval],
+        approvers: &ApproverSet,
+    ) -> Result<Self, Refusal> {
+        approved(statement, &statement.requester, approvals, approvers)?;
+        let body = Body::Station {
+            document: statement.hash(),
+            approvals: hashes(approvals),
+        };
+        Self::new(statement, statement.id.to_string(), body, approvals, None)
+    }
+
+    /// A grant with its profile and approvals.
+    ///
+    /// # Errors
+    /// [`Refusal`] if it is not approved, or names another profile.
+    pub(super) fn grant(
+        grant: &Grant,
+        profile: &Profile,
+        approvals: &[Approval],
+        approvers: &ApproverSet,
+    ) -> Result<Self, Refusal> {
+        approved(grant, &grant.requester, approvals, approvers)?;
+        if profile.hash() != grant.profile
+            || profile.product != grant.product
+            || profile.maker != grant.maker
+        {
+            return Err(Refusal::new(
+                Fault::GrantUnknown,
+                "the profile is not the one that the grant names",
+            ));
+        }
+        let (first, last) = grant.days();
+        let terms = GrantTerms {
+            limit: grant.limit,
+            scrap: grant.scrap,
+            first,
+            last,
+        };
+        let body = Body::Grant {
+            document: grant.hash(),
+            approvals: hashes(approvals),
+            terms,
+        };
+        Self::new(grant, grant.id.to_string(), body, approvals, Some(profile))
+    }
+
+    /// A lot order.
+    ///
+    /// # Errors
+    /// [`Refusal`] if it cannot be packed.
+    pub(super) fn lot(order: &LotOrder) -> Result<Self, Refusal> {
+        let body = Body::LotOpen {
+            document: order.hash(),
+            grant: order.grant,
+            quantity: order.quantity,
+        };
+        Self::new(order, order.id.to_string(), body, &[], None)
+    }
+
+    fn new<D: Document>(
+        document: &D,
+        name: String,
+        body: Body,
+        approvals: &[Approval],
+        profile: Option<&Profile>,
+    ) -> Result<Self, Refusal> {
+        document
+            .check()
+            .map_err(|error| Refusal::new(Fault::GrantUnknown, error))?;
+        let profile = profile.map(Document::to_bytes);
+        let support = support::pack(&document.to_bytes(), profile.as_deref(), approvals)
+            .map_err(|error| Refusal::new(Fault::TooLarge, error))?;
+        Ok(Self {
+            hash: document.hash(),
+            kind: D::KIND,
+            name,
+            body,
+            support,
+        })
+    }
+
+    /// Kind and packed bytes, for the directory once it is committed.
+    pub(super) fn for_directory(&self) -> Result<(&'static str, Vec<u8>), Refusal> {
+        let bytes = support::to_bytes(&self.support)
+            .map_err(|error| Refusal::new(Fault::Internal, error))?;
+        Ok((self.kind, bytes))
+    }
+}
+
+fn hashes(approvals: &[Approval]) -> Vec<DocumentHash> {
+    approvals.iter().map(Approval::hash).collect()
+}
+
+fn approved<D: Document>(
+    document: &D,
+    requester: &Id,
+    approvals: &[Approval],
+    approvers: &ApproverSet,
+) -> Result<(), Refusal> {
+    let verified = approvers.verify(document, requester, approvals, &AwsLcVerifier);
+    verified.map_err(|error| Refusal::new(Fault::NotAuthorized, error))
+}
+
+/// Enters a document inside the transaction. The same document again gets a refusal that names the rule.
+pub(super) fn enter(round: &mut Round<'_, '_>, job: &DocumentJob) -> Result<Due, StoreError> {
+    let leaf = Leaf {
+        day: round.now.day(),
+        body: job.body.clone(),
+    };
+    if round.transaction.has_document(&job.hash)? {
+        return Ok(Due::Refusal(Refusal::new(
+            Fault::RequestConflict,
+            "this document was entered before",
+        )));
+    }
+    let entry = match round.append(&leaf, Some(job.support.clone()))? {
+        Ok(entry) => entry,
+        Err(violation) => return Ok(Due::Refusal(refusal_of(violation))),
+    };
+    let packed = support::to_bytes(&job.support)
+        .map_err(|_too_long| StoreError::Damaged("a document too long to store"))?;
+    round
+        .transaction
+        .put_document(&job.hash, entry, (job.kind, &job.name), &packed)?;
+    if job.kind == LotOrder::KIND {
+        round.transaction.open_lot(&job.hash)?;
+    }
+    Ok(Due::Leaf(entry, None))
+}

@@ -1,0 +1,87 @@
+//! Door 3: the committed head is signed, and tiles and checkpoint are written. If the power goes here, the next start
+//! publishes from the rows.
+
+use super::reserve::{Entered, Reserved, Waiting};
+use crate::ledger::{Ledger, LedgerError};
+
+/// A batch below a signed checkpoint. Only [`publish`] makes one.
+#[derive(Debug)]
+pub struct Published {
+    note: String,
+    size: u64,
+    first: u64,
+    entries: Vec<Entered>,
+    unsigned: Vec<u64>,
+    waiting: Vec<Waiting>,
+}
+
+/// The parts of a [`Published`] as the next door takes them.
+pub(super) struct PublishedParts {
+    pub(super) note: String,
+    pub(super) size: u64,
+    pub(super) first: u64,
+    pub(super) entries: Vec<Entered>,
+    pub(super) unsigned: Vec<u64>,
+    pub(super) waiting: Vec<Waiting>,
+}
+
+impl Published {
+    pub(super) fn into_parts(self) -> PublishedParts {
+        let Self {
+            note,
+            size,
+            first,
+            entries,
+            unsigned,
+            waiting,
+        } = self;
+        PublishedParts {
+            note,
+            size,
+            first,
+            entries,
+            unsigned,
+            waiting,
+        }
+    }
+}
+
+/// Publishes a reserved batch.
+///
+/// # Errors
+/// [`LedgerError`] with those who wait: their units stay reserved, and restart finishes them.
+pub fn publish(
+    ledger: &mut Ledger,
+    batch: Reserved,
+) -> Result<Published, (LedgerError, Vec<Waiting>)> {
+    let parts = batch.into_parts();
+    let published =
+        usize::try_from(ledger.size().saturating_sub(parts.first)).unwrap_or(usize::MAX);
+    let entries: Vec<_> = parts
+        .entries
+        .iter()
+        .skip(published)
+        .map(|(leaf, _)| leaf.clone())
+        .collect();
+    let unchanged = ledger
+        .note()
+        .filter(|_| ledger.size() == parts.size)
+        .map(ToString::to_string);
+    let note = match unchanged {
+        Some(note) => Ok(note),
+        None => ledger
+            .publish(parts.size, parts.root, &entries)
+            .map(ToString::to_string),
+    };
+    match note {
+        Ok(note) => Ok(Published {
+            note,
+            size: parts.size,
+            first: parts.first,
+            entries: parts.entries,
+            unsigned: parts.unsigned,
+            waiting: parts.waiting,
+        }),
+        Err(error) => Err((error, parts.waiting)),
+    }
+}

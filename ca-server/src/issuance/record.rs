@@ -1,0 +1,49 @@
+//! Door 5: one transaction stores the signatures, each only where none is stored yet. If the power goes before COMMIT
+//! returns, the next start asks the signer again, and gets the same bytes.
+
+use super::reserve::Waiting;
+use super::sign::Signed;
+use crate::store::{Store, StoreError};
+
+/// A batch whose signatures are stored. Only [`record`] makes one.
+#[derive(Debug)]
+pub struct Recorded {
+    note: String,
+    waiting: Vec<Waiting>,
+}
+
+impl Recorded {
+    pub(super) fn into_parts(self) -> (String, Vec<Waiting>) {
+        (self.note, self.waiting)
+    }
+}
+
+/// Stores a batch's signatures, and the signer's reasons where it refused.
+///
+/// # Errors
+/// [`StoreError`] with those who wait: the signatures are in the signer's store, and restart fetches them.
+pub fn record(store: &Store, batch: Signed) -> Result<Recorded, (StoreError, Vec<Waiting>)> {
+    let (outcomes, note, waiting) = batch.into_parts();
+    if outcomes.is_empty() {
+        return Ok(Recorded { note, waiting });
+    }
+    let stored = store.write(|transaction| {
+        outcomes
+            .iter()
+            .try_for_each(|(bind, outcome)| match outcome {
+                Ok(signature) => transaction.put_signature(*bind, signature),
+                Err(reason) => {
+                    tracing::error!(
+                        bind,
+                        reason,
+                        "ALARM: the signer set a unit aside that door 1 had admitted"
+                    );
+                    transaction.put_alarm(*bind, reason)
+                }
+            })
+    });
+    match stored {
+        Ok(()) => Ok(Recorded { note, waiting }),
+        Err(error) => Err((error, waiting)),
+    }
+}

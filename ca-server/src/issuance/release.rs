@@ -1,0 +1,238 @@
+//! Door 6: what is *stored* goes out, with its proof.
+
+use super::record::Recorded;
+use super::reserve::{Due, Waiting};
+use super::{Answer, Issued, Outcome, Receipt, Refusal};
+use crate::challenge::ChallengeKey;
+use crate::ledger::LogFiles;
+use crate::store::{Reader, StoredBinding};
+use der::asn1::OctetString;
+use identity::document::Version1;
+use identity::envelope::{Envelope, StationRequest as _, Unit};
+use identity::fault::Fault;
+use identity::leaf::{Body, EntryRef, Leaf};
+use identity::receipt::ReceiptExtra;
+use identity::rules::Stage;
+use std::fmt::Display;
+use translog::checkpoint::Checkpoint;
+use translog::note::SignedNote;
+use translog::proof::{TileHashes, prove_inclusion};
+use translog::receipt::TlogProof;
+
+/// Makes answers from what is stored, under one published checkpoint.
+pub struct Releaser<'a> {
+    reader: &'a Reader,
+    files: &'a LogFiles,
+    challenge: &'a ChallengeKey,
+    note: SignedNote,
+    size: u64,
+}
+
+impl std::fmt::Debug for Releaser<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Releaser")
+            .field("size", &self.size)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Answers everybody who waits for a recorded batch.
+pub fn release(reader: &Reader, files: &LogFiles, challenge: &ChallengeKey, batch: Recorded) {
+    let (note, waiting) = batch.into_parts();
+    let releaser = Releaser::new(reader, files, challenge, &note);
+    for Waiting { due, reply } in waiting {
+        let answer = match &releaser {
+            Ok(releaser) => releaser.answer(due),
+            Err(refusal) => Err(refusal.clone()),
+        };
+        if reply.send(answer).is_err() {
+            tracing::debug!("whoever asked is gone; the same request again gets the same answer");
+        }
+    }
+}
+
+impl<'a> Releaser<'a> {
+    /// Under the checkpoint `note`.
+    ///
+    /// # Errors
+    /// [`Refusal`] if the note cannot be read.
+    pub fn new(
+        reader: &'a Reader,
+        files: &'a LogFiles,
+        challenge: &'a ChallengeKey,
+        note: &str,
+    ) -> Result<Self, Refusal> {
+        let note = SignedNote::parse(note.as_bytes()).map_err(internal)?;
+        let checkpoint: Checkpoint = note.text().parse().map_err(internal)?;
+        Ok(Self {
+            reader,
+            files,
+            challenge,
+            note,
+            size: checkpoint.size(),
+        })
+    }
+
+    fn answer(&self, due: Due) -> Answer {
+        match due {
+            Due::Certificate(bind) => self
+                .issued(bind)
+                .map(|issued| Outcome::Issued(Box::new(issued))),
+            Due::Leaf(entry, bind) => self.receipt(entry, bind).map(Outcome::Receipt),
+            Due::Refusal(refusal) => Err(refusal),
+        }
+    }
+
+    /// The certificate of a binding. One that was voided meanwhile is not released.
+    ///
+    /// # Errors
+    /// [`Refusal`]: voided, set aside by the signer, or not signed yet.
+    pub fn issued(&self, bind: u64) -> Result<Issued, Refusal> {
+        let binding = self
+            .reader
+            .binding(bind)
+            .map_err(internal)?
+            .ok_or(Fault::NotBound)?;
+        if let Some(alarm) = &binding.alarm {
+            return Err(Refusal::new(Fault::Alarmed, alarm));
+        }
+        if matches!(binding.stage, Stage::Voided | Stage::Scrapped) {
+            return Err(Fault::Voided.into());
+        }
+        let unsigned = || Refusal::passing(Fault::Stopped, "reserved, not signed yet", 1000);
+        let signature = binding.signature.ok_or_else(unsigned)?;
+        let (leaf, bytes) = self
+            .reader
+            .leaf(bind)
+            .map_err(internal)?
+            .ok_or(Fault::NotBound)?;
+        let Body::Bind(body) = Leaf::from_bytes(&bytes).map_err(internal)?.body else {
+            return Err(Refusal::new(Fault::Internal, "a binding without its leaf"));
+        };
+        Ok(Issued {
+            index: bind,
+            certificate: identity::idevid::assemble(&binding.tbs, &signature).map_err(internal)?,
+            proof: self.proof(
+                bind,
+                Some(self.extra(
+                    &binding,
+                    EntryRef {
+                        index: bind,
+                        hash: leaf,
+                    },
+                )?),
+            )?,
+            nonce: self.challenge.confirm_nonce(&leaf),
+            leaf,
+            grant: body.grant.grant,
+            ordinal: body.grant.ordinal,
+        })
+    }
+
+    /// Proof of a leaf; of a binding's leaf with the device's history.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub fn receipt(&self, entry: EntryRef, bind: Option<u64>) -> Result<Receipt, Refusal> {
+        let extra = match bind {
+            Some(bind) => {
+                let binding = self
+                    .reader
+                    .binding(bind)
+                    .map_err(internal)?
+                    .ok_or(Fault::NotBound)?;
+                Some(self.extra(&binding, entry)?)
+            }
+            None => None,
+        };
+        Ok(Receipt {
+            index: entry.index,
+            leaf: entry.hash,
+            proof: self.proof(entry.index, extra)?,
+        })
+    }
+
+    /// Inclusion proof of one entry.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub fn proof(&self, index: u64, extra: Option<Vec<u8>>) -> Result<String, Refusal> {
+        let hashes = prove_inclusion(&TileHashes::new(self.files, self.size), index, self.size)
+            .map_err(internal)?;
+        let proof = TlogProof::new(index, hashes, self.note.clone()).map_err(internal)?;
+        let proof = match extra {
+            Some(extra) => proof.with_extra(extra).map_err(internal)?,
+            None => proof,
+        };
+        Ok(proof.to_string())
+    }
+
+    fn extra(&self, binding: &StoredBinding, last: EntryRef) -> Result<Vec<u8>, Refusal> {
+        let unit = unit_of(binding).map_err(internal)?;
+        let history = self.history(binding.bind, last.index)?;
+        let extra = ReceiptExtra {
+            version: Version1,
+            history: history
+                .into_iter()
+                .map(OctetString::new)
+                .collect::<Result<_, _>>()
+                .map_err(internal)?,
+            openings: OctetString::new(binding.openings.as_slice()).map_err(internal)?,
+            evidence: Some(OctetString::new(unit.evidence.to_bytes()).map_err(internal)?),
+        };
+        Ok(extra.to_bytes())
+    }
+
+    /// The subject's entries from its `bind` to `last`, found by walking back.
+    fn history(&self, bind: u64, last: u64) -> Result<Vec<Vec<u8>>, Refusal> {
+        let (mut history, mut at) = (Vec::new(), last);
+        loop {
+            let (_, bytes) = self
+                .reader
+                .leaf(at)
+                .map_err(internal)?
+                .ok_or(Fault::NotBound)?;
+            let previous = previous(&Leaf::from_bytes(&bytes).map_err(internal)?.body);
+            history.push(bytes);
+            match previous {
+                Some(entry) if at != bind && entry.index < at => at = entry.index,
+                _ => break,
+            }
+        }
+        history.reverse();
+        Ok(history)
+    }
+}
+
+const fn previous(body: &Body) -> Option<EntryRef> {
+    match body {
+        Body::Adopt(body) => Some(body.previous),
+        Body::Confirm(body) => Some(body.previous),
+        Body::Void(body) => Some(body.previous),
+        Body::Scrap(body) => body.previous,
+        Body::Ceremony { .. }
+        | Body::Station { .. }
+        | Body::Grant { .. }
+        | Body::LotOpen { .. }
+        | Body::Bind(_)
+        | Body::Refuse(_) => None,
+    }
+}
+
+/// The unit that a binding came with.
+///
+/// # Errors
+/// The stored envelope cannot be read.
+pub(super) fn unit_of(binding: &StoredBinding) -> Result<Unit, String> {
+    let envelope = Envelope::from_bytes(&binding.envelope).map_err(|error| error.to_string())?;
+    let position = usize::try_from(binding.unit).unwrap_or(usize::MAX);
+    envelope
+        .units
+        .into_iter()
+        .nth(position)
+        .ok_or_else(|| "a unit beyond its envelope".to_owned())
+}
+
+fn internal(error: impl Display) -> Refusal {
+    Refusal::new(Fault::Internal, error)
+}

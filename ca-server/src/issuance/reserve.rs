@@ -1,0 +1,535 @@
+//! Door 2: one transaction for the whole batch, decided unit by unit inside it. A unit that is refused changes
+//! nothing but the record of its refusal, and never aborts its neighbours.
+//!
+//! If the power goes before COMMIT returns, either the whole batch is there after restart or none of it. After it,
+//! every unit here is bound, its quota is used, and restart finishes it with the same TBS.
+
+use super::admit::{Admitted, Job, RefusedJob, SignedEnvelope};
+use super::confirm::{self, Moved};
+use super::enter;
+use super::{Answer, Refusal};
+use crate::store::{
+    BindingState, ClaimKey, NewBinding, RefusalPlace, Store, StoreError, Transaction,
+};
+use identity::fault::Fault;
+use identity::field::Openings;
+use identity::leaf::{
+    Adopt, Bind, Body, CertificateRef, EntryRef, EvidenceRef, GrantUse, Leaf, Refuse, Serial20,
+};
+use identity::rules::{Known as _, Stage, Violation};
+use identity::{Id, Timestamp};
+use signer::message::Support;
+use std::collections::BTreeMap;
+use tokio::sync::oneshot;
+use translog::tree::Hash;
+
+/// A job and whoever waits for it.
+#[derive(Debug)]
+pub struct Queued {
+    /// What to do.
+    pub job: Job,
+    /// Where the answer goes.
+    pub reply: oneshot::Sender<Answer>,
+}
+
+/// What is due to whoever waits, once everything before it is done.
+#[derive(Debug)]
+pub enum Due {
+    /// The certificate of this binding.
+    Certificate(u64),
+    /// Proof of this leaf, which belongs to this binding if any.
+    Leaf(EntryRef, Option<u64>),
+    /// A refusal.
+    Refusal(Refusal),
+}
+
+/// Somebody who waits.
+#[derive(Debug)]
+pub struct Waiting {
+    /// What is due.
+    pub due: Due,
+    /// Where it goes.
+    pub reply: oneshot::Sender<Answer>,
+}
+
+/// A leaf with the documents behind it, as the signer is shown them.
+pub(super) type Entered = (Vec<u8>, Option<Support>);
+
+/// A batch that is committed. Only [`reserve`] and recovery make one.
+#[derive(Debug)]
+pub struct Reserved {
+    first: u64,
+    entries: Vec<Entered>,
+    size: u64,
+    root: Hash,
+    unsigned: Vec<u64>,
+    waiting: Vec<Waiting>,
+}
+
+/// The parts of a [`Reserved`] as the next door takes them.
+pub(super) struct ReservedParts {
+    pub(super) first: u64,
+    pub(super) entries: Vec<Entered>,
+    pub(super) size: u64,
+    pub(super) root: Hash,
+    pub(super) unsigned: Vec<u64>,
+    pub(super) waiting: Vec<Waiting>,
+}
+
+impl Reserved {
+    pub(super) fn into_parts(self) -> ReservedParts {
+        let Self {
+            first,
+            entries,
+            size,
+            root,
+            unsigned,
+            waiting,
+        } = self;
+        ReservedParts {
+            first,
+            entries,
+            size,
+            root,
+            unsigned,
+            waiting,
+        }
+    }
+
+    /// What an earlier process committed and did not finish.
+    pub(super) fn recovered(
+        first: u64,
+        entries: Vec<Entered>,
+        head: (u64, Hash),
+        unsigned: Vec<u64>,
+    ) -> Self {
+        Self {
+            first,
+            entries,
+            size: head.0,
+            root: head.1,
+            unsigned,
+            waiting: Vec::new(),
+        }
+    }
+}
+
+/// Reserves a batch.
+///
+/// # Errors
+/// The store failed and those who wait must be told; nothing of the batch was decided, or with
+/// [`StoreError::CommitUnknown`] that is not known.
+pub fn reserve(
+    store: &Store,
+    jobs: Vec<Queued>,
+    now: Timestamp,
+) -> Result<Reserved, (StoreError, Vec<Queued>)> {
+    let outcome = store.write(|transaction| {
+        let mut round = Round::new(now, transaction)?;
+        let dues = jobs
+            .iter()
+            .map(|queued| round.decide(&queued.job))
+            .collect::<Result<Vec<_>, _>>()?;
+        round.close_windows()?;
+        let head = round.transaction.head();
+        Ok((
+            round.first,
+            head.size,
+            head.frontier.root(),
+            round.entries,
+            round.unsigned,
+            dues,
+        ))
+    });
+    match outcome {
+        Ok((first, size, root, entries, unsigned, dues)) => {
+            let waiting = dues
+                .into_iter()
+                .zip(jobs)
+                .map(|(due, queued)| Waiting {
+                    due,
+                    reply: queued.reply,
+                })
+                .collect();
+            Ok(Reserved {
+                first,
+                entries,
+                size,
+                root,
+                unsigned,
+                waiting,
+            })
+        }
+        Err(error) => Err((error, jobs)),
+    }
+}
+
+/// One batch inside its transaction.
+pub(super) struct Round<'t, 'c> {
+    pub(super) now: Timestamp,
+    pub(super) transaction: &'t mut Transaction<'c>,
+    first: u64,
+    entries: Vec<Entered>,
+    envelopes: BTreeMap<[u8; 32], i64>,
+    unsigned: Vec<u64>,
+}
+
+type Decided = Result<Due, StoreError>;
+
+impl<'t, 'c> Round<'t, 'c> {
+    fn new(now: Timestamp, transaction: &'t mut Transaction<'c>) -> Result<Self, StoreError> {
+        let first = transaction.head().size;
+        Ok(Self {
+            now,
+            transaction,
+            first,
+            entries: Vec::new(),
+            envelopes: BTreeMap::new(),
+            unsigned: Vec::new(),
+        })
+    }
+
+    fn decide(&mut self, job: &Job) -> Decided {
+        if self.now.0 < self.transaction.head().last_ms {
+            return Ok(Due::Refusal(Fault::ClockBackward.into()));
+        }
+        match job {
+            Job::Bind(admitted) => self.bind(admitted),
+            Job::Repeat(admitted) => self.repeat(admitted),
+            Job::Adopt(admitted) => self.adopt(admitted),
+            Job::Confirm(job) => {
+                let moved = confirm::confirm(self, job);
+                self.move_on(&job.station, moved)
+            }
+            Job::Void(job) => {
+                let moved = confirm::void(self, job);
+                match job.station {
+                    Some(station) => self.move_on(&station, moved),
+                    None => moved.map(|moved| moved.map_or_else(Due::Refusal, Moved::into_due)),
+                }
+            }
+            Job::Enter(job) => enter::enter(self, job),
+            Job::Refuse(job) => self.refuse(job),
+        }
+    }
+
+    /// A retry gets what it got; then every claim is looked up before anything is written.
+    fn bind(&mut self, unit: &Admitted) -> Decided {
+        if self
+            .transaction
+            .owner(&ClaimKey::request(&unit.unit.request))?
+            .is_some()
+        {
+            return self.repeat(unit);
+        }
+        if let Some(fault) = self.claimed(unit)? {
+            return self.settle(unit, Err(fault.into()));
+        }
+        let grant = self.transaction.grant(&unit.grant.hash)?;
+        let ordinal = grant.map_or(0, |grant| grant.issued);
+        let leaf = Leaf {
+            day: self.now.day(),
+            body: Body::Bind(bind_body(unit, ordinal)),
+        };
+        match self.append(&leaf, None)? {
+            Ok(entry) => self.keep(unit, entry),
+            Err(violation) => self.settle(unit, Err(refusal_of(violation))),
+        }
+    }
+
+    /// The same request again gets what it got, if it repeats the same facts.
+    fn repeat(&mut self, unit: &Admitted) -> Decided {
+        let bind = self
+            .transaction
+            .owner(&ClaimKey::request(&unit.unit.request))?;
+        let known = self
+            .transaction
+            .binding(bind.ok_or(StoreError::Damaged("a request's claim is gone"))?)?;
+        self.settle(unit, repeated(unit, &known))
+    }
+
+    /// The first claim of this unit that somebody else holds.
+    fn claimed(&self, unit: &Admitted) -> Result<Option<Fault>, StoreError> {
+        let transaction = &*self.transaction;
+        if transaction
+            .owner(&ClaimKey::spki(&unit.key.spki_hash()))?
+            .is_some()
+        {
+            return Ok(Some(Fault::KeySeen));
+        }
+        if transaction.owner(&ClaimKey::uid(&unit.unit.uid))?.is_some() {
+            return Ok(Some(Fault::UidSeen));
+        }
+        let serial = ClaimKey::serial(&unit.grant.grant.product, &unit.unit.serial);
+        if let Some(bind) = transaction.owner(&serial)?
+            && matches!(
+                transaction.binding(bind)?.state.stage,
+                Stage::Bound | Stage::Confirmed
+            )
+        {
+            return Ok(Some(Fault::SerialSeen));
+        }
+        let most = unit.lot.order.quantity.min(unit.grant.grant.per_lot);
+        match transaction.lot_issued(&unit.lot.hash)? {
+            None => Ok(Some(Fault::LotUnknown)),
+            Some(issued) if issued >= most => Ok(Some(Fault::LotFull)),
+            Some(_) => Ok(None),
+        }
+    }
+
+    fn keep(&mut self, unit: &Admitted, entry: EntryRef) -> Decided {
+        let envelope = self.envelope(&unit.envelope)?;
+        let (openings, facts) = (unit.openings.to_bytes(), unit.facts());
+        self.transaction.put_binding(
+            entry,
+            &NewBinding {
+                request: &unit.unit.request,
+                holder: unit.station.as_str(),
+                envelope,
+                unit: unit.position,
+                lot: &unit.lot.hash,
+                facts: &facts,
+                tbs: &unit.tbs,
+                openings: &openings,
+            },
+        )?;
+        self.transaction
+            .claim(&ClaimKey::request(&unit.unit.request), entry.index)?;
+        self.transaction
+            .claim(&ClaimKey::uid(&unit.unit.uid), entry.index)?;
+        let serial = ClaimKey::serial(&unit.grant.grant.product, &unit.unit.serial);
+        self.transaction.claim(&serial, entry.index)?;
+        self.unsigned.push(entry.index);
+        Ok(Due::Certificate(entry.index))
+    }
+
+    /// The row of an envelope, stored once for all its units.
+    fn envelope(&mut self, envelope: &SignedEnvelope) -> Result<i64, StoreError> {
+        if let Some(row) = self.envelopes.get(&envelope.hash.0) {
+            return Ok(*row);
+        }
+        let row = self
+            .transaction
+            .put_envelope(&envelope.der, &envelope.signature)?;
+        self.envelopes.insert(envelope.hash.0, row);
+        Ok(row)
+    }
+
+    /// Another station takes over, or the request id was lost: same facts, fresh proof, before the confirmation.
+    fn adopt(&mut self, unit: &Admitted) -> Decided {
+        if self
+            .transaction
+            .owner(&ClaimKey::request(&unit.unit.request))?
+            .is_some()
+        {
+            return self.repeat(unit);
+        }
+        let Some(bind) = self.transaction.owner(&ClaimKey::uid(&unit.unit.uid))? else {
+            return self.settle(unit, Err(Fault::NotBound.into()));
+        };
+        let known = self.transaction.binding(bind)?;
+        if known.facts != unit.facts() {
+            return self.settle(unit, Err(Fault::RequestConflict.into()));
+        }
+        let body = Adopt {
+            subject: unit.subject(),
+            previous: known.state.last,
+            request: unit.envelope.hash,
+            fields: unit.openings.root(),
+        };
+        match self.append(
+            &Leaf {
+                day: self.now.day(),
+                body: Body::Adopt(body),
+            },
+            None,
+        )? {
+            Err(violation) => self.settle(unit, Err(refusal_of(violation))),
+            Ok(_) => {
+                self.envelope(&unit.envelope)?;
+                self.transaction
+                    .pass_binding(bind, &unit.unit.request, unit.station.as_str())?;
+                self.transaction
+                    .claim(&ClaimKey::request(&unit.unit.request), bind)?;
+                Ok(Due::Certificate(bind))
+            }
+        }
+    }
+
+    /// Turns a refused unit into its record.
+    fn settle(&mut self, unit: &Admitted, decided: Result<Due, Refusal>) -> Decided {
+        match decided {
+            Ok(due) => Ok(due),
+            Err(refusal) => {
+                self.record_refusal(&unit.station, refusal, unit.envelope.hash, &unit.openings)
+            }
+        }
+    }
+
+    fn move_on(&self, station: &Id, moved: Result<Result<Moved, Refusal>, StoreError>) -> Decided {
+        match moved? {
+            Ok(moved) => Ok(moved.into_due()),
+            Err(refusal) => {
+                self.count(station, refusal.fault)?;
+                Ok(Due::Refusal(refusal))
+            }
+        }
+    }
+
+    fn refuse(&mut self, job: &RefusedJob) -> Decided {
+        self.record_refusal(
+            &job.station,
+            job.refusal.clone(),
+            job.request,
+            &job.openings,
+        )
+    }
+
+    fn record_refusal(
+        &mut self,
+        station: &Id,
+        refusal: Refusal,
+        request: identity::RequestHash,
+        openings: &Openings,
+    ) -> Decided {
+        if self.count(station, refusal.fault)? == RefusalPlace::Leaf {
+            let body = Refuse {
+                reason: code_id(refusal.fault),
+                count: 1,
+                request: Some(request),
+                fields: openings.root(),
+            };
+            self.append_refusal(body)?;
+        }
+        Ok(Due::Refusal(refusal))
+    }
+
+    fn count(&self, station: &Id, fault: Fault) -> Result<RefusalPlace, StoreError> {
+        self.transaction
+            .count_refusal(station.as_str(), self.now, fault.code())
+    }
+
+    /// One aggregated leaf for each station whose window is over.
+    fn close_windows(&mut self) -> Result<(), StoreError> {
+        for (_station, reason, count) in self.transaction.take_closed_windows(self.now)? {
+            let reason = Id::new(&reason).map_err(|_bad| StoreError::Damaged("a fault code"))?;
+            let fields = Openings::default().root();
+            self.append_refusal(Refuse {
+                reason,
+                count,
+                request: None,
+                fields,
+            })?;
+        }
+        Ok(())
+    }
+
+    fn append_refusal(&mut self, body: Refuse) -> Result<(), StoreError> {
+        match self.append(
+            &Leaf {
+                day: self.now.day(),
+                body: Body::Refuse(body),
+            },
+            None,
+        )? {
+            // Before the ceremony there is no log to write a refusal to.
+            Ok(_) | Err(Violation::CeremonyPlace) => Ok(()),
+            Err(_) => Err(StoreError::Damaged("a refusal that the rules do not allow")),
+        }
+    }
+
+    /// Appends a leaf and keeps it for the signer.
+    pub(super) fn append(
+        &mut self,
+        leaf: &Leaf,
+        support: Option<Support>,
+    ) -> Result<Result<EntryRef, Violation>, StoreError> {
+        let appended = self.transaction.append(leaf, self.now)?;
+        if appended.is_ok() {
+            self.entries.push((leaf.to_bytes(), support));
+        }
+        Ok(appended)
+    }
+}
+
+fn bind_body(unit: &Admitted, ordinal: u32) -> Bind {
+    Bind {
+        subject: unit.subject(),
+        certificate: CertificateRef {
+            serial: Serial20(*unit.certificate_serial.as_bytes()),
+            tbs: identity::TbsHash::of(&unit.tbs),
+            spki: unit.key.spki_hash(),
+            issuer: unit.issuer_key,
+            epoch: 0,
+        },
+        grant: GrantUse {
+            grant: unit.grant.hash,
+            ordinal,
+        },
+        request: unit.envelope.hash,
+        evidence: EvidenceRef {
+            grade: unit.grade,
+            hash: unit.unit.evidence.hash(),
+        },
+        fields: unit.openings.root(),
+    }
+}
+
+/// What a request gets that was made before.
+fn repeated(unit: &Admitted, known: &BindingState) -> Result<Due, Refusal> {
+    if known.facts != unit.facts() {
+        return Err(Fault::RequestConflict.into());
+    }
+    if known.request != unit.unit.request || known.holder != unit.station.as_str() {
+        return Err(Refusal::new(Fault::NotHolder, &known.holder));
+    }
+    match known.state.stage {
+        Stage::Bound | Stage::Confirmed => Ok(Due::Certificate(known.state.bind)),
+        Stage::Voided | Stage::Scrapped => Err(Fault::Voided.into()),
+    }
+}
+
+/// The fault that a broken rule of the log is to whoever asked.
+pub(super) fn refusal_of(violation: Violation) -> Refusal {
+    let fault = match violation {
+        Violation::GrantUsedUp => Fault::GrantUsedUp,
+        Violation::GrantDays => Fault::GrantExpired,
+        Violation::UnknownGrant => Fault::GrantUnknown,
+        Violation::SubjectTwice { .. } | Violation::KeyTwice => Fault::KeySeen,
+        Violation::UnknownSubject => Fault::NotBound,
+        Violation::Stage(Stage::Voided | Stage::Scrapped) => Fault::Voided,
+        Violation::Stage(Stage::Bound | Stage::Confirmed) => Fault::ConfirmMismatch,
+        Violation::DayBackward => Fault::ClockBackward,
+        Violation::CeremonyPlace
+        | Violation::DocumentTwice
+        | Violation::EmptyGrant
+        | Violation::Ordinal { .. }
+        | Violation::Epoch
+        | Violation::Previous { .. }
+        | Violation::ScrapForm
+        | Violation::ScrapUsedUp
+        | Violation::EmptyRefusal => Fault::Internal,
+    };
+    Refusal::new(fault, violation)
+}
+
+/// A fault's code as a leaf's reason.
+#[expect(
+    clippy::expect_used,
+    reason = "codes are short ASCII; a test reads every one of them"
+)]
+pub(super) fn code_id(fault: Fault) -> Id {
+    Id::new(fault.code()).expect("a fault code is an id")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_fault_code_can_be_a_reason() {
+        for fault in Fault::ALL {
+            assert_eq!(code_id(*fault).as_str(), fault.code());
+        }
+    }
+}

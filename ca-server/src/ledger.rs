@@ -1,0 +1,252 @@
+//! The ledger: publishes what the store committed. Signs the head, writes tiles and checkpoint as static files.
+//!
+//! The rows are the log; files are derived from them and need no flush, because [`Ledger::open`] rebuilds them. One
+//! file is not derived: the head file, which remembers the newest head outside of every backup.
+
+mod files;
+mod head_file;
+mod key;
+
+pub use files::LogFiles;
+pub use head_file::HeadFile;
+pub use key::{LogKey, LogKeyError};
+
+use crate::store::{Head, Reader, StoreError};
+use std::path::Path;
+use translog::checkpoint::{Checkpoint, TrustedLog};
+use translog::note::{NoteSigner as _, SignedNote};
+use translog::tile::RightEdge;
+use translog::tree::Hash;
+
+/// Leaves read at once when files are rebuilt.
+const REBUILD_STEP: u64 = 4096;
+
+/// Why nothing could be published.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// A file could not be written or read.
+    #[error("{path}: {error}")]
+    File {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The log key did not sign.
+    #[error("the log key did not sign the head: {0}")]
+    Key(String),
+    /// A file says otherwise than the store: it is not overwritten.
+    #[error("{0} holds other bytes than the store gives: the log would fork")]
+    Differs(std::path::PathBuf),
+    /// Somebody has seen a newer or other head than the store holds.
+    #[error(
+        "{source_name} knows a head of {size} leaves that the store does not hold: a backup was restored, or the log forked"
+    )]
+    Ahead {
+        /// Where that head stands.
+        source_name: &'static str,
+        /// Its size.
+        size: u64,
+    },
+    /// The head file is gone.
+    #[error(
+        "the head file {0} is missing while the store holds leaves; without it nothing is signed"
+    )]
+    HeadFileMissing(std::path::PathBuf),
+    /// What the store holds does not make the root that it says.
+    #[error("the stored leaves do not make the stored root")]
+    Root,
+    /// The origin or key cannot stand in a checkpoint.
+    #[error("the checkpoint cannot be made: {0}")]
+    Checkpoint(String),
+}
+
+/// Publishes heads, in the order the store commits them.
+#[derive(Debug)]
+pub struct Ledger {
+    files: LogFiles,
+    head_file: HeadFile,
+    key: LogKey,
+    trusted: TrustedLog,
+    edge: RightEdge,
+    /// Entries of the bundle that is not full yet.
+    tail: Vec<Vec<u8>>,
+    note: Option<SignedNote>,
+}
+
+/// Where a ledger lives and signs.
+#[derive(Debug)]
+pub struct LedgerParts<'a> {
+    /// Directory of the static files.
+    pub directory: &'a Path,
+    /// The head file; not below a directory that is backed up.
+    pub head_file: &'a Path,
+    /// Origin line of the checkpoints.
+    pub origin: &'a str,
+    /// The log's key.
+    pub key: LogKey,
+}
+
+impl Ledger {
+    /// Opens the ledger at the store's head: compares head file and published checkpoint with it, checks the files'
+    /// right edge and rebuilds the files if that is torn.
+    ///
+    /// # Errors
+    /// [`LedgerError`]; with [`LedgerError::Ahead`] nothing may be signed under this origin any more.
+    pub fn open(parts: LedgerParts<'_>, store: &Reader) -> Result<Self, LedgerError> {
+        let head = store.head()?;
+        let files = LogFiles::open(parts.directory)?;
+        let head_file = HeadFile::open(parts.head_file, head.size == 0)?;
+        known_head("the head file", head_file.newest(), store)?;
+        let trusted = TrustedLog::new(parts.origin, vec![parts.key.verifier_key().clone()])
+            .map_err(|error| LedgerError::Checkpoint(error.to_string()))?;
+        if let Some(note) = files.checkpoint()?
+            && let Ok(seen) = trusted.open(&note)
+        {
+            let checkpoint = seen.checkpoint();
+            known_head(
+                "the published checkpoint",
+                (checkpoint.size(), *checkpoint.root().as_bytes()),
+                store,
+            )?;
+        }
+        let (edge, tail) = right_edge(&files, store, &head)?;
+        let mut ledger = Self {
+            files,
+            head_file,
+            key: parts.key,
+            trusted,
+            edge,
+            tail,
+            note: None,
+        };
+        if head.size > 0 {
+            ledger.publish(head.size, head.root, &[])?;
+        }
+        Ok(ledger)
+    }
+
+    /// Leaves published so far.
+    #[must_use]
+    pub const fn size(&self) -> u64 {
+        self.edge.size()
+    }
+
+    /// The newest checkpoint; none before the first leaf.
+    #[must_use]
+    pub const fn note(&self) -> Option<&SignedNote> {
+        self.note.as_ref()
+    }
+
+    /// How this log's checkpoints are known.
+    #[must_use]
+    pub const fn trusted(&self) -> &TrustedLog {
+        &self.trusted
+    }
+
+    /// The static files.
+    #[must_use]
+    pub const fn files(&self) -> &LogFiles {
+        &self.files
+    }
+
+    /// Publishes a committed head: head file (durable), tiles, then the signed checkpoint. If the power goes in
+    /// between, [`Self::open`] does the rest from the store.
+    ///
+    /// # Errors
+    /// [`LedgerError`]; the head stays committed, and is published at the next start.
+    pub fn publish(
+        &mut self,
+        size: u64,
+        root: Hash,
+        entries: &[Vec<u8>],
+    ) -> Result<&SignedNote, LedgerError> {
+        append(&self.files, &mut self.edge, &mut self.tail, entries)?;
+        if self.edge.size() != size || self.edge.frontier().root() != root {
+            return Err(LedgerError::Root);
+        }
+        self.head_file.write(size, *root.as_bytes())?;
+        let checkpoint = Checkpoint::new(self.trusted.origin(), size, root)
+            .map_err(|error| LedgerError::Checkpoint(error.to_string()))?;
+        let note = checkpoint
+            .sign(&self.key)
+            .map_err(|error| LedgerError::Key(error.to_string()))?;
+        self.files.write_checkpoint(&note.to_string())?;
+        Ok(self.note.insert(note))
+    }
+}
+
+/// A head that was seen elsewhere must be one that the store committed.
+fn known_head(
+    source_name: &'static str,
+    seen: (u64, [u8; 32]),
+    store: &Reader,
+) -> Result<(), LedgerError> {
+    let (size, root) = seen;
+    match size == 0 || store.past_root(size)? == Some(root) {
+        true => Ok(()),
+        false => Err(LedgerError::Ahead { source_name, size }),
+    }
+}
+
+/// The edge from the files if it is whole, else from the rows, writing all files anew.
+fn right_edge(
+    files: &LogFiles,
+    store: &Reader,
+    head: &Head,
+) -> Result<(RightEdge, Vec<Vec<u8>>), LedgerError> {
+    let width = u64::from(translog::tile::Width::FULL);
+    if let Ok(edge) = RightEdge::read(files, head.size)
+        && edge.frontier().root() == head.root
+    {
+        let first = head.size / width * width;
+        return Ok((edge, store.leaves(first, head.size - first)?));
+    }
+    tracing::warn!(
+        size = head.size,
+        "the log's files are torn; rebuilding them from the store"
+    );
+    let (mut edge, mut tail) = (RightEdge::new(), Vec::new());
+    while edge.size() < head.size {
+        let entries = store.leaves(edge.size(), REBUILD_STEP.min(head.size - edge.size()))?;
+        if entries.is_empty() {
+            return Err(LedgerError::Root);
+        }
+        append(files, &mut edge, &mut tail, &entries)?;
+    }
+    Ok((edge, tail))
+}
+
+fn append(
+    files: &LogFiles,
+    edge: &mut RightEdge,
+    tail: &mut Vec<Vec<u8>>,
+    entries: &[Vec<u8>],
+) -> Result<(), LedgerError> {
+    let hashes: Vec<_> = entries
+        .iter()
+        .map(|entry| translog::tree::leaf_hash(entry))
+        .collect();
+    let old_size = edge.size();
+    for (id, tile) in edge.append(&hashes) {
+        files.write_tile(id, &tile)?;
+    }
+    for bundle in translog::tile::bundles_between(old_size, edge.size()) {
+        let missing = bundle.width().hashes().saturating_sub(tail.len());
+        let taken = usize::try_from(bundle.entries().start + tail_len(tail) - old_size)
+            .unwrap_or(usize::MAX);
+        tail.extend(entries.iter().skip(taken).take(missing).cloned());
+        files.write_bundle(bundle, tail)?;
+        if bundle.width().is_full() {
+            tail.clear();
+        }
+    }
+    Ok(())
+}
+
+fn tail_len(tail: &[Vec<u8>]) -> u64 {
+    u64::try_from(tail.len()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,120 @@
+use super::LedgerError;
+use std::io::{ErrorKind, Write as _};
+use std::path::{Path, PathBuf};
+use translog::proof::TileReader;
+use translog::tile::{BundleId, Tile, TileId, encode_entries};
+
+/// The log as static files (C2SP tlog-tiles): `checkpoint`, `tile/<L>/<N>[.p/<W>]`, `tile/entries/<N>[.p/<W>]`.
+#[derive(Clone, Debug)]
+pub struct LogFiles {
+    directory: PathBuf,
+}
+
+impl LogFiles {
+    /// Opens the directory, making it if needed.
+    ///
+    /// # Errors
+    /// [`LedgerError::File`].
+    pub fn open(directory: &Path) -> Result<Self, LedgerError> {
+        std::fs::create_dir_all(directory).map_err(|error| at(directory, error))?;
+        Ok(Self {
+            directory: directory.to_path_buf(),
+        })
+    }
+
+    /// The published checkpoint, if there is one.
+    ///
+    /// # Errors
+    /// [`LedgerError::File`].
+    pub fn checkpoint(&self) -> Result<Option<Vec<u8>>, LedgerError> {
+        read(&self.directory.join("checkpoint"))
+    }
+
+    pub(super) fn write_checkpoint(&self, note: &str) -> Result<(), LedgerError> {
+        replace(&self.directory.join("checkpoint"), note.as_bytes())
+    }
+
+    pub(super) fn write_tile(&self, id: TileId, tile: &Tile) -> Result<(), LedgerError> {
+        self.create(&id.to_string(), &tile.to_bytes(), id.width().is_full())
+    }
+
+    pub(super) fn write_bundle(
+        &self,
+        id: BundleId,
+        entries: &[Vec<u8>],
+    ) -> Result<(), LedgerError> {
+        let bytes = encode_entries(entries).map_err(|_too_long| LedgerError::Root)?;
+        self.create(&id.to_string(), &bytes, id.width().is_full())
+    }
+
+    /// Create if absent, compare if present. Once a tile is full, its partials are no longer needed.
+    #[expect(
+        clippy::fn_params_excessive_bools,
+        reason = "full or partial is what the caller knows of the width"
+    )]
+    fn create(&self, name: &str, bytes: &[u8], full: bool) -> Result<(), LedgerError> {
+        let path = self.directory.join(name);
+        match read(&path)? {
+            Some(present) if present == bytes => return Ok(()),
+            // A torn file is shorter or empty; it was never covered by a checkpoint that survived a power cut.
+            Some(present) if bytes.starts_with(&present) => replace(&path, bytes)?,
+            Some(_) => return Err(LedgerError::Differs(path)),
+            None => replace(&path, bytes)?,
+        }
+        if full {
+            remove_partials(&path)?;
+        }
+        Ok(())
+    }
+}
+
+impl TileReader for LogFiles {
+    type Error = LedgerError;
+
+    fn tile(&self, id: TileId) -> Result<Tile, LedgerError> {
+        let path = self.directory.join(id.to_string());
+        let bytes = read(&path)?.ok_or_else(|| at(&path, ErrorKind::NotFound.into()))?;
+        Tile::from_bytes(&bytes, id.width()).map_err(|_bad| LedgerError::Differs(path))
+    }
+}
+
+fn at(path: &Path, error: std::io::Error) -> LedgerError {
+    LedgerError::File {
+        path: path.to_path_buf(),
+        error,
+    }
+}
+
+fn read(path: &Path) -> Result<Option<Vec<u8>>, LedgerError> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(at(path, error)),
+    }
+}
+
+/// Writes beside, then renames: a reader sees the old bytes or the new ones.
+fn replace(path: &Path, bytes: &[u8]) -> Result<(), LedgerError> {
+    let beside = path.with_extension("new");
+    let write = || {
+        let mut file = match std::fs::File::create(&beside) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                path.parent().map_or(Ok(()), std::fs::create_dir_all)?;
+                std::fs::File::create(&beside)?
+            }
+            file => file?,
+        };
+        file.write_all(bytes)?;
+        std::fs::rename(&beside, path)
+    };
+    write().map_err(|error| at(path, error))
+}
+
+fn remove_partials(full: &Path) -> Result<(), LedgerError> {
+    let mut partials = full.as_os_str().to_owned();
+    partials.push(".p");
+    match std::fs::remove_dir_all(&partials) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(at(full, error)),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}

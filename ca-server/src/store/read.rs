@@ -1,0 +1,246 @@
+//! Reading beside the writer.
+
+use super::StoreError;
+use super::rows::{
+    ClaimKey, GRANT, Head, document_hash, from_sql, grant_state, leaf_hash, small, stage, to_sql,
+};
+use identity::RequestId;
+use identity::hash::{DocumentHash, LeafHash};
+use identity::leaf::EntryRef;
+use identity::rules::{GrantState, Stage};
+use rusqlite::{Connection, OptionalExtension as _, Row};
+
+/// A connection that cannot write.
+#[derive(Debug)]
+pub struct Reader {
+    connection: Connection,
+}
+
+/// A binding with all that was stored for it.
+#[derive(Clone, Debug)]
+pub struct StoredBinding {
+    /// Index of the `bind` leaf.
+    pub bind: u64,
+    /// Where the unit stands.
+    pub stage: Stage,
+    /// Newest entry of the subject.
+    pub last: EntryRef,
+    /// Request id of the newest holder.
+    pub request: RequestId,
+    /// Station that may confirm or void.
+    pub holder: String,
+    /// Lot order.
+    pub lot: DocumentHash,
+    /// The envelope that brought it, DER.
+    pub envelope: Vec<u8>,
+    /// Its signature.
+    pub envelope_signature: Vec<u8>,
+    /// Which unit of it.
+    pub unit: u32,
+    /// `TBSCertificate`.
+    pub tbs: Vec<u8>,
+    /// Openings of the leaf's fields.
+    pub openings: Vec<u8>,
+    /// The signature, once there is one.
+    pub signature: Option<[u8; 64]>,
+    /// The signer's reason for setting the unit aside.
+    pub alarm: Option<String>,
+}
+
+/// A document that a leaf entered.
+#[derive(Clone, Debug)]
+pub struct StoredDocument {
+    /// Its hash.
+    pub hash: DocumentHash,
+    /// Index of the leaf.
+    pub index: u64,
+    /// Kind, as `Document::KIND`.
+    pub kind: String,
+    /// As the signer is shown it.
+    pub support: Vec<u8>,
+}
+
+const BINDING: &str = "SELECT b.idx, b.stage, b.last_idx, b.last_hash, b.request, b.holder, b.lot, e.der, e.signature, b.unit,
+    b.tbs, b.openings, b.signature, b.alarm FROM binding b JOIN envelope e ON e.id = b.envelope";
+
+impl Reader {
+    pub(super) const fn new(connection: Connection) -> Self {
+        Self { connection }
+    }
+
+    /// The committed head.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn head(&self) -> Result<Head, StoreError> {
+        self.connection
+            .query_row(Head::SELECT, [], Head::from_row)?
+    }
+
+    /// Root that was committed at this size, if a head of this size was.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn past_root(&self, size: u64) -> Result<Option<[u8; 32]>, StoreError> {
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT root FROM past_head WHERE size = ?1")?;
+        let root: Option<Vec<u8>> = statement
+            .query_row([to_sql(size)?], |row| row.get(0))
+            .optional()?;
+        root.map(|root| super::rows::hash32(&root)).transpose()
+    }
+
+    /// Leaves from `first`, at most `count`, in order.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn leaves(&self, first: u64, count: u64) -> Result<Vec<Vec<u8>>, StoreError> {
+        let query = "SELECT entry FROM leaf WHERE idx >= ?1 AND idx < ?2 ORDER BY idx";
+        let mut statement = self.connection.prepare_cached(query)?;
+        let end = first.saturating_add(count);
+        let rows = statement.query_map([to_sql(first)?, to_sql(end)?], |row| row.get(0))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Owner of a claim.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn owner(&self, key: &ClaimKey) -> Result<Option<u64>, StoreError> {
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT idx FROM claim WHERE key = ?1")?;
+        let owner: Option<i64> = statement
+            .query_row([key.as_slice()], |row| row.get(0))
+            .optional()?;
+        owner.map(from_sql).transpose()
+    }
+
+    /// A binding by the index of its `bind` leaf.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn binding(&self, bind: u64) -> Result<Option<StoredBinding>, StoreError> {
+        let mut statement = self
+            .connection
+            .prepare_cached(&format!("{BINDING} WHERE b.idx = ?1"))?;
+        statement
+            .query_row([to_sql(bind)?], binding_row)
+            .optional()?
+            .transpose()
+    }
+
+    /// Bindings that still wait for their signature, oldest first. Voided and alarmed ones do not.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn open_bindings(&self) -> Result<Vec<StoredBinding>, StoreError> {
+        let query = format!(
+            "{BINDING} WHERE b.signature IS NULL AND b.alarm IS NULL AND b.stage = 1 ORDER BY b.idx"
+        );
+        let mut statement = self.connection.prepare(&query)?;
+        let rows = statement.query_map([], binding_row)?;
+        rows.map(|row| row?).collect()
+    }
+
+    /// All documents in the order they were entered.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn documents(&self) -> Result<Vec<StoredDocument>, StoreError> {
+        let mut statement = self
+            .connection
+            .prepare("SELECT hash, idx, kind, support FROM document ORDER BY idx")?;
+        let rows = statement.query_map([], |row| {
+            Ok((
+                row.get::<_, Vec<u8>>(0)?,
+                row.get::<_, i64>(1)?,
+                row.get(2)?,
+                row.get(3)?,
+            ))
+        })?;
+        rows.map(|row| {
+            let (hash, index, kind, support) = row?;
+            Ok(StoredDocument {
+                hash: document_hash(&hash)?,
+                index: from_sql(index)?,
+                kind,
+                support,
+            })
+        })
+        .collect()
+    }
+
+    /// What a grant has used.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn grant(&self, grant: &DocumentHash) -> Result<Option<GrantState>, StoreError> {
+        let mut statement = self.connection.prepare_cached(GRANT)?;
+        let row = statement
+            .query_row([grant.as_ref()], grant_state)
+            .optional()?;
+        row.transpose()
+    }
+
+    /// Units issued in a lot; none if it is not open.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn lot_issued(&self, lot: &DocumentHash) -> Result<Option<u32>, StoreError> {
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT issued FROM lot WHERE hash = ?1")?;
+        let issued: Option<i64> = statement
+            .query_row([lot.as_ref()], |row| row.get(0))
+            .optional()?;
+        issued.map(small).transpose()
+    }
+
+    /// Leaf hash and bytes of one entry.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn leaf(&self, index: u64) -> Result<Option<(LeafHash, Vec<u8>)>, StoreError> {
+        let leaf = self.leaves(index, 1)?.pop();
+        Ok(leaf.map(|bytes| (LeafHash::of(&bytes), bytes)))
+    }
+}
+
+fn binding_row(row: &Row<'_>) -> rusqlite::Result<Result<StoredBinding, StoreError>> {
+    let numbers: (i64, i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?, row.get(9)?);
+    let (last_hash, request, lot): (Vec<u8>, Vec<u8>, Vec<u8>) =
+        (row.get(3)?, row.get(4)?, row.get(6)?);
+    let signature: Option<Vec<u8>> = row.get(12)?;
+    let (holder, envelope, envelope_signature) = (row.get(5)?, row.get(7)?, row.get(8)?);
+    let (tbs, openings, alarm) = (row.get(10)?, row.get(11)?, row.get(13)?);
+    let read = || {
+        let wrong = |_length| StoreError::Damaged("a fixed-length column");
+        let request = request.as_slice().try_into().map_err(wrong)?;
+        let signature = signature
+            .as_deref()
+            .map(<[u8; 64]>::try_from)
+            .transpose()
+            .map_err(wrong)?;
+        Ok(StoredBinding {
+            bind: from_sql(numbers.0)?,
+            stage: stage(numbers.1)?,
+            last: EntryRef {
+                index: from_sql(numbers.2)?,
+                hash: leaf_hash(&last_hash)?,
+            },
+            request: RequestId(request),
+            holder,
+            lot: document_hash(&lot)?,
+            envelope,
+            envelope_signature,
+            unit: small(numbers.3)?,
+            tbs,
+            openings,
+            signature,
+            alarm,
+        })
+    };
+    Ok(read())
+}

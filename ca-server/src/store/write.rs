@@ -1,0 +1,521 @@
+//! The writing transaction: leaves, claims and states change together or not at all.
+
+use super::StoreError;
+use super::rows::{
+    ClaimKey, GRANT, Head, document_hash, from_sql, grant_state, leaf_hash, small, stage,
+    stage_number, to_sql,
+};
+use identity::hash::{DocumentHash, LeafHash, SpkiHash};
+use identity::leaf::{EntryRef, GrantTerms, Leaf};
+use identity::rules::{Effect, GrantState, Known, RuleError, SubjectState, Violation, check};
+use identity::{Day, RequestId, SubjectId, Timestamp};
+use rusqlite::{OptionalExtension as _, Params};
+use translog::tree::Hash;
+
+/// One transaction of the single writer.
+#[derive(Debug)]
+pub struct Transaction<'c> {
+    inner: &'c rusqlite::Transaction<'c>,
+    fence: i64,
+    before: u64,
+    head: Head,
+}
+
+/// What is stored of a new binding beside its leaf.
+#[derive(Clone, Copy, Debug)]
+pub struct NewBinding<'a> {
+    /// Request id.
+    pub request: &'a RequestId,
+    /// Station that asked.
+    pub holder: &'a str,
+    /// Row of the envelope.
+    pub envelope: i64,
+    /// Which unit of it.
+    pub unit: u32,
+    /// Hash of the lot order.
+    pub lot: &'a DocumentHash,
+    /// Hash of what a retry must repeat.
+    pub facts: &'a [u8; 32],
+    /// `TBSCertificate`.
+    pub tbs: &'a [u8],
+    /// Openings of the leaf's fields.
+    pub openings: &'a [u8],
+}
+
+/// How a refusal is written down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefusalPlace {
+    /// In a leaf of its own.
+    Leaf,
+    /// Only counted; the window's aggregate will say so.
+    Counted,
+}
+
+impl<'c> Transaction<'c> {
+    pub(super) fn new(
+        inner: &'c rusqlite::Transaction<'c>,
+        fence: i64,
+    ) -> Result<Self, StoreError> {
+        let head = inner.query_row(Head::SELECT, [], Head::from_row)??;
+        Ok(Self {
+            inner,
+            fence,
+            before: head.size,
+            head,
+        })
+    }
+
+    /// The head as it will be committed.
+    #[must_use]
+    pub const fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// Appends a leaf if the rules of the log allow it, and makes its effect.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store fails; a rule broken is `Ok(Err(violation))` and leaves nothing behind.
+    pub fn append(
+        &mut self,
+        leaf: &Leaf,
+        now: Timestamp,
+    ) -> Result<Result<EntryRef, Violation>, StoreError> {
+        let bytes = leaf.to_bytes();
+        let hash = LeafHash::of(&bytes);
+        let effect = match check(leaf, hash, &*self) {
+            Ok(effect) => effect,
+            Err(RuleError::Violation(violation)) => return Ok(Err(violation)),
+            Err(RuleError::Lookup(error)) => return Err(error),
+        };
+        let entry = EntryRef {
+            index: self.head.size,
+            hash,
+        };
+        self.execute(
+            "INSERT INTO leaf (idx, entry) VALUES (?1, ?2)",
+            (to_sql(entry.index)?, &bytes),
+        )?;
+        self.make(&effect)?;
+        self.head.frontier.append(Hash::new(hash.0));
+        self.head.size += 1;
+        self.head.last_ms = self.head.last_ms.max(now.0);
+        Ok(Ok(entry))
+    }
+
+    fn make(&self, effect: &Effect) -> Result<(), StoreError> {
+        match effect {
+            Effect::None | Effect::Document(_) => Ok(()),
+            Effect::Grant(hash, terms) => self.put_grant(hash, terms),
+            Effect::Bound {
+                subject,
+                spki,
+                grant,
+                issued,
+                state,
+            } => {
+                self.claim(&ClaimKey::subject(subject), state.bind)?;
+                self.claim(&ClaimKey::spki(spki), state.bind)?;
+                self.execute_one(
+                    "UPDATE grant_state SET issued = ?2 WHERE hash = ?1",
+                    (grant.as_ref(), issued),
+                )
+            }
+            Effect::Moved(_, state) => self.move_binding(state),
+            Effect::Scrapped {
+                subject,
+                grant,
+                scrapped,
+            } => {
+                if let Some((_, state)) = subject {
+                    self.move_binding(state)?;
+                }
+                self.execute_one(
+                    "UPDATE grant_state SET scrapped = ?2 WHERE hash = ?1",
+                    (grant.as_ref(), scrapped),
+                )
+            }
+        }
+    }
+
+    fn put_grant(&self, hash: &DocumentHash, terms: &GrantTerms) -> Result<(), StoreError> {
+        self.execute_one(
+            "INSERT INTO grant_state (hash, maximum, scrap, first, last, issued, scrapped) VALUES (?1, ?2, ?3, ?4, ?5, 0, 0)",
+            (hash.as_ref(), terms.limit, terms.scrap, terms.first.0, terms.last.0),
+        )
+    }
+
+    fn move_binding(&self, state: &SubjectState) -> Result<(), StoreError> {
+        self.execute_one(
+            "UPDATE binding SET stage = ?2, last_idx = ?3, last_hash = ?4 WHERE idx = ?1",
+            (
+                to_sql(state.bind)?,
+                stage_number(state.stage),
+                to_sql(state.last.index)?,
+                state.last.hash.as_ref(),
+            ),
+        )
+    }
+
+    /// The owner of a claim.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn owner(&self, key: &ClaimKey) -> Result<Option<u64>, StoreError> {
+        let row = self.row(
+            "SELECT idx FROM claim WHERE key = ?1",
+            [key.as_slice()],
+            |row| row.get(0),
+        )?;
+        row.map(from_sql).transpose()
+    }
+
+    /// Takes a claim for an entry; one that is taken already passes to the new owner, so look first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn claim(&self, key: &ClaimKey, owner: u64) -> Result<(), StoreError> {
+        self.execute(
+            "INSERT OR REPLACE INTO claim (key, idx) VALUES (?1, ?2)",
+            (key.as_slice(), to_sql(owner)?),
+        )
+    }
+
+    /// Stores an envelope and gives its row.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn put_envelope(&self, der: &[u8], signature: &[u8]) -> Result<i64, StoreError> {
+        self.execute(
+            "INSERT INTO envelope (der, signature) VALUES (?1, ?2)",
+            (der, signature),
+        )?;
+        Ok(self.inner.last_insert_rowid())
+    }
+
+    /// Stores what belongs to a `bind` leaf just appended, and counts it in its lot.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn put_binding(&self, entry: EntryRef, binding: &NewBinding<'_>) -> Result<(), StoreError> {
+        let index = to_sql(entry.index)?;
+        self.execute_one(
+            "INSERT INTO binding (idx, stage, last_idx, last_hash, request, holder, envelope, unit, lot, tbs, openings, facts)
+             VALUES (?1, 1, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+            (
+                index,
+                entry.hash.as_ref(),
+                binding.request.0.as_slice(),
+                binding.holder,
+                binding.envelope,
+                binding.unit,
+                binding.lot.as_ref(),
+                binding.tbs,
+                binding.openings,
+                binding.facts.as_slice(),
+            ),
+        )?;
+        self.execute_one(
+            "UPDATE lot SET issued = issued + 1 WHERE hash = ?1",
+            [binding.lot.as_ref()],
+        )
+    }
+
+    /// Passes a bound unit to another holder and request.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn pass_binding(
+        &self,
+        bind: u64,
+        request: &RequestId,
+        holder: &str,
+    ) -> Result<(), StoreError> {
+        self.execute_one(
+            "UPDATE binding SET request = ?2, holder = ?3 WHERE idx = ?1",
+            (to_sql(bind)?, request.0.as_slice(), holder),
+        )
+    }
+
+    /// Units counted in a lot; none if the lot is not open.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn lot_issued(&self, lot: &DocumentHash) -> Result<Option<u32>, StoreError> {
+        let row = self.row(
+            "SELECT issued FROM lot WHERE hash = ?1",
+            [lot.as_ref()],
+            |row| row.get::<_, i64>(0),
+        )?;
+        row.map(small).transpose()
+    }
+
+    /// Opens a lot for counting.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn open_lot(&self, lot: &DocumentHash) -> Result<(), StoreError> {
+        self.execute_one(
+            "INSERT INTO lot (hash, issued) VALUES (?1, 0)",
+            [lot.as_ref()],
+        )
+    }
+
+    /// Stores a document that a leaf entered, as the signer is shown it.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn put_document(
+        &self,
+        hash: &DocumentHash,
+        entry: EntryRef,
+        kind_and_name: (&str, &str),
+        support: &[u8],
+    ) -> Result<(), StoreError> {
+        self.execute_one(
+            "INSERT INTO document (hash, idx, kind, name, support) VALUES (?1, ?2, ?3, ?4, ?5)",
+            (
+                hash.as_ref(),
+                to_sql(entry.index)?,
+                kind_and_name.0,
+                kind_and_name.1,
+                support,
+            ),
+        )
+    }
+
+    /// Newest entry, stage, holder and request of a binding.
+    ///
+    /// # Errors
+    /// [`StoreError`], also if there is none.
+    pub fn binding(&self, bind: u64) -> Result<BindingState, StoreError> {
+        let query = "SELECT stage, last_idx, last_hash, holder, request, signature IS NOT NULL, facts FROM binding WHERE idx = ?1";
+        let row = self.row(query, [to_sql(bind)?], |row| {
+            Ok((
+                row.get(0)?,
+                row.get(1)?,
+                row.get::<_, Vec<u8>>(2)?,
+                row.get(3)?,
+                row.get::<_, Vec<u8>>(4)?,
+                row.get(5)?,
+                row.get::<_, Vec<u8>>(6)?,
+            ))
+        })?;
+        let (number, last, hash, holder, request, signed, facts) =
+            row.ok_or(StoreError::Damaged("a claim without its binding"))?;
+        let last = EntryRef {
+            index: from_sql(last)?,
+            hash: leaf_hash(&hash)?,
+        };
+        let request = request
+            .as_slice()
+            .try_into()
+            .map_err(|_length| StoreError::Damaged("a request id's length"))?;
+        let state = SubjectState {
+            bind,
+            last,
+            stage: stage(number)?,
+        };
+        Ok(BindingState {
+            state,
+            holder,
+            request: RequestId(request),
+            signed,
+            facts: super::rows::hash32(&facts)?,
+        })
+    }
+
+    /// Stores a signature where none is stored yet. Storing the same again is nothing; another is refused.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] if another signature is there already.
+    pub fn put_signature(&self, bind: u64, signature: &[u8; 64]) -> Result<(), StoreError> {
+        let sql = "UPDATE binding SET signature = ?2 WHERE idx = ?1 AND (signature IS NULL OR signature = ?2)";
+        match self
+            .inner
+            .prepare_cached(sql)?
+            .execute((to_sql(bind)?, signature.as_slice()))?
+        {
+            1 => Ok(()),
+            _ => Err(StoreError::Damaged("a second signature for one binding")),
+        }
+    }
+
+    /// Sets a unit aside with the signer's reason.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn put_alarm(&self, bind: u64, reason: &str) -> Result<(), StoreError> {
+        self.execute_one(
+            "UPDATE binding SET alarm = ?2 WHERE idx = ?1",
+            (to_sql(bind)?, reason),
+        )
+    }
+
+    /// Counts a refusal of a station in a window of one minute and says whether it gets a leaf of its own.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn count_refusal(
+        &self,
+        station: &str,
+        now: Timestamp,
+        reason: &str,
+    ) -> Result<RefusalPlace, StoreError> {
+        let (minute, day) = (to_sql(now.0 / 60_000)?, i64::from(now.day().0));
+        let query = "SELECT own FROM refusal_count WHERE station = ?1 AND minute = ?2";
+        let own: Option<i64> = self.row(query, (station, minute), |row| row.get(0))?;
+        let place = if own.unwrap_or(0) < OWN_LEAVES {
+            RefusalPlace::Leaf
+        } else {
+            RefusalPlace::Counted
+        };
+        let (own, counted) = match place {
+            RefusalPlace::Leaf => (1, 0),
+            RefusalPlace::Counted => (0, 1),
+        };
+        self.execute_one(
+            "INSERT INTO refusal_count (station, day, minute, own, counted, reason) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+             ON CONFLICT DO UPDATE SET own = own + ?4, counted = counted + ?5, reason = ?6",
+            (station, day, minute, own, counted, reason),
+        )?;
+        Ok(place)
+    }
+
+    /// Takes the windows that are over: station, newest reason, and how many refusals were only counted.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn take_closed_windows(
+        &self,
+        now: Timestamp,
+    ) -> Result<Vec<(String, String, u32)>, StoreError> {
+        let query =
+            "DELETE FROM refusal_count WHERE minute < ?1 RETURNING station, reason, counted";
+        let mut statement = self.inner.prepare_cached(query)?;
+        let rows = statement.query_map([to_sql(now.0 / 60_000)?], |row| {
+            Ok((
+                row.get::<_, String>(0)?,
+                row.get::<_, String>(1)?,
+                row.get::<_, i64>(2)?,
+            ))
+        })?;
+        let mut windows = Vec::new();
+        for row in rows {
+            let (station, reason, counted) = row?;
+            if counted > 0 {
+                windows.push((station, reason, small(counted)?));
+            }
+        }
+        windows.sort();
+        Ok(windows)
+    }
+
+    /// Moves the head by compare-and-swap under the fence; to be committed next.
+    pub(super) fn finish(&self) -> Result<(), StoreError> {
+        if self.head.size == self.before {
+            return Ok(());
+        }
+        let root = self.head.frontier.root();
+        let moved = self.inner.execute(
+            "UPDATE head SET size = ?1, root = ?2, frontier = ?3, last_ms = ?4 WHERE size = ?5 AND fence = ?6",
+            (
+                to_sql(self.head.size)?,
+                root.as_bytes().as_slice(),
+                self.head.frontier.to_bytes(),
+                to_sql(self.head.last_ms)?,
+                to_sql(self.before)?,
+                self.fence,
+            ),
+        )?;
+        if moved != 1 {
+            return Err(StoreError::Fenced);
+        }
+        self.execute_one(
+            "INSERT INTO past_head (size, root) VALUES (?1, ?2)",
+            (to_sql(self.head.size)?, root.as_bytes().as_slice()),
+        )
+    }
+
+    fn execute(&self, sql: &str, params: impl Params) -> Result<(), StoreError> {
+        self.inner.prepare_cached(sql)?.execute(params)?;
+        Ok(())
+    }
+
+    fn execute_one(&self, sql: &str, params: impl Params) -> Result<(), StoreError> {
+        match self.inner.prepare_cached(sql)?.execute(params)? {
+            1 => Ok(()),
+            _ => Err(StoreError::Damaged("a row that must be there is not")),
+        }
+    }
+
+    fn row<T>(
+        &self,
+        sql: &str,
+        params: impl Params,
+        map: impl FnOnce(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Option<T>, StoreError> {
+        Ok(self
+            .inner
+            .prepare_cached(sql)?
+            .query_row(params, map)
+            .optional()?)
+    }
+}
+
+/// Refusals of one station in one minute that get a leaf of their own.
+const OWN_LEAVES: i64 = 20;
+
+/// A binding as the writer needs it.
+#[derive(Clone, Debug)]
+pub struct BindingState {
+    /// State under the log's rules.
+    pub state: SubjectState,
+    /// Station that may confirm or void.
+    pub holder: String,
+    /// Its request.
+    pub request: RequestId,
+    /// Whether the certificate is signed.
+    pub signed: bool,
+    /// Hash of what a retry must repeat.
+    pub facts: [u8; 32],
+}
+
+impl Known for Transaction<'_> {
+    type Error = StoreError;
+
+    fn subject(&self, subject: &SubjectId) -> Result<Option<SubjectState>, StoreError> {
+        match self.owner(&ClaimKey::subject(subject))? {
+            Some(bind) => self.binding(bind).map(|binding| Some(binding.state)),
+            None => Ok(None),
+        }
+    }
+
+    fn is_certified(&self, spki: &SpkiHash) -> Result<bool, StoreError> {
+        self.owner(&ClaimKey::spki(spki))
+            .map(|owner| owner.is_some())
+    }
+
+    fn grant(&self, grant: &DocumentHash) -> Result<Option<GrantState>, StoreError> {
+        self.row(GRANT, [grant.as_ref()], grant_state)?.transpose()
+    }
+
+    fn has_document(&self, document: &DocumentHash) -> Result<bool, StoreError> {
+        let found = self.row(
+            "SELECT hash FROM document WHERE hash = ?1",
+            [document.as_ref()],
+            |row| row.get::<_, Vec<u8>>(0),
+        )?;
+        found
+            .map(|hash| document_hash(&hash))
+            .transpose()
+            .map(|hash| hash.is_some())
+    }
+
+    fn size(&self) -> u64 {
+        self.head.size
+    }
+
+    fn last_day(&self) -> Day {
+        Timestamp(self.head.last_ms).day()
+    }
+}
