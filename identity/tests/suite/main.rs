@@ -2,15 +2,12 @@
 #![cfg_attr(
     feature = "alloc",
     expect(
+        clippy::unwrap_used,
         clippy::panic,
         clippy::wildcard_enum_match_arm,
         clippy::indexing_slicing,
         reason = "helpers of tests; clippy only knows the test functions themselves"
     )
-)]
-#![expect(
-    clippy::unwrap_used,
-    reason = "helpers of tests; clippy only knows the test functions themselves"
 )]
 
 #[cfg(all(test, feature = "alloc"))]
