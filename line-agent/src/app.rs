@@ -60,6 +60,9 @@ pub enum AppError {
     /// Enrolling.
     #[error(transparent)]
     Enroll(#[from] EnrollError),
+    /// The CA or a socket does not answer.
+    #[error("{}", .0.detail)]
+    Unreachable(Failure),
     /// The operating system.
     #[error("{0}")]
     System(#[from] io::Error),
@@ -73,10 +76,14 @@ impl AppError {
             Self::Lot(_) | Self::UnknownLot(_) => Fault::LotFile,
             Self::GrantNotValid(_) => Fault::GrantExpired,
             Self::Journal(_) => Fault::Journal,
+            Self::Unreachable(failure) => failure.fault,
             Self::Vault(_) | Self::Enroll(EnrollError::Vault(_)) => Fault::LineHsm,
-            Self::Config(_) | Self::File(_) | Self::Trust(_) | Self::Channel(_) | Self::Enroll(_) | Self::System(_) => {
-                Fault::Config
-            }
+            Self::Config(_)
+            | Self::File(_)
+            | Self::Trust(_)
+            | Self::Channel(_)
+            | Self::Enroll(_)
+            | Self::System(_) => Fault::Config,
         }
     }
 
@@ -87,10 +94,14 @@ impl AppError {
             Self::Lot(_) | Self::UnknownLot(_) => Exit::Data,
             Self::Journal(JournalError::Busy(_)) => Exit::Busy,
             Self::Journal(_) | Self::System(_) => Exit::Io,
+            Self::Unreachable(_) => Exit::Unavailable,
             Self::Vault(error) | Self::Enroll(EnrollError::Vault(error)) => exit_of_vault(error),
-            Self::Config(_) | Self::File(_) | Self::Trust(_) | Self::Channel(_) | Self::Enroll(_) | Self::GrantNotValid(_) => {
-                Exit::Config
-            }
+            Self::Config(_)
+            | Self::File(_)
+            | Self::Trust(_)
+            | Self::Channel(_)
+            | Self::Enroll(_)
+            | Self::GrantNotValid(_) => Exit::Config,
         }
     }
 }
@@ -98,7 +109,9 @@ impl AppError {
 const fn exit_of_vault(error: &VaultError) -> Exit {
     match error {
         VaultError::Pin(_) => Exit::Refused,
-        VaultError::Module { .. } | VaultError::Device { .. } | VaultError::NotFound { .. } => Exit::Unavailable,
+        VaultError::Module { .. } | VaultError::Device { .. } | VaultError::NotFound { .. } => {
+            Exit::Unavailable
+        }
         VaultError::AlreadyExists { .. }
         | VaultError::Attribute { .. }
         | VaultError::Mechanism { .. }
@@ -114,7 +127,9 @@ const fn exit_of_vault(error: &VaultError) -> Exit {
 pub fn run(config: &Config, lot: &Path, style: Style) -> Result<Exit, AppError> {
     let lot = Lot::read(lot)?;
     let orders = Orders::load(&config.grants, &config.station)?;
-    let order = orders.for_lot(&lot.id).ok_or(AppError::UnknownLot(lot.id))?;
+    let order = orders
+        .for_lot(&lot.id)
+        .ok_or(AppError::UnknownLot(lot.id))?;
     if !order.grant.valid_at(SystemClock.now()) {
         return Err(AppError::GrantNotValid(order.grant.id));
     }
@@ -124,7 +139,13 @@ pub fn run(config: &Config, lot: &Path, style: Style) -> Result<Exit, AppError> 
     let output = Output::open(&config.paths.out)?;
     let vault = Vault::open(&config.hsm)?;
     let (runtime, stop) = (Runtime::new()?, Stop::default());
-    let ca = CaLink::new(&config.ca, vault.tls().clone(), runtime.handle().clone(), &stop, &SystemEntropy)?;
+    let ca = CaLink::new(
+        &config.ca,
+        vault.tls().clone(),
+        runtime.handle().clone(),
+        &stop,
+        &SystemEntropy,
+    )?;
     let floor = Floor {
         station: &config.station,
         orders: &orders,
@@ -145,13 +166,26 @@ pub fn run(config: &Config, lot: &Path, style: Style) -> Result<Exit, AppError> 
 }
 
 /// Lets every socket work on a thread of its own.
-fn work(config: &Config, floor: Floor<'_>, lot: Lot, desk: &Desk, runtime: &Runtime) -> Result<Verdict, AppError> {
+fn work(
+    config: &Config,
+    floor: Floor<'_>,
+    lot: Lot,
+    desk: &Desk,
+    runtime: &Runtime,
+) -> Result<Verdict, AppError> {
     let id = lot.id;
-    let queue = Queue::new(lot, |unit| floor.journal.with(|history| history.is_wanted(&id, &unit.serial)));
+    let queue = Queue::new(lot, |unit| {
+        floor
+            .journal
+            .with(|history| history.is_wanted(&id, &unit.serial))
+    });
     let (ended, end) = tokio::sync::oneshot::channel::<()>();
     let mut signals = {
         let _inside = runtime.enter();
-        [signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?]
+        [
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::terminate())?,
+        ]
     };
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -172,13 +206,26 @@ fn work(config: &Config, floor: Floor<'_>, lot: Lot, desk: &Desk, runtime: &Runt
         drop(ended);
     });
     let verdict = desk.summary(&id, queue.remaining(), floor.stop.is_set());
-    let is_open = floor.journal.with(|history| history.open_units().next().is_some());
-    Ok(if is_open { verdict.max(Verdict::Hold) } else { verdict })
+    let is_open = floor
+        .journal
+        .with(|history| history.open_units().next().is_some());
+    Ok(if is_open {
+        verdict.max(Verdict::Hold)
+    } else {
+        verdict
+    })
 }
 
 fn work_socket(settings: &crate::config::Socket, floor: Floor<'_>, queue: &Queue, desk: &Desk) {
     match programmer::open(&settings.line, floor.entropy) {
-        Ok(programmer) => Socket { floor, name: settings.name, programmer, queue, desk }.work(),
+        Ok(programmer) => Socket {
+            floor,
+            name: settings.name,
+            programmer,
+            queue,
+            desk,
+        }
+        .work(),
         Err(error) => desk.socket_failed(&settings.name, &Failure::new(Fault::NoChip, error)),
     }
 }
@@ -193,23 +240,33 @@ pub fn check(config: &Config, out: &mut dyn Write) -> Result<Exit, AppError> {
         match outcome {
             Ok(detail) => writeln!(out, "ok  {what}: {detail}"),
             Err(error) => {
-                worst = if worst == Exit::Done { error.exit() } else { worst };
+                worst = if worst == Exit::Done {
+                    error.exit()
+                } else {
+                    worst
+                };
                 writeln!(out, "NG  {what}: {} {error}", error.fault().code())
             }
         }
     };
     tell("grants", check_grants(config))?;
-    tell("trust", Trust::load(&config.paths.trust).map(|trust| count(trust.issuing().len(), "issuing CA")).map_err(AppError::from))?;
-    let vault = Vault::open(&config.hsm).map_err(AppError::from);
-    let keys = vault.as_ref().map_or_else(|_| Ok("not open".to_owned()), |vault| {
-        vault.health().map(|()| "token and three keys".to_owned()).map_err(AppError::from)
-    });
-    match vault {
+    let trust = Trust::load(&config.paths.trust).map_err(AppError::from);
+    tell(
+        "trust",
+        trust.map(|trust| count(trust.issuing().len(), "issuing CA")),
+    )?;
+    match Vault::open(&config.hsm) {
         Ok(vault) => {
-            tell("hsm", keys)?;
+            tell(
+                "hsm",
+                vault
+                    .health()
+                    .map(|()| "token and three keys".to_owned())
+                    .map_err(AppError::from),
+            )?;
             tell("ca", check_ca(config, &vault))?;
         }
-        Err(error) => tell("hsm", Err(error))?,
+        Err(error) => tell("hsm", Err(error.into()))?,
     }
     for socket in &config.sockets {
         tell(&format!("socket {}", socket.name), check_socket(socket))?;
@@ -228,15 +285,32 @@ fn check_grants(config: &Config) -> Result<String, AppError> {
 
 fn check_ca(config: &Config, vault: &Vault) -> Result<String, AppError> {
     let (runtime, stop) = (Runtime::new()?, Stop::default());
-    let link = CaLink::new(&config.ca, vault.tls().clone(), runtime.handle().clone(), &stop, &SystemEntropy)?;
-    ca_link::probe(&link).map_err(|failure| AppError::System(io::Error::other(failure)))?;
+    let link = CaLink::new(
+        &config.ca,
+        vault.tls().clone(),
+        runtime.handle().clone(),
+        &stop,
+        &SystemEntropy,
+    )?;
+    ca_link::probe(&link).map_err(AppError::Unreachable)?;
     Ok(format!("{} answers", config.ca.address))
 }
 
 fn check_socket(socket: &crate::config::Socket) -> Result<String, AppError> {
-    let mut programmer = programmer::open(&socket.line, &SystemEntropy)?;
-    let seat = programmer.look().map_err(io::Error::other)?;
-    Ok(format!("position {}, {}", seat.position, if seat.occupied { "a chip is in" } else { "empty" }))
+    let absent = |error: io::Error| AppError::Unreachable(Failure::new(Fault::NoChip, error));
+    let mut programmer = programmer::open(&socket.line, &SystemEntropy).map_err(absent)?;
+    let seat = programmer
+        .look()
+        .map_err(|error| AppError::Unreachable(error.into()))?;
+    Ok(format!(
+        "position {}, {}",
+        seat.position,
+        if seat.occupied {
+            "a chip is in"
+        } else {
+            "empty"
+        }
+    ))
 }
 
 fn count(number: usize, what: &str) -> String {
@@ -252,26 +326,22 @@ pub fn enroll(config: &Config, out: &Path) -> Result<Exit, AppError> {
     Ok(Exit::Done)
 }
 
-/// Shows what the journal says.
+/// Shows what the journal says, also while an agent works with it.
 ///
 /// # Errors
 /// [`AppError`]
 pub fn status(config: &Config, out: &mut dyn Write) -> Result<Exit, AppError> {
-    let journal = Journal::open(&config.paths.state)?;
-    let lines = journal.with(|history| {
-        let (passed, failed) = history.totals();
-        let open = history.open_units().map(|unit| {
-            let keyed = &unit.keyed;
-            let step = match (&unit.sent, &unit.issued, &unit.confirming) {
-                (_, _, Some(_)) => "confirming",
-                (_, Some(_), None) => "issued",
-                (Some(_), None, None) => "sent",
-                (None, None, None) => "keyed",
-            };
-            format!("open {} lot={} socket={} uid={} request={} step={step}", keyed.serial, keyed.lot, keyed.socket, keyed.uid, unit.request)
-        });
-        open.chain([format!("passed {passed}, failed {failed}")]).collect::<Vec<_>>()
-    });
-    lines.iter().try_for_each(|line| writeln!(out, "{line}"))?;
+    let history = Journal::peek(&config.paths.state)?;
+    for unit in history.open_units() {
+        let (keyed, step) = (&unit.keyed, unit.step());
+        let (serial, lot, socket, uid) = (keyed.serial, keyed.lot, keyed.socket, keyed.uid);
+        writeln!(
+            out,
+            "open {serial} lot={lot} socket={socket} uid={uid} request={} step={step}",
+            unit.request
+        )?;
+    }
+    let (passed, failed) = history.totals();
+    writeln!(out, "passed {passed}, failed {failed}")?;
     Ok(Exit::Done)
 }

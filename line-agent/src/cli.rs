@@ -82,8 +82,16 @@ fn execute(command: Command) -> Exit {
         Err(error) => return failed(&error.into(), Language::default()),
     };
     let outcome = match command {
-        Command::Run { lot, headless: true, .. } => app::run(&config, &lot, Style::Headless),
-        Command::Run { lot, headless: false, .. } => app::run(&config, &lot, Style::Operator),
+        Command::Run {
+            lot,
+            headless: true,
+            ..
+        } => app::run(&config, &lot, Style::Headless),
+        Command::Run {
+            lot,
+            headless: false,
+            ..
+        } => app::run(&config, &lot, Style::Operator),
         Command::Check { .. } => app::check(&config, &mut io::stdout().lock()),
         Command::Enroll { out, .. } => app::enroll(&config, &out),
         Command::Status { .. } => app::status(&config, &mut io::stdout().lock()),
@@ -93,7 +101,12 @@ fn execute(command: Command) -> Exit {
 
 fn failed(error: &AppError, language: Language) -> Exit {
     tracing::debug!(%error, "ended");
-    match complain(&mut io::stderr().lock(), error.fault(), &error.to_string(), language) {
+    match complain(
+        &mut io::stderr().lock(),
+        error.fault(),
+        &error.to_string(),
+        language,
+    ) {
         Ok(()) => error.exit(),
         Err(_) => Exit::Io,
     }
@@ -110,8 +123,13 @@ fn usage(refusal: &clap::Error) -> ExitCode {
 
 /// Logs go to standard error, warnings and worse unless `RUST_LOG` says otherwise.
 fn start_log() {
-    let filter = EnvFilter::builder().with_default_directive(tracing::Level::WARN.into()).from_env_lossy();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+    let filter = EnvFilter::builder()
+        .with_default_directive(tracing::Level::WARN.into())
+        .from_env_lossy();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .init();
 }
 
 #[cfg(test)]
@@ -126,8 +144,27 @@ mod tests {
 
     #[test]
     fn misuse_is_told_apart_from_help() {
-        assert!(Cli::try_parse_from(["line-agent", "run", "--config", "a"]).unwrap_err().use_stderr());
-        assert!(!Cli::try_parse_from(["line-agent", "--help"]).unwrap_err().use_stderr());
-        assert!(Cli::try_parse_from(["line-agent", "run", "--config", "a", "--lot", "b", "--headless"]).is_ok());
+        assert!(
+            Cli::try_parse_from(["line-agent", "run", "--config", "a"])
+                .unwrap_err()
+                .use_stderr()
+        );
+        assert!(
+            !Cli::try_parse_from(["line-agent", "--help"])
+                .unwrap_err()
+                .use_stderr()
+        );
+        assert!(
+            Cli::try_parse_from([
+                "line-agent",
+                "run",
+                "--config",
+                "a",
+                "--lot",
+                "b",
+                "--headless"
+            ])
+            .is_ok()
+        );
     }
 }

@@ -193,9 +193,15 @@ impl Config {
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let bytes = read_bounded(path, MAX_FILE)?;
         let text = String::from_utf8(bytes).map_err(|error| FileError::content(path, error))?;
-        let refuse = |error: toml::de::Error| ConfigError::Toml { path: path.to_owned(), reason: error.to_string() };
+        let refuse = |error: toml::de::Error| ConfigError::Toml {
+            path: path.to_owned(),
+            reason: error.to_string(),
+        };
         let mut config: Self = toml::from_str(&text).map_err(refuse)?;
-        config.check().map_err(|rule| ConfigError::Rule { path: path.to_owned(), rule })?;
+        config.check().map_err(|rule| ConfigError::Rule {
+            path: path.to_owned(),
+            rule,
+        })?;
         config.resolve(path.parent().unwrap_or_else(|| Path::new("")));
         Ok(config)
     }
@@ -203,24 +209,53 @@ impl Config {
     fn check(&self) -> Result<(), &'static str> {
         let rule = |holds: bool, rule: &'static str| if holds { Ok(()) } else { Err(rule) };
         let distinct = |(at, socket): (usize, &Socket)| {
-            self.sockets.iter().take(at).all(|other| other.name != socket.name && other.line != socket.line)
+            self.sockets
+                .iter()
+                .take(at)
+                .all(|other| other.name != socket.name && other.line != socket.line)
         };
-        rule((1..=MAX_SOCKETS).contains(&self.sockets.len()), "there are 1 to 64 sockets")?;
-        rule(self.sockets.iter().enumerate().all(distinct), "sockets differ in name and line")?;
-        rule(self.ca.deadline_seconds > 0, "ca.deadline_seconds is at least 1")?;
-        rule(self.enroll.as_ref().is_none_or(|enroll| enroll.days > 0), "enroll.days is at least 1")
+        rule(
+            (1..=MAX_SOCKETS).contains(&self.sockets.len()),
+            "there are 1 to 64 sockets",
+        )?;
+        rule(
+            self.sockets.iter().enumerate().all(distinct),
+            "sockets differ in name and line",
+        )?;
+        rule(
+            self.ca.deadline_seconds > 0,
+            "ca.deadline_seconds is at least 1",
+        )?;
+        rule(
+            self.enroll.as_ref().is_none_or(|enroll| enroll.days > 0),
+            "enroll.days is at least 1",
+        )
     }
 
     fn resolve(&mut self, base: &Path) {
-        let grants = self.grants.iter_mut().flat_map(|grant| [&mut grant.file, &mut grant.profile]);
-        let sockets = self.sockets.iter_mut().filter_map(|socket| match &mut socket.line {
-            Line::Serial(path) => Some(path),
-            Line::Tcp(_) => None,
-        });
+        let grants = self
+            .grants
+            .iter_mut()
+            .flat_map(|grant| [&mut grant.file, &mut grant.profile]);
+        let sockets = self
+            .sockets
+            .iter_mut()
+            .filter_map(|socket| match &mut socket.line {
+                Line::Serial(path) => Some(path),
+                Line::Tcp(_) => None,
+            });
         let Paths { state, out, trust } = &mut self.paths;
         let ca = [&mut self.ca.infrastructure_root, &mut self.ca.certificate];
-        let hsm = [&mut self.hsm.module, &mut self.hsm.pin_file].into_iter().chain(self.hsm.so_pin_file.as_mut());
-        for path in [state, out, trust].into_iter().chain(ca).chain(hsm).chain(grants).chain(sockets) {
+        let hsm = [&mut self.hsm.module, &mut self.hsm.pin_file]
+            .into_iter()
+            .chain(self.hsm.so_pin_file.as_mut());
+        for path in [state, out, trust]
+            .into_iter()
+            .chain(ca)
+            .chain(hsm)
+            .chain(grants)
+            .chain(sockets)
+        {
             *path = base.join(&*path);
         }
     }
@@ -256,9 +291,14 @@ impl TryFrom<SocketShape> for Socket {
         let line = match (shape.tcp, shape.serial) {
             (Some(address), None) => Line::Tcp(address),
             (None, Some(path)) => Line::Serial(path),
-            (Some(_), Some(_)) | (None, None) => return Err("a socket has either `tcp` or `serial`"),
+            (Some(_), Some(_)) | (None, None) => {
+                return Err("a socket has either `tcp` or `serial`");
+            }
         };
-        Ok(Self { name: shape.name, line })
+        Ok(Self {
+            name: shape.name,
+            line,
+        })
     }
 }
 
@@ -268,7 +308,10 @@ fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Id, D::Error> {
 
 fn texts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Id>, D::Error> {
     let names = Vec::<String>::deserialize(deserializer)?;
-    names.iter().map(|name| Id::new(name).map_err(serde::de::Error::custom)).collect()
+    names
+        .iter()
+        .map(|name| Id::new(name).map_err(serde::de::Error::custom))
+        .collect()
 }
 
 const fn default_deadline() -> u16 {
@@ -309,7 +352,10 @@ mod tests {
         let config = load(EXAMPLE).unwrap();
         assert_eq!(config.station.id.as_str(), "ota-l2-prov-01");
         assert_eq!(config.sockets.len(), 4);
-        assert_eq!(config.sockets[0].line, Line::Tcp("127.0.0.1:7401".to_owned()));
+        assert_eq!(
+            config.sockets[0].line,
+            Line::Tcp("127.0.0.1:7401".to_owned())
+        );
         assert_eq!(config.sockets[3].line, Line::Serial("/dev/ttyUSB3".into()));
         assert!(config.grants[0].file.is_absolute());
         assert!(config.enroll.is_some());
@@ -325,7 +371,11 @@ mod tests {
         assert!(wrong.contains("not allowed"), "{wrong}");
         let twice = load(&EXAMPLE.replace("name = \"2\"", "name = \"1\"")).unwrap_err();
         assert!(twice.contains("sockets differ"), "{twice}");
-        let both = load(&EXAMPLE.replace("tcp = \"127.0.0.1:7401\"", "tcp = \"127.0.0.1:7401\"\nbaud = 9600")).unwrap_err();
+        let both = load(&EXAMPLE.replace(
+            "tcp = \"127.0.0.1:7401\"",
+            "tcp = \"127.0.0.1:7401\"\nbaud = 9600",
+        ))
+        .unwrap_err();
         assert!(both.contains("baud") || both.contains("unknown"), "{both}");
     }
 }

@@ -40,7 +40,9 @@ impl UnitLine {
     /// The verdict.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
-        self.failure.as_ref().map_or(Verdict::Pass, |failure| Verdict::of(failure.fault))
+        self.failure
+            .as_ref()
+            .map_or(Verdict::Pass, |failure| Verdict::of(failure.fault))
     }
 }
 
@@ -77,13 +79,19 @@ impl Tally {
             (_, true) => Verdict::Abort,
             (_, false) => Verdict::Hold,
         };
-        self.units.keys().copied().max().map_or(rest, |worst| worst.max(rest))
+        self.units
+            .keys()
+            .copied()
+            .max()
+            .map_or(rest, |worst| worst.max(rest))
     }
 }
 
 impl std::fmt::Debug for Desk {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Desk").field("style", &self.style).finish_non_exhaustive()
+        f.debug_struct("Desk")
+            .field("style", &self.style)
+            .finish_non_exhaustive()
     }
 }
 
@@ -91,7 +99,14 @@ impl Desk {
     /// Writes to `out`.
     #[must_use]
     pub fn new(out: Box<dyn Write + Send>, style: Style, language: Language) -> Self {
-        Self { style, language, inner: Mutex::new(Inner { out, tally: Tally::default() }) }
+        Self {
+            style,
+            language,
+            inner: Mutex::new(Inner {
+                out,
+                tally: Tally::default(),
+            }),
+        }
     }
 
     /// Shows and counts a unit.
@@ -109,7 +124,11 @@ impl Desk {
     /// counts at once.
     pub fn socket_failed(&self, socket: &Id, failure: &Failure) {
         let verdict = Verdict::of(failure.fault);
-        let text = format!("{} - socket={socket} {}", verdict.name(), reason(failure, self.language));
+        let text = format!(
+            "{} - socket={socket} {}",
+            verdict.name(),
+            reason(failure, self.language)
+        );
         tracing::warn!(%socket, %failure, "socket out of use");
         let mut inner = lock(&self.inner);
         if verdict == Verdict::Error {
@@ -122,7 +141,10 @@ impl Desk {
     pub fn summary(&self, lot: &Id, not_begun: usize, stopped: bool) -> Verdict {
         let mut inner = lock(&self.inner);
         let tally = inner.tally.clone();
-        let counts: Vec<_> = Verdict::ALL.iter().map(|v| format!("{} {}", v.name(), tally.count(*v))).collect();
+        let counts: Vec<_> = Verdict::ALL
+            .iter()
+            .map(|v| format!("{} {}", v.name(), tally.count(*v)))
+            .collect();
         let text = match self.language {
             Language::Ja => format!("ロット {lot}: {}、未着手 {not_begun}", counts.join("、")),
             Language::En => format!("lot {lot}: {}, not begun {not_begun}", counts.join(", ")),
@@ -133,8 +155,16 @@ impl Desk {
 }
 
 fn headless(line: &UnitLine, language: Language) -> String {
-    let uid = line.uid.map_or_else(|| "-".to_owned(), |uid| uid.to_string());
-    let head = format!("{} {} socket={} uid={uid} ms={}", line.verdict().name(), line.serial, line.socket, line.millis);
+    let uid = line
+        .uid
+        .map_or_else(|| "-".to_owned(), |uid| uid.to_string());
+    let head = format!(
+        "{} {} socket={} uid={uid} ms={}",
+        line.verdict().name(),
+        line.serial,
+        line.socket,
+        line.millis
+    );
     match &line.failure {
         None => head,
         Some(failure) => format!("{head} {}", reason(failure, language)),
@@ -142,11 +172,19 @@ fn headless(line: &UnitLine, language: Language) -> String {
 }
 
 fn operator(line: &UnitLine, language: Language) -> String {
-    let head = format!("[{}] {:5} {} {}", line.socket, line.verdict().name(), line.serial, line.label);
+    let head = format!(
+        "[{}] {:5} {} {}",
+        line.socket,
+        line.verdict().name(),
+        line.serial,
+        line.label
+    );
     match &line.failure {
         None => head,
         Some(failure) => {
-            let FaultText { hint_en, hint_ja, .. } = failure.fault.text();
+            let FaultText {
+                hint_en, hint_ja, ..
+            } = failure.fault.text();
             let hint = match language {
                 Language::Ja => hint_ja,
                 Language::En => hint_en,
@@ -175,8 +213,20 @@ fn show(out: &mut dyn Write, text: &str) {
 ///
 /// # Errors
 /// As the stream.
-pub fn complain(out: &mut dyn Write, fault: Fault, detail: &str, language: Language) -> io::Result<()> {
-    let FaultText { code, en, ja, hint_en, hint_ja, .. } = fault.text();
+pub fn complain(
+    out: &mut dyn Write,
+    fault: Fault,
+    detail: &str,
+    language: Language,
+) -> io::Result<()> {
+    let FaultText {
+        code,
+        en,
+        ja,
+        hint_en,
+        hint_ja,
+        ..
+    } = fault.text();
     let (text, hint) = match language {
         Language::Ja => (ja, hint_ja),
         Language::En => (en, hint_en),
@@ -245,11 +295,19 @@ mod tests {
 
     #[test]
     fn the_worst_unit_decides_the_lot() {
-        let tally = |verdicts: &[Verdict]| Tally { units: verdicts.iter().map(|v| (*v, 1)).collect() };
+        let tally = |verdicts: &[Verdict]| Tally {
+            units: verdicts.iter().map(|v| (*v, 1)).collect(),
+        };
         assert_eq!(tally(&[]).worst(0, false), Verdict::Pass);
         assert_eq!(tally(&[Verdict::Pass]).worst(1, false), Verdict::Hold);
         assert_eq!(tally(&[Verdict::Pass]).worst(1, true), Verdict::Abort);
-        assert_eq!(tally(&[Verdict::Fail, Verdict::Hold]).worst(2, false), Verdict::Fail);
-        assert_eq!(tally(&[Verdict::Error, Verdict::Abort]).worst(0, false), Verdict::Error);
+        assert_eq!(
+            tally(&[Verdict::Fail, Verdict::Hold]).worst(2, false),
+            Verdict::Fail
+        );
+        assert_eq!(
+            tally(&[Verdict::Error, Verdict::Abort]).worst(0, false),
+            Verdict::Error
+        );
     }
 }

@@ -55,7 +55,10 @@ fn open_or_make(settings: &config::Hsm) -> Result<Token, EnrollError> {
     let pin = Pin::from_file(&settings.pin_file)?;
     match module.open(&settings.token, pin.clone()) {
         Err(VaultError::NotFound { .. }) => {
-            let so_pin = settings.so_pin_file.as_ref().ok_or(EnrollError::NoSecurityOfficer)?;
+            let so_pin = settings
+                .so_pin_file
+                .as_ref()
+                .ok_or(EnrollError::NoSecurityOfficer)?;
             module.init_token(&settings.token, &Pin::from_file(so_pin)?, &pin)?;
             Ok(module.open(&settings.token, pin)?)
         }
@@ -71,7 +74,12 @@ fn find_or_make(token: &Token, label: &str, usage: KeyUse) -> Result<Key, VaultE
 }
 
 /// The facts that the CA's operator puts beside the station's plan. Public keys are DER `SubjectPublicKeyInfo`, base64.
-fn station_request(config: &Config, wanted: &config::Enroll, keys: [&Key; 3], now: Timestamp) -> String {
+fn station_request(
+    config: &Config,
+    wanted: &config::Enroll,
+    keys: [&Key; 3],
+    now: Timestamp,
+) -> String {
     let [tls, request, receipt] = keys.map(|key| Base64::encode_string(key.spki_der()));
     let station = &config.station;
     let until = now.plus_millis(u64::from(wanted.days).saturating_mul(MILLIS_PER_DAY));
@@ -91,16 +99,22 @@ fn station_request(config: &Config, wanted: &config::Enroll, keys: [&Key; 3], no
     )
 }
 
-fn certification_request(config: &Config, wanted: &config::Enroll, tls: Key) -> Result<String, EnrollError> {
+fn certification_request(
+    config: &Config,
+    wanted: &config::Enroll,
+    tls: Key,
+) -> Result<String, EnrollError> {
     let mut parameters = CertificateParams::default();
     let mut name = DistinguishedName::new();
     name.push(DnType::CommonName, config.station.id.as_str());
     parameters.distinguished_name = name;
     parameters.subject_alt_names = vec![SanType::URI(wanted.identity.as_str().try_into()?)];
     let key = RcgenKey::new(tls);
-    let request = key.sign(|key| parameters.serialize_request(key)).map_err(|fault| match fault {
-        RcgenFault::Vault(error) => EnrollError::Vault(error),
-        RcgenFault::Contents(error) => EnrollError::Request(error),
-    })?;
+    let request =
+        key.sign(|key| parameters.serialize_request(key))
+            .map_err(|fault| match fault {
+                RcgenFault::Vault(error) => EnrollError::Vault(error),
+                RcgenFault::Contents(error) => EnrollError::Request(error),
+            })?;
     Ok(request.pem()?)
 }

@@ -35,11 +35,17 @@ pub enum FileError {
 
 impl FileError {
     pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self + '_ {
-        move |source| Self::Io { path: path.to_owned(), source }
+        move |source| Self::Io {
+            path: path.to_owned(),
+            source,
+        }
     }
 
     pub(crate) fn content(path: &Path, reason: impl ToString) -> Self {
-        Self::Content { path: path.to_owned(), reason: reason.to_string() }
+        Self::Content {
+            path: path.to_owned(),
+            reason: reason.to_string(),
+        }
     }
 }
 
@@ -51,9 +57,14 @@ pub fn read_bounded(path: &Path, max: usize) -> Result<Vec<u8>, FileError> {
     let file = File::open(path).map_err(FileError::io(path))?;
     let mut bytes = Vec::new();
     let limit = u64::try_from(max).unwrap_or(u64::MAX).saturating_add(1);
-    file.take(limit).read_to_end(&mut bytes).map_err(FileError::io(path))?;
+    file.take(limit)
+        .read_to_end(&mut bytes)
+        .map_err(FileError::io(path))?;
     if bytes.len() > max {
-        return Err(FileError::TooLong { path: path.to_owned(), max });
+        return Err(FileError::TooLong {
+            path: path.to_owned(),
+            max,
+        });
     }
     Ok(bytes)
 }
@@ -68,8 +79,11 @@ pub fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
         return Err(FileError::content(path, "not the name of a file"));
     };
     let beside = directory.join(format!(".{}.new", name.to_string_lossy()));
-    let written = File::create(&beside).and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()));
-    written.and_then(|()| std::fs::rename(&beside, path)).map_err(FileError::io(path))?;
+    let written = File::create(&beside)
+        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()));
+    written
+        .and_then(|()| std::fs::rename(&beside, path))
+        .map_err(FileError::io(path))?;
     sync_directory(directory)
 }
 
@@ -86,8 +100,16 @@ pub fn ensure_directory(path: &Path) -> Result<(), FileError> {
 /// # Errors
 /// [`FileError::Io`]
 pub fn sync_directory(path: &Path) -> Result<(), FileError> {
-    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-    OpenOptions::new().read(true).open(path).and_then(|directory| directory.sync_all()).map_err(FileError::io(path))
+    let path = if path.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        path
+    };
+    OpenOptions::new()
+        .read(true)
+        .open(path)
+        .and_then(|directory| directory.sync_all())
+        .map_err(FileError::io(path))
 }
 
 #[cfg(test)]
@@ -102,6 +124,9 @@ mod tests {
         write_durably(&path, b"new").unwrap();
         assert_eq!(read_bounded(&path, 3).unwrap(), b"new");
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
-        assert!(matches!(read_bounded(&path, 2), Err(FileError::TooLong { max: 2, .. })));
+        assert!(matches!(
+            read_bounded(&path, 2),
+            Err(FileError::TooLong { max: 2, .. })
+        ));
     }
 }

@@ -130,17 +130,63 @@ impl Lot {
     pub fn parse(bytes: &[u8]) -> Result<Self, LotError> {
         let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
         check_encoding(bytes)?;
-        let mut reader = ReaderBuilder::new().has_headers(false).flexible(true).from_reader(bytes);
+        let mut reader = ReaderBuilder::new()
+            .has_headers(false)
+            .flexible(true)
+            .from_reader(bytes);
         let mut row = ByteRecord::new();
         let mut table: Option<Table> = None;
-        while reader.read_byte_record(&mut row).map_err(|error| broken(&error))? {
-            let line = row.position().map_or(1, csv::Position::line);
+        let mut lines = LineCounter {
+            rest: bytes,
+            line: 1,
+        };
+        while reader
+            .read_byte_record(&mut row)
+            .map_err(|error| broken(&error))?
+        {
+            let line = lines.line_of(bytes, row.position());
             match &mut table {
                 None => table = Some(Table::from_header(&row, line)?),
                 Some(table) => table.take(&row, line)?,
             }
         }
-        table.and_then(Table::finish).ok_or(LotError::At(Place { line: 1, column: 1, name: None }, Wrong::Empty))
+        table.and_then(Table::finish).ok_or(LotError::At(
+            Place {
+                line: 1,
+                column: 1,
+                name: None,
+            },
+            Wrong::Empty,
+        ))
+    }
+}
+
+/// Counts lines. The reader's own count takes the feed of a CRLF, and empty lines, for part of the row behind them.
+struct LineCounter<'a> {
+    rest: &'a [u8],
+    line: u64,
+}
+
+impl<'a> LineCounter<'a> {
+    fn line_of(&mut self, bytes: &'a [u8], row: Option<&csv::Position>) -> u64 {
+        let at = row
+            .and_then(|row| usize::try_from(row.byte()).ok())
+            .unwrap_or_default();
+        let ends = |byte: &u8| matches!(byte, b'\r' | b'\n');
+        let ended = bytes.iter().skip(at).take_while(|byte| ends(byte)).count();
+        let row = bytes.get(at + ended..).unwrap_or_default();
+        let passed = self.rest.len().saturating_sub(row.len());
+        let feeds = self
+            .rest
+            .iter()
+            .take(passed)
+            .filter(|byte| **byte == b'\n')
+            .count();
+        self.line = self
+            .line
+            .saturating_add(u64::try_from(feeds).unwrap_or_default());
+        self.rest = row;
+        self.line
     }
 }
 
@@ -159,34 +205,81 @@ impl Table {
         let mut columns = [None; 3];
         for (at, field) in row.iter().enumerate() {
             let name = String::from_utf8_lossy(field).trim().to_owned();
-            let known = COLUMNS.iter().position(|column| *column == name).and_then(|which| columns.get_mut(which));
+            let known = COLUMNS
+                .iter()
+                .position(|column| *column == name)
+                .and_then(|which| columns.get_mut(which));
             match known {
                 Some(slot @ None) => *slot = Some(at),
-                _ => return Err(LotError::At(Place { line, column: at + 1, name: None }, Wrong::Column(name))),
+                _ => {
+                    return Err(LotError::At(
+                        Place {
+                            line,
+                            column: at + 1,
+                            name: None,
+                        },
+                        Wrong::Column(name),
+                    ));
+                }
             }
         }
         let missing = |which: usize| {
             let name = COLUMNS.get(which).copied().unwrap_or_default();
-            LotError::At(Place { line, column: row.len() + 1, name: None }, Wrong::Missing(name))
+            LotError::At(
+                Place {
+                    line,
+                    column: row.len() + 1,
+                    name: None,
+                },
+                Wrong::Missing(name),
+            )
         };
         let [lot, serial, label] = columns;
-        let columns = [lot.ok_or_else(|| missing(0))?, serial.ok_or_else(|| missing(1))?, label.ok_or_else(|| missing(2))?];
-        Ok(Self { columns, width: row.len(), lot: None, units: Vec::new(), lines: BTreeMap::new() })
+        let columns = [
+            lot.ok_or_else(|| missing(0))?,
+            serial.ok_or_else(|| missing(1))?,
+            label.ok_or_else(|| missing(2))?,
+        ];
+        Ok(Self {
+            columns,
+            width: row.len(),
+            lot: None,
+            units: Vec::new(),
+            lines: BTreeMap::new(),
+        })
     }
 
     fn take(&mut self, row: &ByteRecord, line: u64) -> Result<(), LotError> {
         if row.len() != self.width {
             let column = row.len().min(self.width) + 1;
-            let wrong = Wrong::Fields { got: row.len(), wanted: self.width };
-            return Err(LotError::At(Place { line, column, name: None }, wrong));
+            let wrong = Wrong::Fields {
+                got: row.len(),
+                wanted: self.width,
+            };
+            return Err(LotError::At(
+                Place {
+                    line,
+                    column,
+                    name: None,
+                },
+                wrong,
+            ));
         }
-        let field = |at: usize| std::str::from_utf8(row.get(at).unwrap_or_default()).unwrap_or_default();
+        let field =
+            |at: usize| std::str::from_utf8(row.get(at).unwrap_or_default()).unwrap_or_default();
         let [lot, serial, label] = self.columns.map(field);
-        self.take_lot(lot).map_err(|wrong| self.wrong(line, 0, wrong))?;
-        let serial = self.take_serial(serial, line).map_err(|wrong| self.wrong(line, 1, wrong))?;
+        self.take_lot(lot)
+            .map_err(|wrong| self.wrong(line, 0, wrong))?;
+        let serial = self
+            .take_serial(serial, line)
+            .map_err(|wrong| self.wrong(line, 1, wrong))?;
         let label = take_label(label).map_err(|wrong| self.wrong(line, 2, wrong))?;
         self.units.push(LotUnit { serial, label });
-        if self.units.len() > MAX_UNITS { Err(self.wrong(line, 0, Wrong::TooMany)) } else { Ok(()) }
+        if self.units.len() > MAX_UNITS {
+            Err(self.wrong(line, 0, Wrong::TooMany))
+        } else {
+            Ok(())
+        }
     }
 
     fn take_lot(&mut self, text: &str) -> Result<(), Wrong> {
@@ -207,32 +300,65 @@ impl Table {
 
     fn wrong(&self, line: u64, which: usize, wrong: Wrong) -> LotError {
         let column = self.columns.get(which).map_or(1, |at| at + 1);
-        LotError::At(Place { line, column, name: COLUMNS.get(which).copied() }, wrong)
+        LotError::At(
+            Place {
+                line,
+                column,
+                name: COLUMNS.get(which).copied(),
+            },
+            wrong,
+        )
     }
 
     fn finish(self) -> Option<Lot> {
-        self.lot.map(|id| Lot { id, units: self.units })
+        self.lot.map(|id| Lot {
+            id,
+            units: self.units,
+        })
     }
 }
 
 fn take_label(text: &str) -> Result<String, Wrong> {
-    if text.len() > MAX_LABEL || text.chars().any(char::is_control) { Err(Wrong::Label) } else { Ok(text.to_owned()) }
+    if text.len() > MAX_LABEL || text.chars().any(char::is_control) {
+        Err(Wrong::Label)
+    } else {
+        Ok(text.to_owned())
+    }
 }
 
 /// Finds the line and the column of the table where UTF-8 ends.
 fn check_encoding(bytes: &[u8]) -> Result<(), LotError> {
-    let Err(error) = std::str::from_utf8(bytes) else { return Ok(()) };
+    let Err(error) = std::str::from_utf8(bytes) else {
+        return Ok(());
+    };
     let good = bytes.get(..error.valid_up_to()).unwrap_or_default();
     let line = good.iter().filter(|byte| **byte == b'\n').count();
-    let row = good.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
+    let row = good
+        .rsplit(|byte| *byte == b'\n')
+        .next()
+        .unwrap_or_default();
     let column = row.iter().filter(|byte| **byte == b',').count();
     let line = u64::try_from(line).unwrap_or(u64::MAX).saturating_add(1);
-    Err(LotError::At(Place { line, column: column + 1, name: None }, Wrong::Encoding))
+    Err(LotError::At(
+        Place {
+            line,
+            column: column + 1,
+            name: None,
+        },
+        Wrong::Encoding,
+    ))
 }
 
 fn broken(error: &csv::Error) -> LotError {
     let line = error.position().map_or(1, csv::Position::line);
-    LotError::At(Place { line, column: 1, name: None }, Wrong::Csv(error.to_string()))
+    LotError::At(
+        Place {
+            line,
+            column: 1,
+            name: None,
+        },
+        Wrong::Csv(error.to_string()),
+    )
 }
 
 #[cfg(test)]
@@ -245,38 +371,67 @@ mod tests {
 
     #[test]
     fn a_lot_is_read_with_and_without_mark_and_with_either_line_end() {
-        let plain = "lot,serial,label\n26W48-A,26480001000,見守りカメラ \"1\"\n26W48-A,26480001001,\n";
+        let plain =
+            "lot,serial,label\n26W48-A,26480001000,見守りカメラ \"1\"\n26W48-A,26480001001,\n";
         let lot = Lot::parse(plain.as_bytes()).unwrap();
         assert_eq!(lot.id.as_str(), "26W48-A");
         assert_eq!(lot.units.len(), 2);
         assert_eq!(lot.units[0].label, "見守りカメラ \"1\"");
-        assert_eq!(Lot::parse(plain.replace('\n', "\r\n").as_bytes()).unwrap(), lot);
-        assert_eq!(Lot::parse(format!("\u{feff}{plain}").as_bytes()).unwrap(), lot);
+        assert_eq!(
+            Lot::parse(plain.replace('\n', "\r\n").as_bytes()).unwrap(),
+            lot
+        );
+        assert_eq!(
+            Lot::parse(format!("\u{feff}{plain}").as_bytes()).unwrap(),
+            lot
+        );
         assert_eq!(Lot::parse(plain.trim_end().as_bytes()).unwrap(), lot);
     }
 
     #[test]
     fn columns_may_stand_in_any_order_and_fields_in_quotation_marks() {
         let lot = Lot::parse("label,serial,lot\r\n\"a, b\",1,L\r\n".as_bytes()).unwrap();
-        assert_eq!(lot.units, [LotUnit { serial: DeviceSerial::new("1").unwrap(), label: "a, b".to_owned() }]);
+        assert_eq!(
+            lot.units,
+            [LotUnit {
+                serial: DeviceSerial::new("1").unwrap(),
+                label: "a, b".to_owned()
+            }]
+        );
     }
 
     #[test]
     fn every_fault_names_its_place() {
         assert_eq!(error(""), "line 1, column 1: no unit");
         assert_eq!(error("lot,serial,label\n"), "line 1, column 1: no unit");
-        assert_eq!(error("lot,serial\nA,1\n"), "line 1, column 3: column \"label\" is missing");
+        assert_eq!(
+            error("lot,serial\nA,1\n"),
+            "line 1, column 3: column \"label\" is missing"
+        );
         assert_eq!(
             error("lot,serial,label,serial\n"),
             "line 1, column 4: column \"serial\" is unknown or stands twice; the columns are lot, serial, label"
         );
-        assert_eq!(error("lot,serial,label\nA,1\n"), "line 2, column 3: 2 fields where the header has 3");
+        assert_eq!(
+            error("lot,serial,label\nA,1\n"),
+            "line 2, column 3: 2 fields where the header has 3"
+        );
         assert_eq!(
             error("lot,serial,label\r\nA,1,x\r\nA,1_2,x\r\n"),
             "line 3, column 2 (serial): byte 0x5f at position 1 is not allowed"
         );
-        assert_eq!(error("lot,serial,label\nA,,x\n"), "line 2, column 2 (serial): 0 bytes where 1 to 64 are allowed");
-        assert_eq!(error("label,lot,serial\n,A,1\n,A,2\n,A,1\n"), "line 4, column 3 (serial): serial 1 stands in line 2 already");
+        assert_eq!(
+            error("lot,serial,label\r\n\r\n\nA,1,x\r\n\r\nA,é,x\r\n"),
+            "line 6, column 2 (serial): byte 0xc3 at position 0 is not allowed"
+        );
+        assert_eq!(
+            error("lot,serial,label\nA,,x\n"),
+            "line 2, column 2 (serial): 0 bytes where 1 to 64 are allowed"
+        );
+        assert_eq!(
+            error("label,lot,serial\n,A,1\n,A,2\n,A,1\n"),
+            "line 4, column 3 (serial): serial 1 stands in line 2 already"
+        );
         assert_eq!(
             error("lot,serial,label\nA,1,\nB,2,\n"),
             "line 3, column 1 (lot): lot B where the rows before say A; one file is one lot"
@@ -291,12 +446,18 @@ mod tests {
     fn other_encodings_are_refused_where_they_begin() {
         let mut shift_jis = b"lot,serial,label\r\nA,1,x\r\nA,2,".to_vec();
         shift_jis.extend([0x8C, 0xA9, 0x8E, 0xE7]);
-        assert_eq!(Lot::parse(&shift_jis).unwrap_err().to_string(), "line 3, column 3: not UTF-8");
+        assert_eq!(
+            Lot::parse(&shift_jis).unwrap_err().to_string(),
+            "line 3, column 3: not UTF-8"
+        );
     }
 
     #[test]
     fn sizes_are_bounded() {
         let many: String = (0..=MAX_UNITS).map(|n| format!("A,{n},\n")).collect();
-        assert_eq!(error(&format!("lot,serial,label\n{many}")), "line 20002, column 1 (lot): more than 20000 units");
+        assert_eq!(
+            error(&format!("lot,serial,label\n{many}")),
+            "line 20002, column 1 (lot): more than 20000 units"
+        );
     }
 }

@@ -29,11 +29,17 @@ impl Orders {
     /// # Errors
     /// [`FileError`] names the file and what does not fit.
     pub fn load(grants: &[config::Grant], station: &Station) -> Result<Self, FileError> {
-        let orders = grants.iter().map(|grant| Order::load(grant, station)).collect::<Result<Vec<_>, _>>()?;
+        let orders = grants
+            .iter()
+            .map(|grant| Order::load(grant, station))
+            .collect::<Result<Vec<_>, _>>()?;
         for (at, grant) in grants.iter().enumerate() {
             let others = orders.iter().take(at).flat_map(|order| &order.lots);
             if let Some(lot) = others.into_iter().find(|lot| grant.lots.contains(lot)) {
-                return Err(FileError::content(&grant.file, format!("lot {lot} stands under another grant already")));
+                return Err(FileError::content(
+                    &grant.file,
+                    format!("lot {lot} stands under another grant already"),
+                ));
             }
         }
         Ok(Self(orders))
@@ -61,16 +67,40 @@ impl Order {
     fn load(files: &config::Grant, station: &Station) -> Result<Self, FileError> {
         let grant = document::<Grant>(&files.file)?;
         let profile = document::<Profile>(&files.profile)?;
-        let require = |holds: bool, rule: &str| if holds { Ok(()) } else { Err(FileError::content(&files.file, rule)) };
-        require(grant.profile == profile.hash(), "the profile is not the one that the grant names")?;
-        require(grant.product == profile.product && grant.maker == profile.maker, "grant and profile differ in product or maker")?;
+        let require = |holds: bool, rule: &str| {
+            if holds {
+                Ok(())
+            } else {
+                Err(FileError::content(&files.file, rule))
+            }
+        };
+        require(
+            grant.profile == profile.hash(),
+            "the profile is not the one that the grant names",
+        )?;
+        require(
+            grant.product == profile.product && grant.maker == profile.maker,
+            "grant and profile differ in product or maker",
+        )?;
         require(grant.site == station.site, "the grant is for another site")?;
-        require(grant.lines.contains(&station.line), "the grant does not name this line")?;
-        require(grant.stations.contains(&station.id), "the grant does not name this station")?;
-        Ok(Self { grant_hash: grant.hash(), grant, profile, lots: files.lots.clone() })
+        require(
+            grant.lines.contains(&station.line),
+            "the grant does not name this line",
+        )?;
+        require(
+            grant.stations.contains(&station.id),
+            "the grant does not name this station",
+        )?;
+        Ok(Self {
+            grant_hash: grant.hash(),
+            grant,
+            profile,
+            lots: files.lots.clone(),
+        })
     }
 }
 
 fn document<D: identity::document::Document>(path: &Path) -> Result<D, FileError> {
-    D::from_bytes(&read_bounded(path, MAX_DOCUMENT)?).map_err(|error| FileError::content(path, error))
+    D::from_bytes(&read_bounded(path, MAX_DOCUMENT)?)
+        .map_err(|error| FileError::content(path, error))
 }

@@ -7,7 +7,8 @@ use crate::verdict::Verdict;
 use base64ct::{Base64, Encoding as _};
 use identity::fault::Fault;
 use identity::{
-    CertificateHash, ChipUid, Clock, DeviceSerial, DocumentHash, Id, LeafHash, PartNumber, RequestId, SpkiHash, Timestamp,
+    CertificateHash, ChipUid, Clock, DeviceSerial, DocumentHash, Id, LeafHash, PartNumber,
+    RequestId, SpkiHash, Timestamp,
 };
 use serde::{Serialize, Serializer};
 use std::path::{Path, PathBuf};
@@ -75,25 +76,40 @@ pub struct PlaceOfWork {
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Facts {
     /// The chip.
-    #[serde(serialize_with = "text_option", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        serialize_with = "text_option",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub uid: Option<ChipUid>,
     /// Its part number.
-    #[serde(serialize_with = "text_option", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        serialize_with = "text_option",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub part: Option<PartNumber>,
     /// Where the fixed key came from: `on-chip` or `injected`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub origin: Option<&'static str>,
     /// The fixed key.
-    #[serde(serialize_with = "text_option", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        serialize_with = "text_option",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub spki_sha256: Option<SpkiHash>,
     /// The certificate.
-    #[serde(serialize_with = "text_option", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        serialize_with = "text_option",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub certificate_sha256: Option<CertificateHash>,
     /// Index of the `bind` leaf.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bind_index: Option<u64>,
     /// Hash of the `bind` leaf.
-    #[serde(serialize_with = "text_option", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        serialize_with = "text_option",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub bind_leaf: Option<LeafHash>,
 }
 
@@ -155,7 +171,10 @@ pub struct Trail {
 impl Trail {
     /// Notes a step as done now.
     pub fn mark(&mut self, name: &'static str, clock: &dyn Clock) {
-        self.steps.push(StepRecord { name, at: clock.now() });
+        self.steps.push(StepRecord {
+            name,
+            at: clock.now(),
+        });
     }
 }
 
@@ -172,7 +191,10 @@ impl Output {
     /// # Errors
     /// [`FileError`]
     pub fn open(out: &Path) -> Result<Self, FileError> {
-        let output = Self { devices: out.join("devices"), records: out.join("records") };
+        let output = Self {
+            devices: out.join("devices"),
+            records: out.join("records"),
+        };
         ensure_directory(&output.devices)?;
         ensure_directory(&output.records)?;
         Ok(output)
@@ -182,9 +204,17 @@ impl Output {
     ///
     /// # Errors
     /// [`FileError`]
-    pub fn put_device(&self, serial: &DeviceSerial, certificate: &[u8], receipt: &[u8]) -> Result<(), FileError> {
+    pub fn put_device(
+        &self,
+        serial: &DeviceSerial,
+        certificate: &[u8],
+        receipt: &[u8],
+    ) -> Result<(), FileError> {
         let name = file_name(serial);
-        write_durably(&self.devices.join(format!("{name}.pem")), pem(certificate).as_bytes())?;
+        write_durably(
+            &self.devices.join(format!("{name}.pem")),
+            pem(certificate).as_bytes(),
+        )?;
         write_durably(&self.devices.join(format!("{name}.tlog-proof")), receipt)
     }
 
@@ -193,8 +223,13 @@ impl Output {
     /// # Errors
     /// [`FileError`]
     pub fn put_record(&self, record: &Record) -> Result<(), FileError> {
-        let path = self.records.join(format!("{}.{}.json", file_name(&record.serial), record.request));
-        let mut json = serde_json::to_vec_pretty(record).map_err(|error| FileError::content(&path, error))?;
+        let path = self.records.join(format!(
+            "{}.{}.json",
+            file_name(&record.serial),
+            record.request
+        ));
+        let mut json =
+            serde_json::to_vec_pretty(record).map_err(|error| FileError::content(&path, error))?;
         json.push(b'\n');
         write_durably(&path, &json)
     }
@@ -224,7 +259,10 @@ fn text<T: ToString, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S
     serializer.serialize_str(&value.to_string())
 }
 
-fn text_option<T: ToString, S: Serializer>(value: &Option<T>, serializer: S) -> Result<S::Ok, S::Error> {
+fn text_option<T: ToString, S: Serializer>(
+    value: &Option<T>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     value.as_ref().map(T::to_string).serialize(serializer)
 }
 
@@ -262,25 +300,42 @@ mod tests {
             },
             attempt: 1,
             request: RequestId([0x11; 16]),
-            facts: Facts { uid: Some(ChipUid::new(&[1, 0x23]).unwrap()), ..Facts::default() },
+            facts: Facts {
+                uid: Some(ChipUid::new(&[1, 0x23]).unwrap()),
+                ..Facts::default()
+            },
             verdict: Verdict::Fail,
-            fault: Some(FaultRecord::new(Fault::ChipWrongPart, "sim-x where sim-se-a1 is wanted".to_owned())),
-            steps: vec![StepRecord { name: "identify", at: Timestamp(1_795_392_000_007) }],
+            fault: Some(FaultRecord::new(
+                Fault::ChipWrongPart,
+                "sim-x where sim-se-a1 is wanted".to_owned(),
+            )),
+            steps: vec![StepRecord {
+                name: "identify",
+                at: Timestamp(1_795_392_000_007),
+            }],
         }
     }
 
     #[test]
     fn the_form_of_a_record() {
         let directory = tempfile::tempdir().unwrap();
-        Output::open(directory.path()).unwrap().put_record(&record()).unwrap();
-        let path = directory.path().join("records/26480001000.11111111111111111111111111111111.json");
+        Output::open(directory.path())
+            .unwrap()
+            .put_record(&record())
+            .unwrap();
+        let path = directory
+            .path()
+            .join("records/26480001000.11111111111111111111111111111111.json");
         let written = std::fs::read_to_string(path).unwrap();
         assert_eq!(written, include_str!("../golden/record.json"));
     }
 
     #[test]
     fn a_serial_never_leaves_its_directory() {
-        assert_eq!(file_name(&DeviceSerial::new("../A b").unwrap()), "%2E%2E%2FA%20b");
+        assert_eq!(
+            file_name(&DeviceSerial::new("../A b").unwrap()),
+            "%2E%2E%2FA%20b"
+        );
     }
 
     #[test]

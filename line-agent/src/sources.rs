@@ -10,7 +10,9 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         #[expect(clippy::disallowed_methods, reason = "this is the clock adapter")]
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
     }
 }
@@ -28,7 +30,9 @@ impl Entropy for SystemEntropy {
 /// RFC 3339 in UTC with milliseconds; the bare number for moments that have no such form.
 #[must_use]
 pub fn rfc3339(time: Timestamp) -> String {
-    let moment = i64::try_from(time.0).ok().and_then(|millis| jiff::Timestamp::from_millisecond(millis).ok());
+    let moment = i64::try_from(time.0)
+        .ok()
+        .and_then(|millis| jiff::Timestamp::from_millisecond(millis).ok());
     moment.map_or_else(|| time.0.to_string(), |moment| format!("{moment:.3}"))
 }
 
@@ -38,7 +42,10 @@ mod tests {
 
     #[test]
     fn times_are_written_with_milliseconds() {
-        assert_eq!(rfc3339(Timestamp(1_795_392_000_007)), "2026-11-23T00:00:00.007Z");
+        assert_eq!(
+            rfc3339(Timestamp(1_795_392_000_007)),
+            "2026-11-23T00:00:00.007Z"
+        );
         assert_eq!(rfc3339(Timestamp(u64::MAX)), u64::MAX.to_string());
     }
 }

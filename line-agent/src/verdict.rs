@@ -29,8 +29,15 @@ impl Verdict {
             Fault::Interrupted => Self::Abort,
             // The chip on record is fine; it is only not here.
             Fault::ChipSwapped => Self::Hold,
-            Fault::ProofInvalid | Fault::LineHsm | Fault::Journal | Fault::Config | Fault::LotFile => Self::Error,
-            #[expect(clippy::wildcard_enum_match_arm, reason = "every other fault is judged by its blame")]
+            Fault::ProofInvalid
+            | Fault::LineHsm
+            | Fault::Journal
+            | Fault::Config
+            | Fault::LotFile => Self::Error,
+            #[expect(
+                clippy::wildcard_enum_match_arm,
+                reason = "every other fault is judged by its blame"
+            )]
             other => match other.blame() {
                 Blame::Unit => Self::Fail,
                 Blame::Station | Blame::Policy | Blame::Ca => Self::Hold,
@@ -129,9 +136,29 @@ mod tests {
 
     #[test]
     fn the_exit_code_table() {
-        let verdicts: Vec<_> = Verdict::ALL.iter().map(|verdict| (verdict.name(), verdict.exit_code())).collect();
-        assert_eq!(verdicts, [("PASS", 0), ("HOLD", 20), ("FAIL", 30), ("ABORT", 40), ("ERROR", 50)]);
-        let others = [Exit::Usage, Exit::Data, Exit::Unavailable, Exit::Io, Exit::Busy, Exit::Refused, Exit::Config];
+        let verdicts: Vec<_> = Verdict::ALL
+            .iter()
+            .map(|verdict| (verdict.name(), verdict.exit_code()))
+            .collect();
+        assert_eq!(
+            verdicts,
+            [
+                ("PASS", 0),
+                ("HOLD", 20),
+                ("FAIL", 30),
+                ("ABORT", 40),
+                ("ERROR", 50)
+            ]
+        );
+        let others = [
+            Exit::Usage,
+            Exit::Data,
+            Exit::Unavailable,
+            Exit::Io,
+            Exit::Busy,
+            Exit::Refused,
+            Exit::Config,
+        ];
         assert_eq!(others.map(Exit::code), [64, 65, 69, 74, 75, 77, 78]);
         assert!(Verdict::ALL.is_sorted_by_key(|verdict| verdict.exit_code()));
     }
@@ -146,6 +173,10 @@ mod tests {
         assert_eq!(of(Fault::ProofInvalid), "ERROR");
         assert_eq!(of(Fault::GrantUsedUp), "HOLD");
         assert_eq!(of(Fault::Voided), "FAIL");
-        assert!(Fault::ALL.iter().all(|fault| Verdict::of(*fault) != Verdict::Pass));
+        assert!(
+            Fault::ALL
+                .iter()
+                .all(|fault| Verdict::of(*fault) != Verdict::Pass)
+        );
     }
 }

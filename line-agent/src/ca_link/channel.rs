@@ -54,7 +54,8 @@ pub(super) fn lazy(settings: &config::Ca, key: Key) -> Result<Channel, ChannelEr
         .timeout(settings.deadline())
         .http2_keep_alive_interval(KEEP_ALIVE)
         .keep_alive_while_idle(true);
-    let connect = service_fn(move |_uri| dial(Arc::clone(&address), connector.clone(), name.clone()));
+    let connect =
+        service_fn(move |_uri| dial(Arc::clone(&address), connector.clone(), name.clone()));
     Ok(endpoint.connect_with_connector_lazy(connect))
 }
 

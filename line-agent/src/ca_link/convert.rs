@@ -6,7 +6,10 @@ use identity::envelope::MAX_CHALLENGE;
 use identity::fault::Fault;
 use identity::idevid::MAX_CERTIFICATE;
 use proto::common;
-use proto::factory::{ConfirmResponse, GetChallengesResponse, Issued, ProvisionResponse, confirm_response, unit_result};
+use proto::factory::{
+    ConfirmResponse, GetChallengesResponse, Issued, ProvisionResponse, confirm_response,
+    unit_result,
+};
 use std::time::Duration;
 use tonic::{Code, Status};
 
@@ -18,7 +21,8 @@ pub(super) fn challenge(answer: GetChallengesResponse) -> Result<Vec<u8>, Attemp
 }
 
 pub(super) fn issued(answer: ProvisionResponse) -> Result<Answer, Attempt> {
-    let [result] = <[_; 1]>::try_from(answer.results).map_err(|_other| malformed("not one result"))?;
+    let [result] =
+        <[_; 1]>::try_from(answer.results).map_err(|_other| malformed("not one result"))?;
     match result.outcome {
         Some(unit_result::Outcome::Issued(issued)) => read_issued(issued),
         Some(unit_result::Outcome::Refused(fault)) => Err(refusal(&fault)),
@@ -38,13 +42,21 @@ pub(super) fn receipt(answer: ConfirmResponse) -> Result<Vec<u8>, Attempt> {
 pub(super) fn failure(status: &Status) -> Attempt {
     if let Some(fault) = proto::fault::fault_from_status(status) {
         let mut attempt = refusal(&fault);
-        attempt.again = attempt.again.or_else(|| is_passing(status.code()).then_some(Duration::ZERO));
+        attempt.again = attempt
+            .again
+            .or_else(|| is_passing(status.code()).then_some(Duration::ZERO));
         return attempt;
     }
     let detail = format!("{:?}: {}", status.code(), status.message());
-    let refused = |fault| Attempt { error: CaError::Refused(fault, detail.clone()), again: None };
+    let refused = |fault| Attempt {
+        error: CaError::Refused(fault, detail.clone()),
+        again: None,
+    };
     match status.code() {
-        code if is_passing(code) => Attempt { error: CaError::Unreachable(detail), again: Some(Duration::ZERO) },
+        code if is_passing(code) => Attempt {
+            error: CaError::Unreachable(detail),
+            again: Some(Duration::ZERO),
+        },
         Code::PermissionDenied | Code::Unauthenticated => refused(Fault::NotAuthorized),
         Code::InvalidArgument | Code::OutOfRange => refused(Fault::EnvelopeMalformed),
         _ => refused(Fault::Internal),
@@ -54,18 +66,40 @@ pub(super) fn failure(status: &Status) -> Attempt {
 const fn is_passing(code: Code) -> bool {
     matches!(
         code,
-        Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Aborted | Code::ResourceExhausted | Code::Unknown
+        Code::Unavailable
+            | Code::DeadlineExceeded
+            | Code::Cancelled
+            | Code::Aborted
+            | Code::ResourceExhausted
+            | Code::Unknown
     )
 }
 
 fn read_issued(issued: Issued) -> Result<Answer, Attempt> {
-    let leaf = issued.leaf_hash.try_into().map_err(|_other| malformed("a leaf hash is 32 bytes"))?;
-    let nonce = issued.confirm_nonce.try_into().map_err(|_other| malformed("a nonce is 32 bytes"))?;
+    let leaf = issued
+        .leaf_hash
+        .try_into()
+        .map_err(|_other| malformed("a leaf hash is 32 bytes"))?;
+    let nonce = issued
+        .confirm_nonce
+        .try_into()
+        .map_err(|_other| malformed("a nonce is 32 bytes"))?;
     if issued.certificate.len() > MAX_CERTIFICATE {
         return Err(malformed("the certificate is too long"));
     }
-    let Issued { index, certificate, tlog_proof: proof, .. } = issued;
-    Ok(Answer { index, leaf: LeafHash(leaf), certificate, proof, nonce })
+    let Issued {
+        index,
+        certificate,
+        tlog_proof: proof,
+        ..
+    } = issued;
+    Ok(Answer {
+        index,
+        leaf: LeafHash(leaf),
+        certificate,
+        proof,
+        nonce,
+    })
 }
 
 /// A fault that this version does not know is judged by its blame.
@@ -78,11 +112,17 @@ fn refusal(fault: &common::Fault) -> Attempt {
         common::Blame::Ca | common::Blame::Unspecified => Fault::Internal,
     });
     let detail = format!("the CA says {}: {}", fault.code, fault.text_en);
-    Attempt { error: CaError::Refused(known, detail), again: fault.retry_after_ms.map(Duration::from_millis) }
+    Attempt {
+        error: CaError::Refused(known, detail),
+        again: fault.retry_after_ms.map(Duration::from_millis),
+    }
 }
 
 fn malformed(what: &'static str) -> Attempt {
-    Attempt { error: CaError::Malformed(what), again: None }
+    Attempt {
+        error: CaError::Malformed(what),
+        again: None,
+    }
 }
 
 #[cfg(test)]
@@ -90,7 +130,12 @@ mod tests {
     use super::*;
 
     fn fault(code: &str, blame: common::Blame, retry_after_ms: Option<u64>) -> common::Fault {
-        common::Fault { code: code.to_owned(), blame: blame.into(), retry_after_ms, ..common::Fault::default() }
+        common::Fault {
+            code: code.to_owned(),
+            blame: blame.into(),
+            retry_after_ms,
+            ..common::Fault::default()
+        }
     }
 
     fn outcome(fault: &common::Fault) -> (Option<Fault>, bool) {
@@ -104,10 +149,22 @@ mod tests {
 
     #[test]
     fn faults_keep_their_code_and_say_whether_to_try_again() {
-        assert_eq!(outcome(&fault("CA-0403", common::Blame::Unit, None)), (Some(Fault::UidSeen), false));
-        assert_eq!(outcome(&fault("CA-0901", common::Blame::Ca, Some(50))), (Some(Fault::Stopped), true));
-        assert_eq!(outcome(&fault("CA-0888", common::Blame::Ca, None)), (Some(Fault::Internal), false));
-        assert_eq!(outcome(&fault("CA-0888", common::Blame::Unit, None)), (Some(Fault::EvidenceInvalid), false));
+        assert_eq!(
+            outcome(&fault("CA-0403", common::Blame::Unit, None)),
+            (Some(Fault::UidSeen), false)
+        );
+        assert_eq!(
+            outcome(&fault("CA-0901", common::Blame::Ca, Some(50))),
+            (Some(Fault::Stopped), true)
+        );
+        assert_eq!(
+            outcome(&fault("CA-0888", common::Blame::Ca, None)),
+            (Some(Fault::Internal), false)
+        );
+        assert_eq!(
+            outcome(&fault("CA-0888", common::Blame::Unit, None)),
+            (Some(Fault::EvidenceInvalid), false)
+        );
     }
 
     #[test]
@@ -121,17 +178,33 @@ mod tests {
             CaError::Refused(Fault::NotAuthorized, "PermissionDenied: no".to_owned())
         );
         let stopped = fault("CA-0901", common::Blame::Ca, None);
-        assert!(again(proto::fault::status_from_fault(Code::Unavailable, &stopped)));
-        assert!(!again(proto::fault::status_from_fault(Code::PermissionDenied, &stopped)));
+        assert!(again(proto::fault::status_from_fault(
+            Code::Unavailable,
+            &stopped
+        )));
+        assert!(!again(proto::fault::status_from_fault(
+            Code::PermissionDenied,
+            &stopped
+        )));
     }
 
     #[test]
     fn answers_of_the_wrong_shape_are_refused() {
         assert!(challenge(GetChallengesResponse::default()).is_err());
-        let long = GetChallengesResponse { challenges: vec![vec![0; 65]], ..GetChallengesResponse::default() };
+        let long = GetChallengesResponse {
+            challenges: vec![vec![0; 65]],
+            ..GetChallengesResponse::default()
+        };
         assert!(challenge(long).is_err());
         assert!(issued(ProvisionResponse::default()).is_err());
-        assert!(read_issued(Issued { leaf_hash: vec![0; 31], confirm_nonce: vec![0; 32], ..Issued::default() }).is_err());
+        assert!(
+            read_issued(Issued {
+                leaf_hash: vec![0; 31],
+                confirm_nonce: vec![0; 32],
+                ..Issued::default()
+            })
+            .is_err()
+        );
         assert!(receipt(ConfirmResponse::default()).is_err());
     }
 }

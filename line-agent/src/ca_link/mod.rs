@@ -13,7 +13,9 @@ use crate::station::{Failure, Step};
 use identity::fault::Fault;
 use identity::{ChipUid, Entropy, LeafHash};
 use keyvault::Key;
-use proto::factory::{self, FactoryServiceClient, GetChallengesRequest, GetCheckpointRequest, ProvisionRequest};
+use proto::factory::{
+    self, FactoryServiceClient, GetChallengesRequest, GetCheckpointRequest, ProvisionRequest,
+};
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tonic::transport::Channel;
@@ -129,8 +131,16 @@ impl<'a> CaLink<'a> {
             let _inside = runtime.enter();
             channel::lazy(settings, tls_key)?
         };
-        let client = FactoryServiceClient::new(channel).max_decoding_message_size(proto::MAX_RESPONSE_MESSAGE);
-        Ok(Self { client, runtime, deadline: settings.deadline(), give_up: settings.give_up(), stop, entropy })
+        let client = FactoryServiceClient::new(channel)
+            .max_decoding_message_size(proto::MAX_RESPONSE_MESSAGE);
+        Ok(Self {
+            client,
+            runtime,
+            deadline: settings.deadline(),
+            give_up: settings.give_up(),
+            stop,
+            entropy,
+        })
     }
 
     /// Asks for the newest checkpoint, to see whether the CA answers.
@@ -139,7 +149,10 @@ impl<'a> CaLink<'a> {
     /// [`CaError`]
     pub fn checkpoint(&self) -> Result<Vec<u8>, CaError> {
         self.ask(|mut client, deadline| async move {
-            let answer = client.get_checkpoint(timed(GetCheckpointRequest {}, deadline)).await.map_err(of_status)?;
+            let answer = client
+                .get_checkpoint(timed(GetCheckpointRequest {}, deadline))
+                .await
+                .map_err(of_status)?;
             Ok(answer.into_inner().checkpoint)
         })
     }
@@ -156,7 +169,10 @@ impl<'a> CaLink<'a> {
                 match call(self.client.clone(), self.deadline).await {
                     Ok(answer) => return Ok(answer),
                     Err(Attempt { error, again: None }) => return Err(error),
-                    Err(Attempt { error, again: Some(wish) }) => {
+                    Err(Attempt {
+                        error,
+                        again: Some(wish),
+                    }) => {
                         tracing::warn!(%error, "the CA did not answer; trying again");
                         last = error;
                         tokio::time::sleep(self.pause(pause).max(wish)).await;
@@ -177,7 +193,10 @@ impl<'a> CaLink<'a> {
     /// Between half and the whole, so that the stations of a factory do not come back all at once.
     fn pause(&self, millis: u64) -> Duration {
         let mut byte = [0];
-        let share = self.entropy.fill(&mut byte).map_or(0, |()| u64::from(byte[0]));
+        let share = self
+            .entropy
+            .fill(&mut byte)
+            .map_or(0, |()| u64::from(byte[0]));
         Duration::from_millis(millis / 2 + millis * share / 512)
     }
 }
@@ -185,24 +204,41 @@ impl<'a> CaLink<'a> {
 impl Ca for CaLink<'_> {
     fn challenge(&self, uid: &ChipUid) -> Result<Vec<u8>, CaError> {
         self.ask(|mut client, deadline| async move {
-            let request = GetChallengesRequest { uids: vec![uid.as_bytes().to_vec()] };
-            let answer = client.get_challenges(timed(request, deadline)).await.map_err(of_status)?;
+            let request = GetChallengesRequest {
+                uids: vec![uid.as_bytes().to_vec()],
+            };
+            let answer = client
+                .get_challenges(timed(request, deadline))
+                .await
+                .map_err(of_status)?;
             convert::challenge(answer.into_inner())
         })
     }
 
     fn provision(&self, envelope: &SignedRequest) -> Result<Answer, CaError> {
         self.ask(|mut client, deadline| async move {
-            let request = ProvisionRequest { envelope: envelope.der.clone(), signature: envelope.signature.to_vec() };
-            let answer = client.provision(timed(request, deadline)).await.map_err(of_status)?;
+            let request = ProvisionRequest {
+                envelope: envelope.der.clone(),
+                signature: envelope.signature.to_vec(),
+            };
+            let answer = client
+                .provision(timed(request, deadline))
+                .await
+                .map_err(of_status)?;
             convert::issued(answer.into_inner())
         })
     }
 
     fn confirm(&self, request: &SignedRequest) -> Result<Vec<u8>, CaError> {
         self.ask(|mut client, deadline| async move {
-            let request = factory::ConfirmRequest { request: request.der.clone(), signature: request.signature.to_vec() };
-            let answer = client.confirm(timed(request, deadline)).await.map_err(of_status)?;
+            let request = factory::ConfirmRequest {
+                request: request.der.clone(),
+                signature: request.signature.to_vec(),
+            };
+            let answer = client
+                .confirm(timed(request, deadline))
+                .await
+                .map_err(of_status)?;
             convert::receipt(answer.into_inner())
         })
     }

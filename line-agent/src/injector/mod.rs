@@ -86,11 +86,17 @@ impl Vault {
     /// # Errors
     /// [`VaultError`]
     pub fn open(settings: &config::Hsm) -> Result<Self, VaultError> {
-        let token = Module::load(&settings.module)?.open(&settings.token, Pin::from_file(&settings.pin_file)?)?;
+        let token = Module::load(&settings.module)?
+            .open(&settings.token, Pin::from_file(&settings.pin_file)?)?;
         let tls = token.key(&settings.tls_key, KeyUse::StationTls)?;
         let request = token.key(&settings.request_key, KeyUse::StationRequest)?;
         let receipt = token.key(&settings.receipt_key, KeyUse::StationReceipt)?;
-        Ok(Self { token, tls, request, receipt })
+        Ok(Self {
+            token,
+            tls,
+            request,
+            receipt,
+        })
     }
 
     /// The TLS key.
@@ -117,14 +123,28 @@ impl LineHsm for Vault {
         let chip = target.ephemeral.sec1();
         let info = |module: &[u8; 65]| {
             let mut bytes = Vec::new();
-            KekInfo { chip, module, uid: target.uid, nonce: target.nonce }.write(&mut bytes);
+            KekInfo {
+                chip,
+                module,
+                uid: target.uid,
+                nonce: target.nonce,
+            }
+            .write(&mut bytes);
             bytes
         };
         let injection = self.token.inject(chip, info)?;
-        let (key, module) = (point(&injection.fixed_public)?, point(&injection.ephemeral_public)?);
+        let (key, module) = (
+            point(&injection.fixed_public)?,
+            point(&injection.ephemeral_public)?,
+        );
         let (spki, digest) = (key.spki_hash(), identity::hash::sha256(&injection.wrapped));
-        let receipt =
-            InjectionReceipt { request: target.request, uid: target.uid, spki: &spki, ephemeral: chip, wrapped: &digest };
+        let receipt = InjectionReceipt {
+            request: target.request,
+            uid: target.uid,
+            spki: &spki,
+            ephemeral: chip,
+            wrapped: &digest,
+        };
         Ok(WrappedKey {
             key,
             module,

@@ -5,8 +5,8 @@
 use crate::config::Line;
 use identity::{Entropy, LeafHash, P256Key, SpkiHash};
 use koseki_device::{
-    Confirmed, Driver, DriverError, Identification, Injection, Link, MadeKey, Patience, Proof, Refusal, Seat, SerialLink,
-    Signature, TcpLink, TransportKey,
+    Confirmed, Driver, DriverError, Identification, Injection, Link, MadeKey, Patience, Proof,
+    Refusal, Seat, SerialLink, Signature, TcpLink, TransportKey,
 };
 use std::io;
 
@@ -111,8 +111,16 @@ pub fn open(line: &Line, entropy: &dyn Entropy) -> io::Result<Box<dyn Programmer
     entropy.fill(&mut session).map_err(io::Error::other)?;
     let session = u32::from_be_bytes(session);
     Ok(match line {
-        Line::Tcp(address) => Box::new(Driver::new(TcpLink::connect(address)?, Patience::default(), session)),
-        Line::Serial(path) => Box::new(Driver::new(SerialLink::open(path)?, Patience::default(), session)),
+        Line::Tcp(address) => Box::new(Driver::new(
+            TcpLink::connect(address)?,
+            Patience::default(),
+            session,
+        )),
+        Line::Serial(path) => Box::new(Driver::new(
+            SerialLink::open(path)?,
+            Patience::default(),
+            session,
+        )),
     })
 }
 
@@ -121,7 +129,9 @@ impl<E: std::error::Error> From<DriverError<E>> for ProgrammerError {
         match (error.refusal(), &error) {
             (Some(refusal), _) => Self::Refused(refusal),
             (None, DriverError::Link(_) | DriverError::NoAnswer) => Self::Silent(error.to_string()),
-            (None, DriverError::Ask(_) | DriverError::Answer(_)) => Self::Nonsense(error.to_string()),
+            (None, DriverError::Ask(_) | DriverError::Answer(_)) => {
+                Self::Nonsense(error.to_string())
+            }
         }
     }
 }

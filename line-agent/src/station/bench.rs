@@ -16,7 +16,9 @@ use crate::orders::{Order, Orders};
 use crate::programmer::{Answered, Programmer};
 use crate::records::Output;
 use crate::verdict::Verdict;
-use identity::document::{Document as _, Grant, KeyOriginRule, Profile, SubjectAttribute, UidRule, Version1};
+use identity::document::{
+    Document as _, Grant, KeyOriginRule, Profile, SubjectAttribute, UidRule, Version1,
+};
 use identity::envelope::{ConfirmRequest, Envelope, StationRequest, signed_by};
 use identity::evidence::{EvidenceFacts, Grade};
 use identity::fault::Fault;
@@ -24,13 +26,13 @@ use identity::key::PortableVerifier;
 use identity::message::{Confirmation, Endorsement, Message as _, Possession};
 use identity::sources::EntropyError;
 use identity::{
-    CertificateHash, ChipUid, Clock, DeviceSerial, Entropy, Id, LeafHash, P256Key, PartNumber, RequestId, SpkiHash,
-    Timestamp, VerifyP256 as _,
+    CertificateHash, ChipUid, Clock, DeviceSerial, Entropy, Id, LeafHash, P256Key, PartNumber,
+    RequestId, SpkiHash, Timestamp, VerifyP256 as _,
 };
 use keyvault::VaultError;
 use koseki_device::{
-    Confirmed, Device, Driver, Identification, Injection, Link, MadeKey, Memory, MemoryError, Patience, Proof, Seat,
-    Signature, TransportKey,
+    Confirmed, Device, Driver, Identification, Injection, Link, MadeKey, Memory, MemoryError,
+    Patience, Proof, Seat, Signature, TransportKey,
 };
 use p256::ecdsa::{SigningKey, signature::hazmat::PrehashSigner as _};
 use std::collections::{BTreeMap, VecDeque};
@@ -53,7 +55,10 @@ fn public(secret: &[u8; 32]) -> P256Key {
 }
 
 fn sign(secret: &[u8; 32], digest: &[u8; 32]) -> [u8; 64] {
-    let signature: p256::ecdsa::Signature = SigningKey::from_slice(secret).unwrap().sign_prehash(digest).unwrap();
+    let signature: p256::ecdsa::Signature = SigningKey::from_slice(secret)
+        .unwrap()
+        .sign_prehash(digest)
+        .unwrap();
     signature.to_bytes().into()
 }
 
@@ -126,7 +131,15 @@ impl Memory for ChipMemory {
     }
     fn endorsement(&self) -> [u8; 64] {
         let (uid, part, vendor) = (self.uid(), self.part(), lock(&self.0).vendor);
-        sign(&vendor, &Endorsement { uid: &uid, part: &part, attestation: &public(&ATTESTATION).spki_hash() }.digest())
+        sign(
+            &vendor,
+            &Endorsement {
+                uid: &uid,
+                part: &part,
+                attestation: &public(&ATTESTATION).spki_hash(),
+            }
+            .digest(),
+        )
     }
     fn read_attestation_key(&self, out: &mut [u8; 32]) -> Result<(), MemoryError> {
         *out = ATTESTATION;
@@ -200,7 +213,9 @@ impl Link for ChipLink {
 
     fn receive(&mut self, into: &mut [u8], _timeout_ms: u32) -> io::Result<usize> {
         let len = into.len().min(self.answers.len());
-        into.iter_mut().zip(self.answers.drain(..len)).for_each(|(to, from)| *to = from);
+        into.iter_mut()
+            .zip(self.answers.drain(..len))
+            .for_each(|(to, from)| *to = from);
         Ok(len)
     }
 }
@@ -222,7 +237,10 @@ struct TraySocket {
 impl TraySocket {
     fn seat(&self) -> Seat {
         let position = self.tray.position.load(Ordering::Relaxed);
-        Seat { position: u32::try_from(position).unwrap(), occupied: self.chip(position).is_some() }
+        Seat {
+            position: u32::try_from(position).unwrap(),
+            occupied: self.chip(position).is_some(),
+        }
     }
 
     fn chip(&self, position: u64) -> Option<&ChipMemory> {
@@ -232,9 +250,15 @@ impl TraySocket {
     fn touch<T>(&mut self, ask: impl FnOnce(&mut Driver<ChipLink>) -> Answered<T>) -> Answered<T> {
         let position = self.tray.position.load(Ordering::Relaxed);
         if self.powered.as_ref().map(|(at, _)| *at) != Some(position) {
-            let memory = self.chip(position).expect("a chip is in the socket").clone();
+            let memory = self
+                .chip(position)
+                .expect("a chip is in the socket")
+                .clone();
             let device = Device::power_on(memory, self.entropy.clone()).unwrap();
-            let link = ChipLink { device, answers: VecDeque::new() };
+            let link = ChipLink {
+                device,
+                answers: VecDeque::new(),
+            };
             self.powered = Some((position, Driver::new(link, Patience::default(), 7)));
         }
         self.fuse.touch();
@@ -318,7 +342,10 @@ pub(super) struct FakeCa {
 }
 
 impl FakeCa {
-    fn reach<T>(&self, act: impl FnOnce(&mut Register) -> Result<T, CaError>) -> Result<T, CaError> {
+    fn reach<T>(
+        &self,
+        act: impl FnOnce(&mut Register) -> Result<T, CaError>,
+    ) -> Result<T, CaError> {
         self.fuse.touch();
         let mut register = lock(&self.register);
         let answer = match register.is_down {
@@ -334,26 +361,51 @@ impl FakeCa {
         let envelope = Envelope::from_bytes(der).unwrap();
         let unit = &envelope.units[0];
         if let Some(bound) = register.bound.get(&unit.request) {
-            assert_eq!((bound.uid, bound.serial), (unit.uid, unit.serial), "a request id is used for one unit");
+            assert_eq!(
+                (bound.uid, bound.serial),
+                (unit.uid, unit.serial),
+                "a request id is used for one unit"
+            );
             return Ok(bound.answer.clone());
         }
         let refused = |fault| Err(CaError::Refused(fault, "refused".to_owned()));
-        if u64::from_be_bytes(unit.challenge.as_bytes().try_into().unwrap()) < register.stale_below {
+        if u64::from_be_bytes(unit.challenge.as_bytes().try_into().unwrap()) < register.stale_below
+        {
             return refused(Fault::ChallengeStale);
         }
         let key = unit.fixed_key().unwrap();
-        if register.bound.values().any(|bound| bound.uid == unit.uid || bound.key == key) {
+        if register
+            .bound
+            .values()
+            .any(|bound| bound.uid == unit.uid || bound.key == key)
+        {
             return refused(Fault::UidSeen);
         }
-        if register.bound.values().any(|bound| bound.serial == unit.serial) {
+        if register
+            .bound
+            .values()
+            .any(|bound| bound.serial == unit.serial)
+        {
             return refused(Fault::SerialSeen);
         }
         self.check_proofs(&envelope);
         let certificate = [b"certificate of ".as_slice(), unit.serial.as_bytes()].concat();
         let leaf = LeafHash::of(&certificate);
         let index = u64::try_from(register.bound.len()).unwrap();
-        let answer = Answer { index, leaf, certificate, proof: b"bind\n\norigin\n1\n".to_vec(), nonce: [8; 32] };
-        let bound = Bound { uid: unit.uid, serial: unit.serial, key, answer: answer.clone(), confirmed: None };
+        let answer = Answer {
+            index,
+            leaf,
+            certificate,
+            proof: b"bind\n\norigin\n1\n".to_vec(),
+            nonce: [8; 32],
+        };
+        let bound = Bound {
+            uid: unit.uid,
+            serial: unit.serial,
+            key,
+            answer: answer.clone(),
+            confirmed: None,
+        };
         register.bound.insert(unit.request, bound);
         Ok(answer)
     }
@@ -379,7 +431,10 @@ impl FakeCa {
             vendors: &self.order.profile.vendors,
             receipt_key: &key,
         };
-        assert_eq!(unit.evidence.judge(&facts, &PortableVerifier), Ok(Grade::ChipAttested));
+        assert_eq!(
+            unit.evidence.judge(&facts, &PortableVerifier),
+            Ok(Grade::ChipAttested)
+        );
     }
 }
 
@@ -392,12 +447,22 @@ impl Ca for FakeCa {
     }
 
     fn provision(&self, envelope: &SignedRequest) -> Result<Answer, CaError> {
-        assert!(signed_by::<Envelope>(&envelope.der, &envelope.signature, &public(&STATION), &PortableVerifier));
+        assert!(signed_by::<Envelope>(
+            &envelope.der,
+            &envelope.signature,
+            &public(&STATION),
+            &PortableVerifier
+        ));
         self.reach(|register| self.bind(register, &envelope.der))
     }
 
     fn confirm(&self, request: &SignedRequest) -> Result<Vec<u8>, CaError> {
-        assert!(signed_by::<ConfirmRequest>(&request.der, &request.signature, &public(&STATION), &PortableVerifier));
+        assert!(signed_by::<ConfirmRequest>(
+            &request.der,
+            &request.signature,
+            &public(&STATION),
+            &PortableVerifier
+        ));
         self.reach(|register| {
             let confirm = ConfirmRequest::from_bytes(&request.der).unwrap();
             if register.void {
@@ -405,7 +470,12 @@ impl Ca for FakeCa {
             }
             let bound = register.bound.get_mut(&confirm.request).unwrap();
             let Answer { nonce, leaf, .. } = &bound.answer;
-            let digest = Confirmation { nonce, certificate: &confirm.certificate, leaf }.digest();
+            let digest = Confirmation {
+                nonce,
+                certificate: &confirm.certificate,
+                leaf,
+            }
+            .digest();
             assert!(PortableVerifier.verify(&bound.key, &digest, &confirm.signature.0));
             let first = *bound.confirmed.get_or_insert(confirm.certificate);
             assert_eq!(first, confirm.certificate);
@@ -421,8 +491,14 @@ pub(super) struct FakeInspector {
 }
 
 impl Inspect for FakeInspector {
-    fn inspect_bind(&self, certificate: &[u8], proof: &[u8], expected: &Expected<'_>) -> Step<LeafHash> {
-        let is_good = proof.starts_with(b"bind") && certificate.ends_with(expected.serial.as_bytes());
+    fn inspect_bind(
+        &self,
+        certificate: &[u8],
+        proof: &[u8],
+        expected: &Expected<'_>,
+    ) -> Step<LeafHash> {
+        let is_good =
+            proof.starts_with(b"bind") && certificate.ends_with(expected.serial.as_bytes());
         match is_good && !self.refuses {
             true => Ok(LeafHash::of(certificate)),
             false => Err(Failure::new(Fault::ProofInvalid, "not believed")),
@@ -441,7 +517,9 @@ impl LineHsm for SoftKeys {
         Ok(sign(&STATION, digest))
     }
     fn make_key(&self, _target: &Target<'_>) -> Result<WrappedKey, VaultError> {
-        Err(VaultError::Request { reason: "the product's keys are made on the chip" })
+        Err(VaultError::Request {
+            reason: "the product's keys are made on the chip",
+        })
     }
 }
 
@@ -461,13 +539,19 @@ fn order() -> Order {
         version: Version1,
         product: id("md-cam2"),
         maker: id("mihon-denki"),
-        subject: vec![SubjectAttribute { oid: der::oid::ObjectIdentifier::new_unwrap("2.5.4.5"), template: "{serial}".into() }],
+        subject: vec![SubjectAttribute {
+            oid: der::oid::ObjectIdentifier::new_unwrap("2.5.4.5"),
+            template: "{serial}".into(),
+        }],
         hardware_type: der::oid::ObjectIdentifier::new_unwrap("1.3.6.1.4.1.32473.1.2"),
         crl: "http://crl.example/ota-2.crl".into(),
         instance_uri: None,
         serial_pattern: "^.*$".into(),
         part: PartNumber::new("sim-se-a1").unwrap(),
-        uid: UidRule { length: 9, prefix: der::asn1::OctetString::new([1, 0x23]).unwrap() },
+        uid: UidRule {
+            length: 9,
+            prefix: der::asn1::OctetString::new([1, 0x23]).unwrap(),
+        },
         origin: KeyOriginRule::OnChip,
         grade: Grade::ChipAttested,
         vendors: vec![public(&VENDOR)],
@@ -489,7 +573,12 @@ fn order() -> Order {
         not_after: Timestamp(u64::MAX),
         requester: id("r"),
     };
-    Order { grant_hash: grant.hash(), grant, profile, lots: vec![id("lot")] }
+    Order {
+        grant_hash: grant.hash(),
+        grant,
+        profile,
+        lots: vec![id("lot")],
+    }
 }
 
 /// Everything that outlives the agent.
@@ -508,7 +597,10 @@ impl World {
         Self {
             disk: tempfile::tempdir().unwrap(),
             serials: chips.len(),
-            tray: Tray { chips, position: Arc::default() },
+            tray: Tray {
+                chips,
+                position: Arc::default(),
+            },
             register: Arc::default(),
             inspector: FakeInspector::default(),
             entropy: Counter::default(),
@@ -536,10 +628,18 @@ impl World {
     }
 
     fn run_once(&self, fuse: &Arc<Fuse>, stop: &Stop) -> Verdict {
-        let station = Station { id: id("st"), site: id("s"), line: id("l") };
+        let station = Station {
+            id: id("st"),
+            site: id("s"),
+            line: id("l"),
+        };
         let orders = Orders::new(vec![order()]);
         let journal = Journal::open(self.path()).unwrap();
-        let ca = FakeCa { register: Arc::clone(&self.register), fuse: Arc::clone(fuse), order: order() };
+        let ca = FakeCa {
+            register: Arc::clone(&self.register),
+            fuse: Arc::clone(fuse),
+            order: order(),
+        };
         let floor = Floor {
             station: &station,
             orders: &orders,
@@ -555,26 +655,55 @@ impl World {
             roll: &Roll::default(),
         };
         let desk = Desk::new(Box::new(io::sink()), Style::Headless, Language::En);
-        let queue = Queue::new(self.lot(), |unit| journal.with(|history| history.is_wanted(&id("lot"), &unit.serial)));
+        let queue = Queue::new(self.lot(), |unit| {
+            journal.with(|history| history.is_wanted(&id("lot"), &unit.serial))
+        });
         let (tray, entropy) = (self.tray.clone(), self.entropy.clone());
-        let programmer = Box::new(TraySocket { tray, fuse: Arc::clone(fuse), entropy, powered: None });
-        Socket { floor, name: id("1"), programmer, queue: &queue, desk: &desk }.work();
+        let programmer = Box::new(TraySocket {
+            tray,
+            fuse: Arc::clone(fuse),
+            entropy,
+            powered: None,
+        });
+        Socket {
+            floor,
+            name: id("1"),
+            programmer,
+            queue: &queue,
+            desk: &desk,
+        }
+        .work();
         desk.summary(&id("lot"), queue.remaining(), stop.is_set())
     }
 
     fn lot(&self) -> Lot {
         let serial = |n| DeviceSerial::new(&format!("2648{n:04}")).unwrap();
-        let units = (0..self.serials).map(|n| LotUnit { serial: serial(n), label: String::new() }).collect();
-        Lot { id: id("lot"), units }
+        let units = (0..self.serials)
+            .map(|n| LotUnit {
+                serial: serial(n),
+                label: String::new(),
+            })
+            .collect();
+        Lot {
+            id: id("lot"),
+            units,
+        }
     }
 
     /// Faults in the records, by serial.
     pub(super) fn faults(&self) -> Vec<String> {
-        let mut records: Vec<_> = std::fs::read_dir(self.path().join("records")).unwrap().map(|e| e.unwrap().path()).collect();
+        let mut records: Vec<_> = std::fs::read_dir(self.path().join("records"))
+            .unwrap()
+            .map(|e| e.unwrap().path())
+            .collect();
         records.sort();
         let fault = |path| {
-            let record: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
-            record["fault"]["code"].as_str().unwrap_or("PASS").to_owned()
+            let record: serde_json::Value =
+                serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+            record["fault"]["code"]
+                .as_str()
+                .unwrap_or("PASS")
+                .to_owned()
         };
         records.into_iter().map(fault).collect()
     }
@@ -584,12 +713,26 @@ impl World {
         let register = lock(&self.register);
         assert_eq!(register.bound.len(), self.serials);
         for bound in register.bound.values() {
-            let chip = self.tray.chips.iter().find(|chip| chip.uid() == bound.uid).unwrap();
+            let chip = self
+                .tray
+                .chips
+                .iter()
+                .find(|chip| chip.uid() == bound.uid)
+                .unwrap();
             let secret = lock(&chip.0).slot;
-            assert_eq!(public(&secret), bound.key, "the chip holds the key that was bound");
+            assert_eq!(
+                public(&secret),
+                bound.key,
+                "the chip holds the key that was bound"
+            );
             assert_eq!(chip.certificate(), bound.answer.certificate);
-            assert_eq!(bound.confirmed, Some(CertificateHash::of(&bound.answer.certificate)));
-            let receipt = self.path().join(format!("devices/{}.tlog-proof", bound.serial));
+            assert_eq!(
+                bound.confirmed,
+                Some(CertificateHash::of(&bound.answer.certificate))
+            );
+            let receipt = self
+                .path()
+                .join(format!("devices/{}.tlog-proof", bound.serial));
             assert!(std::fs::read(receipt).unwrap().starts_with(b"confirm"));
         }
         let journal = Journal::open(self.path()).unwrap();

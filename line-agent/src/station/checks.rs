@@ -12,7 +12,10 @@ use koseki_device::{ChipState, Identification};
 /// The chip's attestation key as it goes into evidence.
 #[must_use]
 pub fn endorsed(chip: &Identification) -> EndorsedChip {
-    EndorsedChip { attestation: chip.attestation, endorsement: Signature(chip.endorsement) }
+    EndorsedChip {
+        attestation: chip.attestation,
+        endorsement: Signature(chip.endorsement),
+    }
 }
 
 /// That this is the product's chip: part, form of the UID, a pinned vendor's word.
@@ -21,10 +24,16 @@ pub fn endorsed(chip: &Identification) -> EndorsedChip {
 /// [`Fault::ChipWrongPart`], [`Fault::ChipWrongUid`], [`Fault::ChipNotGenuine`].
 pub fn check_genuine(chip: &Identification, profile: &Profile) -> Step<()> {
     if chip.part != profile.part {
-        return Err(Failure::new(Fault::ChipWrongPart, format!("{} where {} is wanted", chip.part, profile.part)));
+        return Err(Failure::new(
+            Fault::ChipWrongPart,
+            format!("{} where {} is wanted", chip.part, profile.part),
+        ));
     }
     if !profile.uid.allows(&chip.uid) {
-        return Err(Failure::new(Fault::ChipWrongUid, format!("UID {}", chip.uid)));
+        return Err(Failure::new(
+            Fault::ChipWrongUid,
+            format!("UID {}", chip.uid),
+        ));
     }
     endorsed(chip)
         .verify(&chip.uid, &chip.part, &profile.vendors, &AwsLcVerifier)
@@ -36,16 +45,30 @@ pub fn check_genuine(chip: &Identification, profile: &Profile) -> Step<()> {
 /// # Errors
 /// [`Fault::DuplicateUid`], [`Fault::ChipNotBlank`], [`Fault::ChipTorn`].
 pub fn check_unused(chip: &Identification, seating: Seating, floor: &Floor<'_>) -> Step<()> {
-    let duplicate = |detail: &str| Err(Failure::new(Fault::DuplicateUid, format!("UID {}: {detail}", chip.uid)));
+    let duplicate = |detail: &str| {
+        Err(Failure::new(
+            Fault::DuplicateUid,
+            format!("UID {}: {detail}", chip.uid),
+        ))
+    };
     if !floor.roll.enter(chip.uid, seating) {
         return duplicate("another seat of this run had it");
     }
-    if floor.journal.with(|history| history.open_units().any(|unit| unit.keyed.uid == chip.uid)) {
+    if floor
+        .journal
+        .with(|history| history.open_units().any(|unit| unit.keyed.uid == chip.uid))
+    {
         return duplicate("it is open in another socket");
     }
-    match (&chip.state, floor.journal.with(|history| history.known(&chip.uid))) {
+    match (
+        &chip.state,
+        floor.journal.with(|history| history.known(&chip.uid)),
+    ) {
         (ChipState::Torn, _) => Err(Failure::new(Fault::ChipTorn, format!("UID {}", chip.uid))),
-        (ChipState::Burnt { .. }, _) => Err(Failure::new(Fault::ChipNotBlank, format!("UID {}", chip.uid))),
+        (ChipState::Burnt { .. }, _) => Err(Failure::new(
+            Fault::ChipNotBlank,
+            format!("UID {}", chip.uid),
+        )),
         // What was burnt never becomes blank: this is another chip with the same UID.
         (ChipState::Blank, Some(KnownChip::Sent)) => duplicate("a burnt chip has it"),
         (ChipState::Blank, Some(KnownChip::Keyed | KnownChip::NeverKeyed) | None) => Ok(()),

@@ -70,7 +70,9 @@ impl Floor<'_> {
 
 impl std::fmt::Debug for Floor<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Floor").field("station", &self.station.id).finish_non_exhaustive()
+        f.debug_struct("Floor")
+            .field("station", &self.station.id)
+            .finish_non_exhaustive()
     }
 }
 
@@ -110,7 +112,11 @@ impl Stop {
     /// # Errors
     /// [`Fault::Interrupted`]
     pub fn check(&self) -> Step<()> {
-        if self.is_set() { Err(Failure::new(Fault::Interrupted, "the line was stopped")) } else { Ok(()) }
+        if self.is_set() {
+            Err(Failure::new(Fault::Interrupted, "the line was stopped"))
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -140,7 +146,10 @@ impl Queue {
     /// The units of `lot` that `is_wanted`.
     pub fn new(lot: Lot, is_wanted: impl Fn(&LotUnit) -> bool) -> Self {
         let rows = lot.units.into_iter().filter(is_wanted).collect();
-        Self { lot: lot.id, rows: Mutex::new(rows) }
+        Self {
+            lot: lot.id,
+            rows: Mutex::new(rows),
+        }
     }
 
     /// The lot.

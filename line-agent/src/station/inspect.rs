@@ -29,7 +29,12 @@ pub trait Inspect: Sync {
     ///
     /// # Errors
     /// [`Fault::ProofInvalid`]
-    fn inspect_bind(&self, certificate: &[u8], proof: &[u8], expected: &Expected<'_>) -> Step<LeafHash>;
+    fn inspect_bind(
+        &self,
+        certificate: &[u8],
+        proof: &[u8],
+        expected: &Expected<'_>,
+    ) -> Step<LeafHash>;
 
     /// Checks the receipt of a confirmation of this certificate.
     ///
@@ -54,21 +59,34 @@ impl<'a, C: Clock> Inspector<'a, C> {
     fn demand(&self, certificate: &[u8], proof: &[u8], level: Level) -> Step<()> {
         let at = self.clock.now().plus_millis(CLOCK_ALLOWANCE_MS);
         let verdict = verify_device(certificate, proof, self.trust, at);
-        let failed = verdict.first_failure().map(|check| format!("{}: {}", check.step.name(), check.note));
+        let failed = verdict
+            .first_failure()
+            .map(|check| format!("{}: {}", check.step.name(), check.note));
         match (verdict.accepted, verdict.level == Some(level)) {
             (true, true) => Ok(()),
-            (true, false) => Err(refuse(format!("the proof does not show the unit as {}", level.name()))),
-            (false, _) => Err(refuse(failed.unwrap_or_else(|| "a check could not be made".to_owned()))),
+            (true, false) => Err(refuse(format!(
+                "the proof does not show the unit as {}",
+                level.name()
+            ))),
+            (false, _) => Err(refuse(
+                failed.unwrap_or_else(|| "a check could not be made".to_owned()),
+            )),
         }
     }
 }
 
 impl<C: Clock> Inspect for Inspector<'_, C> {
-    fn inspect_bind(&self, certificate: &[u8], proof: &[u8], expected: &Expected<'_>) -> Step<LeafHash> {
+    fn inspect_bind(
+        &self,
+        certificate: &[u8],
+        proof: &[u8],
+        expected: &Expected<'_>,
+    ) -> Step<LeafHash> {
         self.demand(certificate, proof, Level::Bound)?;
         let parsed = idevid::parse_certificate(certificate).map_err(refuse)?;
-        let is_for_unit =
-            parsed.key == *expected.key && parsed.uid == *expected.uid && parsed.device_serial == *expected.serial;
+        let is_for_unit = parsed.key == *expected.key
+            && parsed.uid == *expected.uid
+            && parsed.device_serial == *expected.serial;
         if !is_for_unit {
             return Err(refuse("the certificate is for another key, chip or serial"));
         }
@@ -83,8 +101,12 @@ impl<C: Clock> Inspect for Inspector<'_, C> {
 
 /// The `extra` line of a `tlog-proof` that was verified (C2SP tlog-proof).
 fn extra_of(proof: &[u8]) -> Step<ReceiptExtra> {
-    let line = proof.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"extra "));
-    let text = line.and_then(|line| std::str::from_utf8(line).ok()).ok_or_else(|| refuse("the proof has no extra line"))?;
+    let line = proof
+        .split(|byte| *byte == b'\n')
+        .find_map(|line| line.strip_prefix(b"extra "));
+    let text = line
+        .and_then(|line| std::str::from_utf8(line).ok())
+        .ok_or_else(|| refuse("the proof has no extra line"))?;
     let bytes = Base64::decode_vec(text).map_err(refuse)?;
     ReceiptExtra::from_bytes(&bytes).map_err(refuse)
 }

@@ -77,13 +77,31 @@ impl Journal {
         let path = state.join("journal");
         let mut file = open_locked(&path)?;
         sync_directory(state)?;
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes).map_err(FileError::io(&path))?;
-        let replay = Replay::read(&bytes).map_err(|(line, reason)| JournalError::Damaged { path: path.clone(), line, reason })?;
+        let replay = Replay::of_file(&mut file, &path)?;
         // If the power goes now the torn line is still there, and is cut off again.
-        file.set_len(replay.good).and_then(|()| file.sync_all()).map_err(FileError::io(&path))?;
-        let inner = Inner { file, digest: replay.digest, history: replay.history, broken: false };
-        Ok(Self { path, inner: Mutex::new(inner) })
+        file.set_len(replay.good)
+            .and_then(|()| file.sync_all())
+            .map_err(FileError::io(&path))?;
+        let inner = Inner {
+            file,
+            digest: replay.digest,
+            history: replay.history,
+            broken: false,
+        };
+        Ok(Self {
+            path,
+            inner: Mutex::new(inner),
+        })
+    }
+
+    /// What the journal in `state` says now, without locking it: another agent may be at work.
+    ///
+    /// # Errors
+    /// [`JournalError`]
+    pub fn peek(state: &Path) -> Result<History, JournalError> {
+        let path = state.join("journal");
+        let mut file = File::open(&path).map_err(FileError::io(&path))?;
+        Replay::of_file(&mut file, &path).map(|replay| replay.history)
     }
 
     /// Writes an entry. When this returns `Ok`, the entry outlives a power cut; after an error nothing is known of it,
@@ -92,7 +110,8 @@ impl Journal {
     /// # Errors
     /// [`JournalError::File`], then [`JournalError::Broken`].
     pub fn append(&self, entry: &Entry) -> Result<(), JournalError> {
-        let json = serde_json::to_string(entry).map_err(|error| FileError::content(&self.path, error))?;
+        let json =
+            serde_json::to_string(entry).map_err(|error| FileError::content(&self.path, error))?;
         let mut inner = self.lock();
         if inner.broken {
             return Err(JournalError::Broken);
@@ -101,10 +120,15 @@ impl Journal {
         let line = format!("{} {json}\n", digits(&digest));
         inner.broken = true;
         let file = &mut inner.file;
-        file.write_all(line.as_bytes()).and_then(|()| file.sync_data()).map_err(FileError::io(&self.path))?;
+        file.write_all(line.as_bytes())
+            .and_then(|()| file.sync_data())
+            .map_err(FileError::io(&self.path))?;
         inner.broken = false;
         inner.digest = digest;
-        inner.history.apply(entry).map_err(|reason| FileError::content(&self.path, reason).into())
+        inner
+            .history
+            .apply(entry)
+            .map_err(|reason| FileError::content(&self.path, reason).into())
     }
 
     /// Asks what the journal knows.
@@ -119,7 +143,12 @@ impl Journal {
 
 fn open_locked(path: &Path) -> Result<File, JournalError> {
     let mut options = OpenOptions::new();
-    let file = options.read(true).append(true).create(true).open(path).map_err(FileError::io(path))?;
+    let file = options
+        .read(true)
+        .append(true)
+        .create(true)
+        .open(path)
+        .map_err(FileError::io(path))?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(file),
         Err(rustix::io::Errno::WOULDBLOCK) => Err(JournalError::Busy(path.to_owned())),
@@ -136,8 +165,22 @@ struct Replay {
 }
 
 impl Replay {
+    fn of_file(file: &mut File, path: &Path) -> Result<Self, JournalError> {
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map_err(FileError::io(path))?;
+        Self::read(&bytes).map_err(|(line, reason)| JournalError::Damaged {
+            path: path.to_owned(),
+            line,
+            reason,
+        })
+    }
+
     fn read(bytes: &[u8]) -> Result<Self, (usize, String)> {
-        let mut replay = Self { history: History::default(), digest: sha256_of(|h| h.put(START)), good: 0 };
+        let mut replay = Self {
+            history: History::default(),
+            digest: sha256_of(|h| h.put(START)),
+            good: 0,
+        };
         for (at, line) in bytes.split_inclusive(|byte| *byte == b'\n').enumerate() {
             if is_torn(line) {
                 // Nothing can follow: a line without end is the last, and zeros end no line.
@@ -216,14 +259,28 @@ mod tests {
     #[test]
     fn a_line_torn_at_any_byte_is_cut_off_and_the_rest_stands() {
         let (_keep, bytes) = written();
-        let ends: Vec<usize> = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at + 1).collect();
+        let ends: Vec<usize> = bytes
+            .iter()
+            .enumerate()
+            .filter(|(_, byte)| **byte == b'\n')
+            .map(|(at, _)| at + 1)
+            .collect();
         for cut in 0..bytes.len() {
             let directory = tempfile::tempdir().unwrap();
             let path = directory.path().join("journal");
             std::fs::write(&path, &bytes[..cut]).unwrap();
             drop(Journal::open(directory.path()).unwrap());
-            let whole = ends.iter().copied().filter(|end| *end <= cut).max().unwrap_or(0);
-            assert_eq!(std::fs::read(&path).unwrap(), bytes[..whole], "cut at {cut}");
+            let whole = ends
+                .iter()
+                .copied()
+                .filter(|end| *end <= cut)
+                .max()
+                .unwrap_or(0);
+            assert_eq!(
+                std::fs::read(&path).unwrap(),
+                bytes[..whole],
+                "cut at {cut}"
+            );
         }
         let last = ends[ends.len() - 2];
         let mut zeros = bytes[..last].to_vec();
@@ -238,7 +295,10 @@ mod tests {
         for at in (0..last_end).step_by(3) {
             let mut altered = bytes.clone();
             altered[at] ^= 1;
-            assert!(matches!(reopen(&altered), Err(JournalError::Damaged { .. })), "byte {at}");
+            assert!(
+                matches!(reopen(&altered), Err(JournalError::Damaged { .. })),
+                "byte {at}"
+            );
         }
     }
 
@@ -247,16 +307,25 @@ mod tests {
         let (_keep, bytes) = written();
         let mut lines: Vec<&[u8]> = bytes.split_inclusive(|byte| *byte == b'\n').collect();
         lines.swap(1, 2);
-        assert!(matches!(reopen(&lines.concat()), Err(JournalError::Damaged { line: 2, .. })));
+        assert!(matches!(
+            reopen(&lines.concat()),
+            Err(JournalError::Damaged { line: 2, .. })
+        ));
         lines.remove(0);
-        assert!(matches!(reopen(&lines.concat()), Err(JournalError::Damaged { line: 1, .. })));
+        assert!(matches!(
+            reopen(&lines.concat()),
+            Err(JournalError::Damaged { line: 1, .. })
+        ));
     }
 
     #[test]
     fn a_second_agent_is_kept_out() {
         let (directory, _) = written();
         let journal = Journal::open(directory.path()).unwrap();
-        assert!(matches!(Journal::open(directory.path()), Err(JournalError::Busy(_))));
+        assert!(matches!(
+            Journal::open(directory.path()),
+            Err(JournalError::Busy(_))
+        ));
         drop(journal);
         assert!(Journal::open(directory.path()).is_ok());
     }
@@ -264,6 +333,9 @@ mod tests {
     #[test]
     fn the_form_of_a_line() {
         let (_keep, bytes) = written();
-        assert_eq!(String::from_utf8(bytes).unwrap(), include_str!("../../golden/journal"));
+        assert_eq!(
+            String::from_utf8(bytes).unwrap(),
+            include_str!("../../golden/journal")
+        );
     }
 }

@@ -53,7 +53,11 @@ pub type Step<T> = Result<T, Failure>;
 impl Failure {
     /// A fault with particulars.
     pub fn new(fault: Fault, detail: impl ToString) -> Self {
-        Self { fault, detail: detail.to_string(), chip_lost: false }
+        Self {
+            fault,
+            detail: detail.to_string(),
+            chip_lost: false,
+        }
     }
 
     /// The failure as `fault`, if the chip refused; otherwise as the error itself says.
@@ -61,9 +65,15 @@ impl Failure {
         match error {
             ProgrammerError::Refused(Refusal::Torn) => Self::new(Fault::ChipTorn, error),
             ProgrammerError::Refused(Refusal::NoChip) => Self::new(Fault::NoChip, error),
-            ProgrammerError::Refused(Refusal::NoSession) => Self { chip_lost: true, ..Self::new(fault, error) },
+            ProgrammerError::Refused(Refusal::NoSession) => Self {
+                chip_lost: true,
+                ..Self::new(fault, error)
+            },
             ProgrammerError::Refused(_) | ProgrammerError::Nonsense(_) => Self::new(fault, error),
-            ProgrammerError::Silent(_) => Self { chip_lost: true, ..Self::new(Fault::NoChip, error) },
+            ProgrammerError::Silent(_) => Self {
+                chip_lost: true,
+                ..Self::new(Fault::NoChip, error)
+            },
         }
     }
 }

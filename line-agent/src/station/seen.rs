@@ -27,7 +27,10 @@ impl SeenCheckpoint {
         if newest.as_ref().is_some_and(|note| size_of(note).is_none()) {
             return Err(FileError::content(&path, "not a checkpoint"));
         }
-        Ok(Self { path, newest: Mutex::new(newest) })
+        Ok(Self {
+            path,
+            newest: Mutex::new(newest),
+        })
     }
 
     /// The newest checkpoint, a signed note.
@@ -41,7 +44,9 @@ impl SeenCheckpoint {
     /// # Errors
     /// [`FileError`]
     pub fn keep(&self, verified_proof: &[u8]) -> Result<(), FileError> {
-        let Some(note) = checkpoint_of(verified_proof) else { return Ok(()) };
+        let Some(note) = checkpoint_of(verified_proof) else {
+            return Ok(());
+        };
         let mut newest = lock(&self.newest);
         if note.len() <= MAX_SEEN && size_of(note) > newest.as_deref().and_then(size_of) {
             write_durably(&self.path, note)?;
@@ -68,7 +73,8 @@ mod tests {
     use super::*;
 
     fn proof(size: u64) -> Vec<u8> {
-        format!("c2sp.org/tlog-proof@v1\nindex 1\n\norigin\n{size}\nroot\n\n— origin sig\n").into_bytes()
+        format!("c2sp.org/tlog-proof@v1\nindex 1\n\norigin\n{size}\nroot\n\n— origin sig\n")
+            .into_bytes()
     }
 
     #[test]
@@ -79,7 +85,10 @@ mod tests {
         for size in [9, 10, 2] {
             seen.keep(&proof(size)).unwrap();
         }
-        let again = SeenCheckpoint::open(state.path()).unwrap().newest().unwrap();
+        let again = SeenCheckpoint::open(state.path())
+            .unwrap()
+            .newest()
+            .unwrap();
         assert!(again.starts_with(b"origin\n10\nroot\n\n"));
     }
 

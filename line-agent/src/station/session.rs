@@ -20,7 +20,8 @@ use identity::field::Tag;
 use identity::key::AwsLcVerifier;
 use identity::message::{Confirmation, Message as _, Possession};
 use identity::{
-    CertificateHash, ChipUid, DeviceSerial, Id, LeafHash, P256Key, PartNumber, RequestId, VerifyP256 as _,
+    CertificateHash, ChipUid, DeviceSerial, Id, LeafHash, P256Key, PartNumber, RequestId,
+    VerifyP256 as _,
 };
 use koseki_device::{Identification, Injection, Proof, Refusal};
 
@@ -64,7 +65,10 @@ impl Bench<'_> {
     /// [`Fault::NoChip`] if nobody answers.
     pub fn identify(&mut self) -> Step<Identification> {
         self.floor.stop.check()?;
-        let chip = self.programmer.identify().map_err(|error| Failure::of_chip(&error, Fault::NoChip))?;
+        let chip = self
+            .programmer
+            .identify()
+            .map_err(|error| Failure::of_chip(&error, Fault::NoChip))?;
         self.trail.facts.uid = Some(chip.uid);
         self.trail.facts.part = Some(chip.part);
         self.done("identify");
@@ -76,7 +80,11 @@ impl Bench<'_> {
     /// # Errors
     /// [`Fault::Journal`]
     pub fn journal(&self, event: Event) -> Step<()> {
-        let entry = Entry { request: self.request, at: self.floor.clock.now(), event };
+        let entry = Entry {
+            request: self.request,
+            at: self.floor.clock.now(),
+            event,
+        };
         Ok(self.floor.journal.append(&entry)?)
     }
 
@@ -93,7 +101,9 @@ impl Bench<'_> {
 
 impl std::fmt::Debug for Bench<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Bench").field("task", &self.task).finish_non_exhaustive()
+        f.debug_struct("Bench")
+            .field("task", &self.task)
+            .finish_non_exhaustive()
     }
 }
 
@@ -115,7 +125,13 @@ pub struct UnitFacts {
 impl From<&OpenUnit> for UnitFacts {
     fn from(open: &OpenUnit) -> Self {
         let keyed = &open.keyed;
-        Self { request: open.request, uid: keyed.uid, part: keyed.part, key: keyed.key, evidence: keyed.evidence.clone() }
+        Self {
+            request: open.request,
+            uid: keyed.uid,
+            part: keyed.part,
+            key: keyed.key,
+            evidence: keyed.evidence.clone(),
+        }
     }
 }
 
@@ -184,7 +200,11 @@ impl Checked {
     /// See [`super::checks`].
     pub fn new(chip: Identification, bench: &mut Bench<'_>) -> Step<Self> {
         check_genuine(&chip, &bench.task.order.profile)?;
-        check_unused(&chip, (bench.task.socket, bench.task.position), &bench.floor)?;
+        check_unused(
+            &chip,
+            (bench.task.socket, bench.task.position),
+            &bench.floor,
+        )?;
         bench.done("check");
         Ok(Self(chip))
     }
@@ -202,19 +222,36 @@ impl Checked {
             KeyOriginRule::OnChip => self.make_on_chip(bench)?,
             KeyOriginRule::Injected => self.make_in_hsm(bench)?,
         };
-        let unit = UnitFacts { request: bench.request, uid: self.0.uid, part: self.0.part, key, evidence };
+        let unit = UnitFacts {
+            request: bench.request,
+            uid: self.0.uid,
+            part: self.0.part,
+            key,
+            evidence,
+        };
         bench.journal(keyed_entry(&unit, &bench.task))?;
         bench.done("key");
-        Ok(Keyed { unit, challenge, load })
+        Ok(Keyed {
+            unit,
+            challenge,
+            load,
+        })
     }
 
     fn make_on_chip(&self, bench: &mut Bench<'_>) -> Step<(P256Key, Evidence, Option<WrappedKey>)> {
         let nonce = bench.floor.random()?;
         let made = bench.programmer.make_key(&nonce)?;
         if !made.is_attested_by(&self.0, &nonce, &AwsLcVerifier) {
-            return Err(Failure::new(Fault::ChipNotGenuine, "the chip did not attest the key as its own"));
+            return Err(Failure::new(
+                Fault::ChipNotGenuine,
+                "the chip did not attest the key as its own",
+            ));
         }
-        let evidence = OnChip { chip: endorsed(&self.0), nonce: Bytes32(nonce), origin: Signature(made.origin) };
+        let evidence = OnChip {
+            chip: endorsed(&self.0),
+            nonce: Bytes32(nonce),
+            origin: Signature(made.origin),
+        };
         Ok((made.key, Evidence::OnChip(evidence), None))
     }
 
@@ -222,10 +259,18 @@ impl Checked {
         let nonce = bench.floor.random()?;
         let transport = bench.programmer.transport(&nonce)?;
         if !transport.is_attested_by(&self.0, &nonce, &AwsLcVerifier) {
-            return Err(Failure::new(Fault::TransportInvalid, "the chip did not sign its transport key"));
+            return Err(Failure::new(
+                Fault::TransportInvalid,
+                "the chip did not sign its transport key",
+            ));
         }
         let ephemeral = transport.ephemeral;
-        let target = Target { request: &bench.request, uid: &self.0.uid, ephemeral: &ephemeral, nonce: &nonce };
+        let target = Target {
+            request: &bench.request,
+            uid: &self.0.uid,
+            ephemeral: &ephemeral,
+            nonce: &nonce,
+        };
         let wrapped = bench.floor.hsm.make_key(&target)?;
         let evidence = Injected {
             chip: endorsed(&self.0),
@@ -248,15 +293,39 @@ impl Keyed {
         bench.floor.stop.check()?;
         let failed = |error: ProgrammerError| Failure::of_chip(&error, Fault::BurnFailed);
         let expect = |key: P256Key, what: &str| {
-            if key == self.unit.key { Ok(()) } else { Err(Failure::new(Fault::BurnFailed, format!("the chip {what} another key"))) }
+            if key == self.unit.key {
+                Ok(())
+            } else {
+                Err(Failure::new(
+                    Fault::BurnFailed,
+                    format!("the chip {what} another key"),
+                ))
+            }
         };
         if let Some(load) = &self.load {
-            let injection = Injection { module: load.module, derivation: load.derivation, wrapped: &load.wrapped };
-            expect(bench.programmer.inject(&injection).map_err(failed)?, "unwrapped")?;
+            let injection = Injection {
+                module: load.module,
+                derivation: load.derivation,
+                wrapped: &load.wrapped,
+            };
+            expect(
+                bench.programmer.inject(&injection).map_err(failed)?,
+                "unwrapped",
+            )?;
         }
-        expect(bench.programmer.burn(&self.unit.key.spki_hash()).map_err(failed)?, "burnt")?;
+        expect(
+            bench
+                .programmer
+                .burn(&self.unit.key.spki_hash())
+                .map_err(failed)?,
+            "burnt",
+        )?;
         bench.done("burn");
-        Ok(Burnt { unit: self.unit, challenge: Some(self.challenge), original: self.load.map(|load| load.original) })
+        Ok(Burnt {
+            unit: self.unit,
+            challenge: Some(self.challenge),
+            original: self.load.map(|load| load.original),
+        })
     }
 }
 
@@ -264,7 +333,11 @@ impl Burnt {
     /// Goes on with a burnt chip whose envelope was never sent.
     #[must_use]
     pub fn resume(open: &OpenUnit) -> Self {
-        Self { unit: open.into(), challenge: None, original: None }
+        Self {
+            unit: open.into(),
+            challenge: None,
+            original: None,
+        }
     }
 
     /// Makes sure that the key cannot be read, has the chip prove possession, and seals the envelope. When this
@@ -275,15 +348,24 @@ impl Burnt {
     pub fn prove(self, bench: &mut Bench<'_>) -> Step<Sent> {
         bench.floor.stop.check()?;
         check_readback(bench.programmer)?;
-        let challenge = self.challenge.map_or_else(|| bench.floor.ca.challenge(&self.unit.uid), Ok)?;
+        let challenge = self
+            .challenge
+            .map_or_else(|| bench.floor.ca.challenge(&self.unit.uid), Ok)?;
         let possession = prove_possession(&self.unit, &challenge, bench)?;
         if let Some(original) = self.original {
             original.destroy()?;
         }
-        let envelope = bench.floor.sign(&envelope(&self.unit, &challenge, possession, bench)?)?;
+        let envelope = bench
+            .floor
+            .sign(&envelope(&self.unit, &challenge, possession, bench)?)?;
         bench.journal(Event::Sent(envelope.clone()))?;
         bench.done("prove");
-        Ok(Sent { unit: self.unit, envelope, before: None, confirming: None })
+        Ok(Sent {
+            unit: self.unit,
+            envelope,
+            before: None,
+            confirming: None,
+        })
     }
 }
 
@@ -292,13 +374,22 @@ impl Sent {
     #[must_use]
     pub fn resume(open: &OpenUnit) -> Option<Self> {
         let envelope = open.sent.clone()?;
-        Some(Self { unit: open.into(), envelope, before: open.issued, confirming: open.confirming.clone() })
+        Some(Self {
+            unit: open.into(),
+            envelope,
+            before: open.issued,
+            confirming: open.confirming.clone(),
+        })
     }
 
     /// The unit before its envelope was sealed, for a new proof when the challenge went stale.
     #[must_use]
     pub fn before_proof(&self) -> Burnt {
-        Burnt { unit: self.unit.clone(), challenge: None, original: None }
+        Burnt {
+            unit: self.unit.clone(),
+            challenge: None,
+            original: None,
+        }
     }
 
     /// Sends the envelope and verifies the answer; the same envelope gets the same answer for ever.
@@ -315,19 +406,45 @@ impl Sent {
         }
         note(facts, bench);
         bench.done("provision");
-        let Answer { certificate, nonce, .. } = answer;
-        Ok(Issued { unit: self.unit, certificate, leaf: facts.leaf, nonce, confirming: self.confirming })
+        let Answer {
+            certificate, nonce, ..
+        } = answer;
+        Ok(Issued {
+            unit: self.unit,
+            certificate,
+            leaf: facts.leaf,
+            nonce,
+            confirming: self.confirming,
+        })
     }
 
     fn verify(&self, answer: &Answer, bench: &Bench<'_>) -> Step<IssuedFacts> {
-        let expected = Expected { serial: &bench.task.serial, uid: &self.unit.uid, key: &self.unit.key };
-        let leaf = bench.floor.inspector.inspect_bind(&answer.certificate, &answer.proof, &expected)?;
-        let facts = IssuedFacts { certificate: CertificateHash::of(&answer.certificate), index: answer.index, leaf };
+        let expected = Expected {
+            serial: &bench.task.serial,
+            uid: &self.unit.uid,
+            key: &self.unit.key,
+        };
+        let leaf =
+            bench
+                .floor
+                .inspector
+                .inspect_bind(&answer.certificate, &answer.proof, &expected)?;
+        let facts = IssuedFacts {
+            certificate: CertificateHash::of(&answer.certificate),
+            index: answer.index,
+            leaf,
+        };
         let is_same = self.before.is_none_or(|before| before == facts);
         match (leaf == answer.leaf, is_same) {
             (true, true) => Ok(facts),
-            (false, _) => Err(Failure::new(Fault::ProofInvalid, "the proof is of another leaf than the answer names")),
-            (_, false) => Err(Failure::new(Fault::ProofInvalid, "the same request got another answer than before")),
+            (false, _) => Err(Failure::new(
+                Fault::ProofInvalid,
+                "the proof is of another leaf than the answer names",
+            )),
+            (_, false) => Err(Failure::new(
+                Fault::ProofInvalid,
+                "the same request got another answer than before",
+            )),
         }
     }
 }
@@ -347,7 +464,10 @@ impl Issued {
         if held.as_ref() != Some(&self.certificate) {
             bench.programmer.write_certificate(&self.certificate)?;
             if bench.programmer.read_certificate()? != self.certificate {
-                return Err(Failure::new(Fault::CertificateReadback, "the chip gave other bytes back"));
+                return Err(Failure::new(
+                    Fault::CertificateReadback,
+                    "the chip gave other bytes back",
+                ));
             }
         }
         bench.done("write");
@@ -362,18 +482,38 @@ impl Written {
     /// [`Fault::ConfirmMismatch`], [`Fault::ConfirmSignature`], [`Fault::Journal`] or the chip's.
     pub fn confirm(self, bench: &mut Bench<'_>) -> Step<Confirming> {
         bench.floor.stop.check()?;
-        let Issued { unit, certificate, leaf, nonce, confirming } = self.0;
+        let Issued {
+            unit,
+            certificate,
+            leaf,
+            nonce,
+            confirming,
+        } = self.0;
         if let Some(request) = confirming {
-            return Ok(Confirming { certificate, request });
+            return Ok(Confirming {
+                certificate,
+                request,
+            });
         }
         let hash = CertificateHash::of(&certificate);
         let confirmed = bench.programmer.confirm(&nonce, &leaf)?;
         if confirmed.certificate != hash {
-            return Err(Failure::new(Fault::ConfirmMismatch, "the chip signed for another certificate"));
+            return Err(Failure::new(
+                Fault::ConfirmMismatch,
+                "the chip signed for another certificate",
+            ));
         }
-        let digest = Confirmation { nonce: &nonce, certificate: &hash, leaf: &leaf }.digest();
+        let digest = Confirmation {
+            nonce: &nonce,
+            certificate: &hash,
+            leaf: &leaf,
+        }
+        .digest();
         if !AwsLcVerifier.verify(&unit.key, &digest, &confirmed.signature) {
-            return Err(Failure::new(Fault::ConfirmSignature, "the signature does not verify"));
+            return Err(Failure::new(
+                Fault::ConfirmSignature,
+                "the signature does not verify",
+            ));
         }
         let request = bench.floor.sign(&ConfirmRequest {
             version: Version1,
@@ -386,7 +526,10 @@ impl Written {
         })?;
         bench.journal(Event::Confirming(request.clone()))?;
         bench.done("confirm");
-        Ok(Confirming { certificate, request })
+        Ok(Confirming {
+            certificate,
+            request,
+        })
     }
 }
 
@@ -399,9 +542,15 @@ impl Confirming {
     pub fn settle(self, bench: &mut Bench<'_>) -> Step<Confirmed> {
         bench.floor.stop.check()?;
         let receipt = bench.floor.ca.confirm(&self.request)?;
-        bench.floor.inspector.inspect_confirm(&self.certificate, &receipt)?;
+        bench
+            .floor
+            .inspector
+            .inspect_confirm(&self.certificate, &receipt)?;
         bench.keep_seen(&receipt)?;
-        let stored = bench.floor.output.put_device(&bench.task.serial, &self.certificate, &receipt);
+        let stored = bench
+            .floor
+            .output
+            .put_device(&bench.task.serial, &self.certificate, &receipt);
         stored.map_err(|error| on_disk(&error))?;
         bench.done("settle");
         Ok(Confirmed(()))
@@ -426,7 +575,10 @@ fn keyed_entry(unit: &UnitFacts, task: &Task<'_>) -> Event {
 fn check_readback(programmer: &mut dyn Programmer) -> Step<()> {
     match programmer.read_key() {
         Err(ProgrammerError::Refused(Refusal::KeyReadDenied)) => Ok(()),
-        Ok(()) => Err(Failure::new(Fault::ReadbackPossible, "the chip answered a question for its key")),
+        Ok(()) => Err(Failure::new(
+            Fault::ReadbackPossible,
+            "the chip answered a question for its key",
+        )),
         Err(error) => Err(error.into()),
     }
 }
@@ -434,7 +586,14 @@ fn check_readback(programmer: &mut dyn Programmer) -> Step<()> {
 fn prove_possession(unit: &UnitFacts, challenge: &[u8], bench: &mut Bench<'_>) -> Step<Signature> {
     let (spki, grant) = (unit.key.spki_hash(), bench.task.order.grant_hash);
     let (request, serial, station) = (unit.request, bench.task.serial, bench.floor.station.id);
-    let signature = bench.programmer.prove(&Proof { challenge, request, serial, spki, grant, station })?;
+    let signature = bench.programmer.prove(&Proof {
+        challenge,
+        request,
+        serial,
+        spki,
+        grant,
+        station,
+    })?;
     let message = Possession {
         challenge,
         request: &request,
@@ -447,15 +606,30 @@ fn prove_possession(unit: &UnitFacts, challenge: &[u8], bench: &mut Bench<'_>) -
     if AwsLcVerifier.verify(&unit.key, &message.digest(), &signature) {
         Ok(Signature(signature))
     } else {
-        Err(Failure::new(Fault::PossessionInvalid, "the chip's proof does not verify"))
+        Err(Failure::new(
+            Fault::PossessionInvalid,
+            "the chip's proof does not verify",
+        ))
     }
 }
 
-fn envelope(unit: &UnitFacts, challenge: &[u8], possession: Signature, bench: &Bench<'_>) -> Step<Envelope> {
+fn envelope(
+    unit: &UnitFacts,
+    challenge: &[u8],
+    possession: Signature,
+    bench: &Bench<'_>,
+) -> Step<Envelope> {
     let task = &bench.task;
-    let octets = |bytes: &[u8]| OctetString::new(bytes).map_err(|error| Failure::new(Fault::EnvelopeMalformed, error));
+    let octets = |bytes: &[u8]| {
+        OctetString::new(bytes).map_err(|error| Failure::new(Fault::EnvelopeMalformed, error))
+    };
     let placement = format!("socket {} position {}", task.socket, task.position);
-    let observe = |tag, value: &str| Ok::<_, Failure>(Observation { tag, value: octets(value.as_bytes())? });
+    let observe = |tag, value: &str| {
+        Ok::<_, Failure>(Observation {
+            tag,
+            value: octets(value.as_bytes())?,
+        })
+    };
     Ok(Envelope {
         version: Version1,
         purpose: Purpose::Provision,
@@ -463,7 +637,13 @@ fn envelope(unit: &UnitFacts, challenge: &[u8], possession: Signature, bench: &B
         time: bench.floor.clock.now(),
         grant: task.order.grant_hash,
         lot: task.lot,
-        seen: bench.floor.seen.newest().as_deref().map(octets).transpose()?,
+        seen: bench
+            .floor
+            .seen
+            .newest()
+            .as_deref()
+            .map(octets)
+            .transpose()?,
         units: vec![Unit {
             request: unit.request,
             uid: unit.uid,

@@ -29,7 +29,9 @@ pub struct Socket<'a> {
 
 impl std::fmt::Debug for Socket<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Socket").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Socket")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -62,7 +64,11 @@ impl<'a> Socket<'a> {
         if self.floor.stop.is_set() {
             return None;
         }
-        if let Some(open) = self.floor.journal.with(|history| history.open_in(&self.name).cloned()) {
+        if let Some(open) = self
+            .floor
+            .journal
+            .with(|history| history.open_in(&self.name).cloned())
+        {
             return Some(self.open_task(&open, seat));
         }
         if !seat.occupied {
@@ -74,19 +80,38 @@ impl<'a> Socket<'a> {
         let order = self.floor.orders.for_lot(self.queue.lot())?;
         self.queue.take().map(|row| {
             let lot = *self.queue.lot();
-            let attempt = self.floor.journal.with(|history| history.next_attempt(&lot, &row.serial));
+            let attempt = self
+                .floor
+                .journal
+                .with(|history| history.next_attempt(&lot, &row.serial));
             let (socket, position) = (self.name, seat.position);
             let (serial, label) = (row.serial, row.label);
-            Next::Unit(Box::new(Task { order, lot, serial, label, attempt, socket, position }))
+            Next::Unit(Box::new(Task {
+                order,
+                lot,
+                serial,
+                label,
+                attempt,
+                socket,
+                position,
+            }))
         })
     }
 
     /// The unit that the journal says is in this socket, under the grant it was begun with.
     fn open_task(&self, open: &OpenUnit, seat: Seat) -> Next<'a> {
         let keyed = &open.keyed;
-        let order: Option<&'a Order> = self.floor.orders.all().iter().find(|order| order.grant_hash == keyed.grant);
+        let order: Option<&'a Order> = self
+            .floor
+            .orders
+            .all()
+            .iter()
+            .find(|order| order.grant_hash == keyed.grant);
         let Some(order) = order else {
-            let detail = format!("the grant of serial {} in this socket is not in the settings", keyed.serial);
+            let detail = format!(
+                "the grant of serial {} in this socket is not in the settings",
+                keyed.serial
+            );
             return Next::Unknown(Failure::new(Fault::Config, detail));
         };
         Next::Unit(Box::new(Task {
@@ -102,8 +127,12 @@ impl<'a> Socket<'a> {
 
     /// Whether the chip was done before the power went, and the handler was not told.
     fn is_done(&mut self) -> bool {
-        let Ok(chip) = self.programmer.identify() else { return false };
-        self.floor.journal.with(|history| history.was_last_in(&self.name, &chip.uid))
+        let Ok(chip) = self.programmer.identify() else {
+            return false;
+        };
+        self.floor
+            .journal
+            .with(|history| history.was_last_in(&self.name, &chip.uid))
     }
 
     /// Makes one unit. True if the chip may leave the socket.
@@ -111,9 +140,17 @@ impl<'a> Socket<'a> {
         let started = self.floor.clock.now();
         let request = RequestId(self.floor.random().unwrap_or_default());
         let floor = self.floor;
-        let mut bench = Bench { floor, programmer: &mut *self.programmer, task, request, trail: Trail::default() };
+        let mut bench = Bench {
+            floor,
+            programmer: &mut *self.programmer,
+            task,
+            request,
+            trail: Trail::default(),
+        };
         let outcome = unit::run(&mut bench);
-        let outcome = outcome.and_then(|()| close(&bench, None)).or_else(|failure| give_up(&bench, failure));
+        let outcome = outcome
+            .and_then(|()| close(&bench, None))
+            .or_else(|failure| give_up(&bench, failure));
         let millis = self.floor.clock.now().0.saturating_sub(started.0);
         let line = UnitLine {
             serial: bench.task.serial,
@@ -146,7 +183,11 @@ enum Next<'a> {
 fn close(bench: &Bench<'_>, failure: Option<&Failure>) -> Step<()> {
     let verdict = failure.map_or(Verdict::Pass, |failure| Verdict::of(failure.fault));
     let record = record(bench, verdict, failure);
-    bench.floor.output.put_record(&record).map_err(|error| Failure::new(Fault::Journal, error))?;
+    bench
+        .floor
+        .output
+        .put_record(&record)
+        .map_err(|error| Failure::new(Fault::Journal, error))?;
     match (verdict.is_final(), bench.trail.facts.uid) {
         (true, Some(uid)) => bench.journal(Event::Closed(Closed {
             socket: bench.task.socket,

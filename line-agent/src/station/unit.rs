@@ -33,12 +33,19 @@ pub fn run(bench: &mut Bench<'_>) -> Step<()> {
 
 fn attempt(bench: &mut Bench<'_>) -> Step<()> {
     let chip = bench.identify()?;
-    let open = bench.floor.journal.with(|history| history.open_in(&bench.task.socket).cloned());
+    let open = bench
+        .floor
+        .journal
+        .with(|history| history.open_in(&bench.task.socket).cloned());
     let sent = match open {
         Some(open) => resume(&open, chip, bench)?,
         None => fresh(chip, bench)?,
     };
-    issue(sent, bench)?.write(bench)?.confirm(bench)?.settle(bench).map(drop)
+    issue(sent, bench)?
+        .write(bench)?
+        .confirm(bench)?
+        .settle(bench)
+        .map(drop)
 }
 
 fn fresh(chip: Identification, bench: &mut Bench<'_>) -> Step<Sent> {
@@ -56,25 +63,36 @@ fn resume(open: &OpenUnit, chip: Identification, bench: &mut Bench<'_>) -> Step<
         return Err(Failure::new(Fault::ChipSwapped, detail));
     }
     check_genuine(&chip, &bench.task.order.profile)?;
-    if !bench.floor.roll.enter(chip.uid, (bench.task.socket, bench.task.position)) {
-        return Err(Failure::new(Fault::DuplicateUid, format!("UID {}: another seat of this run had it", chip.uid)));
+    if !bench
+        .floor
+        .roll
+        .enter(chip.uid, (bench.task.socket, bench.task.position))
+    {
+        return Err(Failure::new(
+            Fault::DuplicateUid,
+            format!("UID {}: another seat of this run had it", chip.uid),
+        ));
     }
     note_key(bench);
     match chip.state {
         ChipState::Torn => Err(Failure::new(Fault::ChipTorn, format!("UID {}", chip.uid))),
-        ChipState::Blank if open.sent.is_some() => {
-            Err(Failure::new(Fault::ChipSwapped, "a blank chip where the journal knows a burnt one"))
-        }
+        ChipState::Blank if open.sent.is_some() => Err(Failure::new(
+            Fault::ChipSwapped,
+            "a blank chip where the journal knows a burnt one",
+        )),
         // The journalled key was in RAM only, in chip or HSM, and is gone; nobody was told of it.
         ChipState::Blank => {
             bench.journal(Event::Dropped)?;
             bench.task.attempt = bench.task.attempt.saturating_add(1);
             fresh(chip, bench)
         }
-        ChipState::Burnt { key, .. } if key != open.keyed.key => {
-            Err(Failure::new(Fault::ChipNotBlank, "burnt with another key than the journal's"))
+        ChipState::Burnt { key, .. } if key != open.keyed.key => Err(Failure::new(
+            Fault::ChipNotBlank,
+            "burnt with another key than the journal's",
+        )),
+        ChipState::Burnt { .. } => {
+            Sent::resume(open).map_or_else(|| Burnt::resume(open).prove(bench), Ok)
         }
-        ChipState::Burnt { .. } => Sent::resume(open).map_or_else(|| Burnt::resume(open).prove(bench), Ok),
     }
 }
 
@@ -82,14 +100,21 @@ fn resume(open: &OpenUnit, chip: Identification, bench: &mut Bench<'_>) -> Step<
 fn issue(sent: Sent, bench: &mut Bench<'_>) -> Step<Issued> {
     let again = sent.before_proof();
     match sent.provision(bench) {
-        Err(Failure { fault: Fault::ChallengeStale | Fault::ChallengeInvalid, .. }) => again.prove(bench)?.provision(bench),
+        Err(Failure {
+            fault: Fault::ChallengeStale | Fault::ChallengeInvalid,
+            ..
+        }) => again.prove(bench)?.provision(bench),
         outcome => outcome,
     }
 }
 
 /// Notes the journalled key for the record.
 fn note_key(bench: &mut Bench<'_>) {
-    let keyed = bench.floor.journal.with(|history| history.open_in(&bench.task.socket).map(|open| open.keyed.clone()));
+    let keyed = bench.floor.journal.with(|history| {
+        history
+            .open_in(&bench.task.socket)
+            .map(|open| open.keyed.clone())
+    });
     let facts = &mut bench.trail.facts;
     facts.spki_sha256 = keyed.as_ref().map(|keyed| keyed.key.spki_hash());
     facts.origin = keyed.map(|keyed| match keyed.evidence {

@@ -4,7 +4,10 @@ use crate::verdict::Verdict;
 use base64ct::Base64;
 use identity::evidence::Evidence;
 use identity::fault::Fault;
-use identity::{CertificateHash, ChipUid, DeviceSerial, DocumentHash, Id, LeafHash, P256Key, PartNumber, RequestId, Timestamp};
+use identity::{
+    CertificateHash, ChipUid, DeviceSerial, DocumentHash, Id, LeafHash, P256Key, PartNumber,
+    RequestId, Timestamp,
+};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// One entry.
@@ -155,11 +158,16 @@ mod hexadecimal {
     use super::{AsBytes, Deserialize as _, Deserializer, Serializer};
     use serde::de::Error as _;
 
-    pub(super) fn serialize<T: AsBytes, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<T: AsBytes, S: Serializer>(
+        value: &T,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&hex::encode(value.bytes()))
     }
 
-    pub(super) fn deserialize<'de, T: AsBytes, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+    pub(super) fn deserialize<'de, T: AsBytes, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<T, D::Error> {
         let text = String::deserialize(deserializer)?;
         let bytes = hex::decode(text).map_err(D::Error::custom)?;
         T::from_bytes(&bytes).ok_or_else(|| D::Error::custom("the bytes are not of this kind"))
@@ -171,11 +179,16 @@ mod base64 {
     use base64ct::Encoding as _;
     use serde::de::Error as _;
 
-    pub(super) fn serialize<T: AsBytes, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<T: AsBytes, S: Serializer>(
+        value: &T,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&Base64::encode_string(&value.bytes()))
     }
 
-    pub(super) fn deserialize<'de, T: AsBytes, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+    pub(super) fn deserialize<'de, T: AsBytes, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<T, D::Error> {
         let text = String::deserialize(deserializer)?;
         let bytes = Base64::decode_vec(&text).map_err(D::Error::custom)?;
         T::from_bytes(&bytes).ok_or_else(|| D::Error::custom("the bytes are not of this kind"))
@@ -188,23 +201,35 @@ mod text {
     use std::fmt::Display;
     use std::str::FromStr;
 
-    pub(super) fn serialize<T: Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<T: Display, S: Serializer>(
+        value: &T,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         serializer.collect_str(value)
     }
 
-    pub(super) fn deserialize<'de, T: FromStr<Err: Display>, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    pub(super) fn deserialize<'de, T: FromStr<Err: Display>, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<T, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(D::Error::custom)
     }
 }
 
 mod millis {
     use super::{Deserialize as _, Deserializer, Serializer, Timestamp};
 
-    pub(super) fn serialize<S: Serializer>(value: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(
+        value: &Timestamp,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         serializer.serialize_u64(value.0)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Timestamp, D::Error> {
         u64::deserialize(deserializer).map(Timestamp)
     }
 }
@@ -213,11 +238,16 @@ mod verdict {
     use super::{Deserialize as _, Deserializer, Serializer, Verdict};
     use serde::de::Error as _;
 
-    pub(super) fn serialize<S: Serializer>(value: &Verdict, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(
+        value: &Verdict,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(value.name())
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Verdict, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Verdict, D::Error> {
         let name = String::deserialize(deserializer)?;
         Verdict::from_name(&name).ok_or_else(|| D::Error::custom("no such verdict"))
     }
@@ -227,13 +257,22 @@ mod fault {
     use super::{Deserialize as _, Deserializer, Fault, Serialize as _, Serializer};
     use serde::de::Error as _;
 
-    pub(super) fn serialize<S: Serializer>(value: &Option<Fault>, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(
+        value: &Option<Fault>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         value.map(Fault::code).serialize(serializer)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Fault>, D::Error> {
-        let Some(code) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
-        Fault::from_code(&code).map(Some).ok_or_else(|| D::Error::custom("no such fault"))
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Fault>, D::Error> {
+        let Some(code) = Option::<String>::deserialize(deserializer)? else {
+            return Ok(None);
+        };
+        Fault::from_code(&code)
+            .map(Some)
+            .ok_or_else(|| D::Error::custom("no such fault"))
     }
 }
 
@@ -253,12 +292,23 @@ pub(super) mod samples {
     }
 
     fn entry(n: u8, event: Event) -> Entry {
-        Entry { request: request(n), at: Timestamp(1_795_392_000_000 + u64::from(n)), event }
+        Entry {
+            request: request(n),
+            at: Timestamp(1_795_392_000_000 + u64::from(n)),
+            event,
+        }
     }
 
     pub(crate) fn keyed(n: u8) -> Entry {
-        let chip = EndorsedChip { attestation: key(), endorsement: Signature([1; 64]) };
-        let on_chip = OnChip { chip, nonce: Bytes32([2; 32]), origin: Signature([3; 64]) };
+        let chip = EndorsedChip {
+            attestation: key(),
+            endorsement: Signature([1; 64]),
+        };
+        let on_chip = OnChip {
+            chip,
+            nonce: Bytes32([2; 32]),
+            origin: Signature([3; 64]),
+        };
         let keyed = Keyed {
             socket: Id::new("1").unwrap(),
             lot: Id::new("26W48-A").unwrap(),
@@ -275,11 +325,21 @@ pub(super) mod samples {
     }
 
     pub(crate) fn sent(n: u8) -> Entry {
-        entry(n, Event::Sent(SignedRequest { der: vec![0x30, 0], signature: [4; 64] }))
+        entry(
+            n,
+            Event::Sent(SignedRequest {
+                der: vec![0x30, 0],
+                signature: [4; 64],
+            }),
+        )
     }
 
     pub(crate) fn issued(n: u8) -> Entry {
-        let facts = IssuedFacts { certificate: CertificateHash([5; 32]), index: 6, leaf: LeafHash([7; 32]) };
+        let facts = IssuedFacts {
+            certificate: CertificateHash([5; 32]),
+            index: 6,
+            leaf: LeafHash([7; 32]),
+        };
         entry(n, Event::Issued(facts))
     }
 

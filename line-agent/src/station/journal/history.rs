@@ -20,6 +20,19 @@ pub struct OpenUnit {
     pub confirming: Option<SignedRequest>,
 }
 
+impl OpenUnit {
+    /// The last step in the journal.
+    #[must_use]
+    pub const fn step(&self) -> &'static str {
+        match (&self.sent, &self.issued, &self.confirming) {
+            (_, _, Some(_)) => "confirming",
+            (_, Some(_), None) => "issued",
+            (Some(_), None, None) => "sent",
+            (None, None, None) => "keyed",
+        }
+    }
+}
+
 /// What is known of a chip that is not open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KnownChip {
@@ -64,8 +77,14 @@ impl History {
                 Ok(())
             }
             Event::Issued(facts) => self.unit(request).map(|unit| unit.issued = Some(*facts)),
-            Event::Confirming(confirm) => self.unit(request).map(|unit| unit.confirming = Some(confirm.clone())),
-            Event::Dropped => self.open.remove(&request).map(drop).ok_or_else(|| not_open(request)),
+            Event::Confirming(confirm) => self
+                .unit(request)
+                .map(|unit| unit.confirming = Some(confirm.clone())),
+            Event::Dropped => self
+                .open
+                .remove(&request)
+                .map(drop)
+                .ok_or_else(|| not_open(request)),
             Event::Closed(closed) => {
                 self.close(request, closed);
                 Ok(())
@@ -74,7 +93,13 @@ impl History {
     }
 
     fn key(&mut self, request: RequestId, keyed: &Keyed) -> Result<(), String> {
-        let unit = OpenUnit { request, keyed: keyed.clone(), sent: None, issued: None, confirming: None };
+        let unit = OpenUnit {
+            request,
+            keyed: keyed.clone(),
+            sent: None,
+            issued: None,
+            confirming: None,
+        };
         self.chips.insert(keyed.uid, KnownChip::Keyed);
         let state = self.serials.entry((keyed.lot, keyed.serial)).or_default();
         state.attempts = keyed.attempt;
@@ -89,13 +114,22 @@ impl History {
     }
 
     fn close(&mut self, request: RequestId, closed: &Closed) {
-        let issued = self.open.remove(&request).is_some_and(|unit| unit.issued.is_some());
+        let issued = self
+            .open
+            .remove(&request)
+            .is_some_and(|unit| unit.issued.is_some());
         let passed = closed.verdict == Verdict::Pass;
         let state = self.serials.entry((closed.lot, closed.serial)).or_default();
         state.taken |= passed || issued;
-        self.chips.entry(closed.uid).or_insert(KnownChip::NeverKeyed);
+        self.chips
+            .entry(closed.uid)
+            .or_insert(KnownChip::NeverKeyed);
         self.last.insert(closed.socket, closed.uid);
-        if passed { self.passed += 1 } else { self.failed += 1 }
+        if passed {
+            self.passed += 1
+        } else {
+            self.failed += 1
+        }
     }
 
     /// Units that are neither done nor dropped, by request.
@@ -124,14 +158,24 @@ impl History {
     /// Whether the serial needs a chip: not passed, not possibly bound, and not open.
     #[must_use]
     pub fn is_wanted(&self, lot: &Id, serial: &DeviceSerial) -> bool {
-        let taken = self.serials.get(&(*lot, *serial)).is_some_and(|state| state.taken);
-        !taken && !self.open.values().any(|unit| unit.keyed.lot == *lot && unit.keyed.serial == *serial)
+        let taken = self
+            .serials
+            .get(&(*lot, *serial))
+            .is_some_and(|state| state.taken);
+        !taken
+            && !self
+                .open
+                .values()
+                .any(|unit| unit.keyed.lot == *lot && unit.keyed.serial == *serial)
     }
 
     /// Which attempt at a serial the next one is, from 1.
     #[must_use]
     pub fn next_attempt(&self, lot: &Id, serial: &DeviceSerial) -> u32 {
-        self.serials.get(&(*lot, *serial)).map_or(0, |state| state.attempts).saturating_add(1)
+        self.serials
+            .get(&(*lot, *serial))
+            .map_or(0, |state| state.attempts)
+            .saturating_add(1)
     }
 
     /// Units passed and failed since the journal began.
@@ -152,12 +196,17 @@ mod tests {
 
     fn after(entries: &[Entry]) -> History {
         let mut history = History::default();
-        entries.iter().for_each(|entry| history.apply(entry).unwrap());
+        entries
+            .iter()
+            .for_each(|entry| history.apply(entry).unwrap());
         history
     }
 
     fn wanted(history: &History) -> bool {
-        history.is_wanted(&Id::new("26W48-A").unwrap(), &DeviceSerial::new("26480001001").unwrap())
+        history.is_wanted(
+            &Id::new("26W48-A").unwrap(),
+            &DeviceSerial::new("26480001001").unwrap(),
+        )
     }
 
     #[test]
@@ -166,7 +215,10 @@ mod tests {
         assert!(!wanted(&after(&[keyed(1)])));
         assert!(wanted(&after(&[keyed(1), sent(1), closed(1)])));
         assert!(!wanted(&after(&[keyed(1), sent(1), issued(1), closed(1)])));
-        let dropped = Entry { event: Event::Dropped, ..keyed(1) };
+        let dropped = Entry {
+            event: Event::Dropped,
+            ..keyed(1)
+        };
         assert!(wanted(&after(&[keyed(1), dropped])));
     }
 
@@ -183,7 +235,10 @@ mod tests {
         let socket = Id::new("1").unwrap();
         assert!(history.was_last_in(&socket, &uid));
         assert_eq!(history.known(&uid), Some(KnownChip::Sent));
-        assert_eq!(history.open_in(&socket).map(|unit| unit.request), Some(request(2)));
+        assert_eq!(
+            history.open_in(&socket).map(|unit| unit.request),
+            Some(request(2))
+        );
         assert_eq!(history.totals(), (0, 1));
     }
 }
