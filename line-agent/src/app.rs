@@ -205,7 +205,7 @@ fn work(
         });
         drop(ended);
     });
-    let verdict = desk.summary(&id, queue.remaining(), floor.stop.is_set());
+    let verdict = desk.summary(&id, queue.remaining(), floor.stop.rest());
     let is_open = floor
         .journal
         .with(|history| history.open_units().next().is_some());

@@ -154,17 +154,15 @@ mod tests {
                 .unwrap_err()
                 .use_stderr()
         );
-        assert!(
-            Cli::try_parse_from([
-                "line-agent",
-                "run",
-                "--config",
-                "a",
-                "--lot",
-                "b",
-                "--headless"
-            ])
-            .is_ok()
-        );
+        Cli::try_parse_from([
+            "line-agent",
+            "run",
+            "--config",
+            "a",
+            "--lot",
+            "b",
+            "--headless",
+        ])
+        .unwrap();
     }
 }

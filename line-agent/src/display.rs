@@ -71,14 +71,10 @@ impl Tally {
         self.units.get(&verdict).copied().unwrap_or_default()
     }
 
-    /// Verdict over the lot: its worst unit's. Units that were not begun hold the lot.
+    /// Verdict over the lot: its worst unit's. Units that were not begun count as `rest`.
     #[must_use]
-    pub fn worst(&self, not_begun: usize, stopped: bool) -> Verdict {
-        let rest = match (not_begun, stopped) {
-            (0, _) => Verdict::Pass,
-            (_, true) => Verdict::Abort,
-            (_, false) => Verdict::Hold,
-        };
+    pub fn worst(&self, not_begun: usize, rest: Verdict) -> Verdict {
+        let rest = if not_begun == 0 { Verdict::Pass } else { rest };
         self.units
             .keys()
             .copied()
@@ -137,8 +133,8 @@ impl Desk {
         show(&mut inner.out, &text);
     }
 
-    /// Shows the summary. Returns the lot's verdict.
-    pub fn summary(&self, lot: &Id, not_begun: usize, stopped: bool) -> Verdict {
+    /// Shows the summary. Returns the lot's verdict; units that were not begun count as `rest`.
+    pub fn summary(&self, lot: &Id, not_begun: usize, rest: Verdict) -> Verdict {
         let mut inner = lock(&self.inner);
         let tally = inner.tally.clone();
         let counts: Vec<_> = Verdict::ALL
@@ -150,7 +146,7 @@ impl Desk {
             Language::En => format!("lot {lot}: {}, not begun {not_begun}", counts.join(", ")),
         };
         show(&mut inner.out, &text);
-        tally.worst(not_begun, stopped)
+        tally.worst(not_begun, rest)
     }
 }
 
@@ -268,7 +264,7 @@ mod tests {
         let desk = Desk::new(Box::new(screen.clone()), style, language);
         desk.unit_done(&line("1", None));
         desk.unit_done(&line("2", Some(Fault::ChipWrongPart)));
-        desk.summary(&Id::new("26W48-A").unwrap(), 3, false);
+        desk.summary(&Id::new("26W48-A").unwrap(), 3, Verdict::Hold);
         let bytes = lock(&screen.0).clone();
         String::from_utf8(bytes).unwrap()
     }
@@ -298,15 +294,21 @@ mod tests {
         let tally = |verdicts: &[Verdict]| Tally {
             units: verdicts.iter().map(|v| (*v, 1)).collect(),
         };
-        assert_eq!(tally(&[]).worst(0, false), Verdict::Pass);
-        assert_eq!(tally(&[Verdict::Pass]).worst(1, false), Verdict::Hold);
-        assert_eq!(tally(&[Verdict::Pass]).worst(1, true), Verdict::Abort);
+        assert_eq!(tally(&[]).worst(0, Verdict::Hold), Verdict::Pass);
         assert_eq!(
-            tally(&[Verdict::Fail, Verdict::Hold]).worst(2, false),
+            tally(&[Verdict::Pass]).worst(1, Verdict::Hold),
+            Verdict::Hold
+        );
+        assert_eq!(
+            tally(&[Verdict::Pass]).worst(1, Verdict::Abort),
+            Verdict::Abort
+        );
+        assert_eq!(
+            tally(&[Verdict::Fail, Verdict::Hold]).worst(2, Verdict::Hold),
             Verdict::Fail
         );
         assert_eq!(
-            tally(&[Verdict::Error, Verdict::Abort]).worst(0, false),
+            tally(&[Verdict::Error, Verdict::Abort]).worst(0, Verdict::Hold),
             Verdict::Error
         );
     }

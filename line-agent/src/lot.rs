@@ -95,8 +95,13 @@ pub enum Wrong {
     #[error("{0}")]
     Text(#[from] identity::text::TextError),
     /// Another lot than in the rows before.
-    #[error("lot {0} where the rows before say {1}; one file is one lot")]
-    OtherLot(Id, Id),
+    #[error("lot {got} where the rows before say {before}; one file is one lot")]
+    OtherLot {
+        /// Lot in this row.
+        got: String,
+        /// Lot in the rows before.
+        before: String,
+    },
     /// The serial stands in an earlier row.
     #[error("serial {0} stands in line {1} already")]
     Twice(DeviceSerial, u64),
@@ -285,7 +290,10 @@ impl Table {
     fn take_lot(&mut self, text: &str) -> Result<(), Wrong> {
         let lot = Id::new(text)?;
         match self.lot.replace(lot) {
-            Some(before) if before != lot => Err(Wrong::OtherLot(lot, before)),
+            Some(before) if before != lot => Err(Wrong::OtherLot {
+                got: lot.to_string(),
+                before: before.to_string(),
+            }),
             _ => Ok(()),
         }
     }

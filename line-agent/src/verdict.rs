@@ -25,24 +25,14 @@ impl Verdict {
     /// The verdict that a fault leads to.
     #[must_use]
     pub const fn of(fault: Fault) -> Self {
-        match fault {
-            Fault::Interrupted => Self::Abort,
+        match fault.blame() {
+            _ if matches!(fault, Fault::Interrupted) => Self::Abort,
             // The chip on record is fine; it is only not here.
-            Fault::ChipSwapped => Self::Hold,
-            Fault::ProofInvalid
-            | Fault::LineHsm
-            | Fault::Journal
-            | Fault::Config
-            | Fault::LotFile => Self::Error,
-            #[expect(
-                clippy::wildcard_enum_match_arm,
-                reason = "every other fault is judged by its blame"
-            )]
-            other => match other.blame() {
-                Blame::Unit => Self::Fail,
-                Blame::Station | Blame::Policy | Blame::Ca => Self::Hold,
-                Blame::Peer => Self::Error,
-            },
+            _ if matches!(fault, Fault::ChipSwapped) => Self::Hold,
+            _ if is_broken_station(fault) => Self::Error,
+            Blame::Unit => Self::Fail,
+            Blame::Station | Blame::Policy | Blame::Ca => Self::Hold,
+            Blame::Peer => Self::Error,
         }
     }
 
@@ -81,6 +71,14 @@ impl Verdict {
             Self::Error => 50,
         }
     }
+}
+
+/// Faults after which the station itself cannot be relied on.
+const fn is_broken_station(fault: Fault) -> bool {
+    matches!(
+        fault,
+        Fault::ProofInvalid | Fault::LineHsm | Fault::Journal | Fault::Config | Fault::LotFile
+    )
 }
 
 /// How the program ends.

@@ -48,18 +48,26 @@ pub(super) fn failure(status: &Status) -> Attempt {
         return attempt;
     }
     let detail = format!("{:?}: {}", status.code(), status.message());
-    let refused = |fault| Attempt {
-        error: CaError::Refused(fault, detail.clone()),
-        again: None,
-    };
-    match status.code() {
-        code if is_passing(code) => Attempt {
+    if is_passing(status.code()) {
+        return Attempt {
             error: CaError::Unreachable(detail),
             again: Some(Duration::ZERO),
-        },
-        Code::PermissionDenied | Code::Unauthenticated => refused(Fault::NotAuthorized),
-        Code::InvalidArgument | Code::OutOfRange => refused(Fault::EnvelopeMalformed),
-        _ => refused(Fault::Internal),
+        };
+    }
+    Attempt {
+        error: CaError::Refused(lasting(status.code()), detail),
+        again: None,
+    }
+}
+
+/// The fault that a lasting failure without details of ours stands for.
+const fn lasting(code: Code) -> Fault {
+    if matches!(code, Code::PermissionDenied | Code::Unauthenticated) {
+        Fault::NotAuthorized
+    } else if matches!(code, Code::InvalidArgument | Code::OutOfRange) {
+        Fault::EnvelopeMalformed
+    } else {
+        Fault::Internal
     }
 }
 
@@ -104,17 +112,21 @@ fn read_issued(issued: Issued) -> Result<Answer, Attempt> {
 
 /// A fault that this version does not know is judged by its blame.
 fn refusal(fault: &common::Fault) -> Attempt {
-    let known = Fault::from_code(&fault.code).unwrap_or(match fault.blame() {
+    let known = Fault::from_code(&fault.code).unwrap_or_else(|| by_blame(fault.blame()));
+    let detail = format!("the CA says {}: {}", fault.code, fault.text_en);
+    Attempt {
+        error: CaError::Refused(known, detail),
+        again: fault.retry_after_ms.map(Duration::from_millis),
+    }
+}
+
+const fn by_blame(blame: common::Blame) -> Fault {
+    match blame {
         common::Blame::Chip | common::Blame::Unit => Fault::EvidenceInvalid,
         common::Blame::Station => Fault::EnvelopeMalformed,
         common::Blame::Policy => Fault::GrantUnknown,
         common::Blame::Peer => Fault::NotAuthorized,
         common::Blame::Ca | common::Blame::Unspecified => Fault::Internal,
-    });
-    let detail = format!("the CA says {}: {}", fault.code, fault.text_en);
-    Attempt {
-        error: CaError::Refused(known, detail),
-        again: fault.retry_after_ms.map(Duration::from_millis),
     }
 }
 
@@ -190,21 +202,19 @@ mod tests {
 
     #[test]
     fn answers_of_the_wrong_shape_are_refused() {
-        assert!(challenge(GetChallengesResponse::default()).is_err());
+        challenge(GetChallengesResponse::default()).unwrap_err();
         let long = GetChallengesResponse {
             challenges: vec![vec![0; 65]],
             ..GetChallengesResponse::default()
         };
-        assert!(challenge(long).is_err());
-        assert!(issued(ProvisionResponse::default()).is_err());
-        assert!(
-            read_issued(Issued {
-                leaf_hash: vec![0; 31],
-                confirm_nonce: vec![0; 32],
-                ..Issued::default()
-            })
-            .is_err()
-        );
-        assert!(receipt(ConfirmResponse::default()).is_err());
+        challenge(long).unwrap_err();
+        issued(ProvisionResponse::default()).unwrap_err();
+        read_issued(Issued {
+            leaf_hash: vec![0; 31],
+            confirm_nonce: vec![0; 32],
+            ..Issued::default()
+        })
+        .unwrap_err();
+        receipt(ConfirmResponse::default()).unwrap_err();
     }
 }

@@ -331,7 +331,8 @@ pub(super) struct Register {
     /// Challenges made before this time are stale, as after a long pause.
     pub(super) stale_below: u64,
     challenges: u64,
-    pub(super) void: bool,
+    /// What every confirmation is refused with.
+    pub(super) refuses_confirm: Option<Fault>,
 }
 
 #[derive(Debug)]
@@ -465,8 +466,8 @@ impl Ca for FakeCa {
         ));
         self.reach(|register| {
             let confirm = ConfirmRequest::from_bytes(&request.der).unwrap();
-            if register.void {
-                return Err(CaError::Refused(Fault::Voided, "void".to_owned()));
+            if let Some(fault) = register.refuses_confirm {
+                return Err(CaError::Refused(fault, "refused".to_owned()));
             }
             let bound = register.bound.get_mut(&confirm.request).unwrap();
             let Answer { nonce, leaf, .. } = &bound.answer;
@@ -673,7 +674,7 @@ impl World {
             desk: &desk,
         }
         .work();
-        desk.summary(&id("lot"), queue.remaining(), stop.is_set())
+        desk.summary(&id("lot"), queue.remaining(), stop.rest())
     }
 
     fn lot(&self) -> Lot {

@@ -10,6 +10,7 @@ use crate::injector::LineHsm;
 use crate::lot::{Lot, LotUnit};
 use crate::orders::Orders;
 use crate::records::Output;
+use crate::verdict::Verdict;
 use identity::envelope::{StationRequest, request_hash};
 use identity::fault::Fault;
 use identity::{ChipUid, Clock, Entropy, Id};
@@ -104,6 +105,16 @@ impl Stop {
         let mut receiver = self.0.subscribe();
         if receiver.wait_for(|stop| *stop).await.is_err() {
             std::future::pending::<()>().await;
+        }
+    }
+
+    /// What units are that were not begun when the sockets ended.
+    #[must_use]
+    pub fn rest(&self) -> Verdict {
+        if self.is_set() {
+            Verdict::Abort
+        } else {
+            Verdict::Hold
         }
     }
 

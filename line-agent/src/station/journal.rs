@@ -285,7 +285,7 @@ mod tests {
         let last = ends[ends.len() - 2];
         let mut zeros = bytes[..last].to_vec();
         zeros.resize(bytes.len(), 0);
-        assert!(reopen(&zeros).is_ok());
+        reopen(&zeros).unwrap();
     }
 
     #[test]
@@ -327,7 +327,7 @@ mod tests {
             Err(JournalError::Busy(_))
         ));
         drop(journal);
-        assert!(Journal::open(directory.path()).is_ok());
+        Journal::open(directory.path()).unwrap();
     }
 
     #[test]

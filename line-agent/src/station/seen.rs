@@ -96,6 +96,6 @@ mod tests {
     fn a_file_that_is_no_checkpoint_is_refused() {
         let state = tempfile::tempdir().unwrap();
         std::fs::write(state.path().join("seen-checkpoint"), "origin\nx\n").unwrap();
-        assert!(SeenCheckpoint::open(state.path()).is_err());
+        SeenCheckpoint::open(state.path()).unwrap_err();
     }
 }

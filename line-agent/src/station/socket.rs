@@ -42,64 +42,81 @@ impl<'a> Socket<'a> {
             Ok(seat) => seat,
             Err(error) => return self.desk.socket_failed(&self.name, &Failure::from(error)),
         };
-        let mut may_be_done = true;
-        while let Some(task) = self.next_task(seat, may_be_done) {
-            may_be_done = false;
+        if self.sits_done(seat) {
+            seat = match self.programmer.next_chip(seat.position) {
+                Ok(seat) => seat,
+                Err(error) => return self.desk.socket_failed(&self.name, &error.into()),
+            };
+        }
+        while let Some(task) = self.next_task(seat) {
             let moves_on = match task {
-                Next::Done => true,
-                Next::Unit(task) => self.make(*task),
-                Next::Unknown(failure) => return self.desk.socket_failed(&self.name, &failure),
+                Ok(task) => self.make(task),
+                Err(failure) => return self.desk.socket_failed(&self.name, &failure),
             };
             if !moves_on {
                 return;
             }
             seat = match self.programmer.next_chip(seat.position) {
                 Ok(seat) => seat,
-                Err(error) => return self.desk.socket_failed(&self.name, &Failure::from(error)),
+                Err(error) => return self.desk.socket_failed(&self.name, &error.into()),
             };
         }
     }
 
-    fn next_task(&mut self, seat: Seat, may_be_done: bool) -> Option<Next<'a>> {
+    /// Whether the chip was done before the power went, and the handler was not told.
+    fn sits_done(&mut self, seat: Seat) -> bool {
+        let is_open = self
+            .floor
+            .journal
+            .with(|history| history.open_in(&self.name).is_some());
+        if self.floor.stop.is_set() || is_open || !seat.occupied {
+            return false;
+        }
+        let Ok(chip) = self.programmer.identify() else {
+            return false;
+        };
+        self.floor
+            .journal
+            .with(|history| history.was_last_in(&self.name, &chip.uid))
+    }
+
+    /// The unit that is open in this socket, or the next of the lot.
+    fn next_task(&self, seat: Seat) -> Option<Step<Task<'a>>> {
         if self.floor.stop.is_set() {
             return None;
         }
-        if let Some(open) = self
+        let open = self
             .floor
             .journal
-            .with(|history| history.open_in(&self.name).cloned())
-        {
-            return Some(self.open_task(&open, seat));
+            .with(|history| history.open_in(&self.name).cloned());
+        match open {
+            Some(open) => Some(self.open_task(&open, seat)),
+            None if seat.occupied => self.fresh_task(seat).map(Ok),
+            None => None,
         }
-        if !seat.occupied {
-            return None;
-        }
-        if may_be_done && self.is_done() {
-            return Some(Next::Done);
-        }
-        let order = self.floor.orders.for_lot(self.queue.lot())?;
-        self.queue.take().map(|row| {
-            let lot = *self.queue.lot();
-            let attempt = self
-                .floor
-                .journal
-                .with(|history| history.next_attempt(&lot, &row.serial));
-            let (socket, position) = (self.name, seat.position);
-            let (serial, label) = (row.serial, row.label);
-            Next::Unit(Box::new(Task {
-                order,
-                lot,
-                serial,
-                label,
-                attempt,
-                socket,
-                position,
-            }))
+    }
+
+    fn fresh_task(&self, seat: Seat) -> Option<Task<'a>> {
+        let lot = *self.queue.lot();
+        let order = self.floor.orders.for_lot(&lot)?;
+        let row = self.queue.take()?;
+        let attempt = self
+            .floor
+            .journal
+            .with(|history| history.next_attempt(&lot, &row.serial));
+        Some(Task {
+            order,
+            lot,
+            serial: row.serial,
+            label: row.label,
+            attempt,
+            socket: self.name,
+            position: seat.position,
         })
     }
 
     /// The unit that the journal says is in this socket, under the grant it was begun with.
-    fn open_task(&self, open: &OpenUnit, seat: Seat) -> Next<'a> {
+    fn open_task(&self, open: &OpenUnit, seat: Seat) -> Step<Task<'a>> {
         let keyed = &open.keyed;
         let order: Option<&'a Order> = self
             .floor
@@ -112,9 +129,9 @@ impl<'a> Socket<'a> {
                 "the grant of serial {} in this socket is not in the settings",
                 keyed.serial
             );
-            return Next::Unknown(Failure::new(Fault::Config, detail));
+            return Err(Failure::new(Fault::Config, detail));
         };
-        Next::Unit(Box::new(Task {
+        Ok(Task {
             order,
             lot: keyed.lot,
             serial: keyed.serial,
@@ -122,17 +139,7 @@ impl<'a> Socket<'a> {
             attempt: keyed.attempt,
             socket: self.name,
             position: seat.position,
-        }))
-    }
-
-    /// Whether the chip was done before the power went, and the handler was not told.
-    fn is_done(&mut self) -> bool {
-        let Ok(chip) = self.programmer.identify() else {
-            return false;
-        };
-        self.floor
-            .journal
-            .with(|history| history.was_last_in(&self.name, &chip.uid))
+        })
     }
 
     /// Makes one unit. True if the chip may leave the socket.
@@ -167,16 +174,6 @@ impl<'a> Socket<'a> {
         self.desk.unit_done(&line);
         verdict.is_final()
     }
-}
-
-/// What a socket does next.
-enum Next<'a> {
-    /// The chip was done in an earlier run; the next one, please.
-    Done,
-    /// Make this unit.
-    Unit(Box<Task<'a>>),
-    /// The socket cannot be worked with.
-    Unknown(Failure),
 }
 
 /// Record, then verdict in the journal. If the power goes in between, the unit is still open; it comes here again.

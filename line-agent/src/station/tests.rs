@@ -4,6 +4,7 @@ use super::bench::{ChipMemory, Fuse, World};
 use super::floor::{Stop, lock};
 use super::journal::Journal;
 use crate::verdict::Verdict;
+use identity::fault::Fault;
 use std::sync::atomic::Ordering;
 
 fn good(count: u8) -> Vec<ChipMemory> {
@@ -162,7 +163,7 @@ fn an_unbelievable_answer_stops_the_line() {
 #[test]
 fn a_confirmation_that_lost_against_a_void_fails() {
     let world = World::new(good(1));
-    lock(&world.register).void = true;
+    lock(&world.register).refuses_confirm = Some(Fault::Voided);
     assert_eq!(world.run_to_end(), Verdict::Fail);
     assert_eq!(world.faults(), ["CA-0405"]);
     assert!(

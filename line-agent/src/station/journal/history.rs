@@ -126,9 +126,9 @@ impl History {
             .or_insert(KnownChip::NeverKeyed);
         self.last.insert(closed.socket, closed.uid);
         if passed {
-            self.passed += 1
+            self.passed += 1;
         } else {
-            self.failed += 1
+            self.failed += 1;
         }
     }
 
