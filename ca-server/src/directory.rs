@@ -126,10 +126,7 @@ impl Directory {
     fn add_station(&self, support: &Support) -> Result<(), String> {
         let statement: StationStatement = document(support.document.as_bytes())?;
         self.write(|entries| {
-            entries
-                .stations
-                .insert(statement.id, Arc::new(statement))
-                .map_or((), drop);
+            drop(entries.stations.insert(statement.id, Arc::new(statement)));
         });
         Ok(())
     }
@@ -149,10 +146,7 @@ impl Directory {
             serials,
         };
         self.write(|entries| {
-            entries
-                .grants
-                .insert(entry.hash, Arc::new(entry))
-                .map_or((), drop);
+            drop(entries.grants.insert(entry.hash, Arc::new(entry)));
         });
         Ok(())
     }

@@ -15,11 +15,14 @@ use crate::store::{Head, Reader, StoreError};
 use std::path::Path;
 use translog::checkpoint::{Checkpoint, TrustedLog};
 use translog::note::{NoteSigner as _, SignedNote};
-use translog::tile::RightEdge;
-use translog::tree::Hash;
+use translog::tile::{RightEdge, Tile, TileId, Width, bundles_between};
+use translog::tree::{Hash, leaf_hash};
 
 /// Leaves read at once when files are rebuilt.
 const REBUILD_STEP: u64 = 4096;
+/// Newest entries whose files are held against the rows at every start: more than are written between two flushes
+/// of the file system.
+const RECENT: u64 = 65_536;
 
 /// Why nothing could be published.
 #[derive(Debug, thiserror::Error)]
@@ -198,10 +201,11 @@ fn right_edge(
     store: &Reader,
     head: &Head,
 ) -> Result<(RightEdge, Vec<Vec<u8>>), LedgerError> {
-    let width = u64::from(translog::tile::Width::FULL);
+    let width = u64::from(Width::FULL);
     if let Ok(edge) = RightEdge::read(files, head.size)
         && edge.frontier().root() == head.root
     {
+        mend_recent(files, store, head.size)?;
         let first = head.size / width * width;
         return Ok((edge, store.leaves(first, head.size - first)?));
     }
@@ -220,6 +224,20 @@ fn right_edge(
     Ok((edge, tail))
 }
 
+/// A power cut may have torn files that were not flushed yet behind a whole right edge: the newest bundles and leaf
+/// tiles are held against the rows and written where they are torn.
+fn mend_recent(files: &LogFiles, store: &Reader, size: u64) -> Result<(), LedgerError> {
+    for bundle in bundles_between(size.saturating_sub(RECENT), size) {
+        let entries = store.leaves(bundle.entries().start, u64::from(bundle.width()))?;
+        let hashes = entries.iter().map(|entry| leaf_hash(entry)).collect();
+        let tile = Tile::new(hashes).map_err(|_empty| LedgerError::Root)?;
+        let id = TileId::new(0, bundle.index(), bundle.width()).ok_or(LedgerError::Root)?;
+        files.write_tile(id, &tile)?;
+        files.write_bundle(bundle, &entries)?;
+    }
+    Ok(())
+}
+
 fn append(
     files: &LogFiles,
     edge: &mut RightEdge,
@@ -228,13 +246,13 @@ fn append(
 ) -> Result<(), LedgerError> {
     let hashes: Vec<_> = entries
         .iter()
-        .map(|entry| translog::tree::leaf_hash(entry))
+        .map(|entry| leaf_hash(entry))
         .collect();
     let old_size = edge.size();
     for (id, tile) in edge.append(&hashes) {
         files.write_tile(id, &tile)?;
     }
-    for bundle in translog::tile::bundles_between(old_size, edge.size()) {
+    for bundle in bundles_between(old_size, edge.size()) {
         let missing = bundle.width().hashes().saturating_sub(tail.len());
         let taken = usize::try_from(bundle.entries().start + tail_len(tail) - old_size)
             .unwrap_or(usize::MAX);

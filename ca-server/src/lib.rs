@@ -1,10 +1,18 @@
 //! The CA of the family register: issuance corridor, ledger, store and services.
 #![forbid(unsafe_code)]
 
+pub mod admin;
+pub mod app;
+pub mod auth;
+pub mod ceremony;
 pub mod challenge;
+pub mod cli;
+pub mod config;
 pub mod directory;
 pub mod issuance;
 pub mod ledger;
 pub mod policy;
+pub mod rpc;
 pub mod store;
 mod support;
+pub mod telemetry;

@@ -18,6 +18,7 @@ mod object;
 mod pin;
 mod public_key;
 pub mod rcgen_key;
+mod secret;
 mod session;
 pub mod tls;
 mod token;

@@ -255,7 +255,7 @@ pub(crate) fn read_flag(
 }
 
 /// All keys with this label, private ones first.
-fn labelled(session: &Session, label: &str) -> Result<Vec<ObjectHandle>> {
+pub(crate) fn labelled(session: &Session, label: &str) -> Result<Vec<ObjectHandle>> {
     let mut objects = Vec::new();
     for class in [
         ObjectClass::PRIVATE_KEY,
@@ -267,7 +267,7 @@ fn labelled(session: &Session, label: &str) -> Result<Vec<ObjectHandle>> {
     Ok(objects)
 }
 
-fn only(
+pub(crate) fn only(
     session: &Session,
     class: ObjectClass,
     what: &'static str,
@@ -296,7 +296,8 @@ fn with_label(class: ObjectClass, label: &str) -> [Attribute; 3] {
     ]
 }
 
-fn check_flags(session: &Session, label: &str, private: ObjectHandle) -> Result<()> {
+/// Refuses a key, private or secret, unless each flag is what it must be.
+pub(crate) fn check_flags(session: &Session, label: &str, private: ObjectHandle) -> Result<()> {
     for flag in &PRIVATE_KEY_FLAGS {
         let found = read_flag(session, private, flag)?;
         if !flag.accepts(found) {

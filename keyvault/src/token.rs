@@ -26,6 +26,10 @@ impl Token {
         Self(pool)
     }
 
+    pub(crate) fn pool(&self) -> &SessionPool {
+        &self.0
+    }
+
     /// The token's label.
     #[must_use]
     pub fn label(&self) -> &str {

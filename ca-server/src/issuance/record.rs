@@ -2,7 +2,7 @@
 //! returns, the next start asks the signer again, and gets the same bytes.
 
 use super::reserve::Waiting;
-use super::sign::Signed;
+use super::sign::{Given, Signed};
 use crate::store::{Store, StoreError};
 
 /// A batch whose signatures are stored. Only [`record`] makes one.
@@ -31,14 +31,14 @@ pub fn record(store: &Store, batch: Signed) -> Result<Recorded, (StoreError, Vec
         outcomes
             .iter()
             .try_for_each(|(bind, outcome)| match outcome {
-                Ok(signature) => transaction.put_signature(*bind, signature),
-                Err(reason) => {
-                    tracing::error!(
-                        bind,
-                        reason,
-                        "ALARM: the signer set a unit aside that door 1 had admitted"
-                    );
+                Given::Signature(signature) => transaction.put_signature(*bind, signature),
+                Given::Never(reason) => {
+                    tracing::error!(bind, reason, "ALARM: the signer set a unit aside that door 1 had admitted");
                     transaction.put_alarm(*bind, reason)
+                }
+                Given::NotNow(reason) => {
+                    tracing::error!(bind, reason, "the HSM did not sign; the unit stays reserved");
+                    Ok(())
                 }
             })
     });

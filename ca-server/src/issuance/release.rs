@@ -99,7 +99,7 @@ impl<'a> Releaser<'a> {
         if matches!(binding.stage, Stage::Voided | Stage::Scrapped) {
             return Err(Fault::Voided.into());
         }
-        let unsigned = || Refusal::passing(Fault::Stopped, "reserved, not signed yet", 1000);
+        let unsigned = || Refusal::passing(Fault::HsmUnavailable, "reserved, not signed yet", 1000);
         let signature = binding.signature.ok_or_else(unsigned)?;
         let (leaf, bytes) = self
             .reader

@@ -1,10 +1,12 @@
 //! Door 4: the signer follows every leaf, judges for itself and signs. Only bytes cross over to it.
 
-use super::publish::Published;
-use super::reserve::{Entered, Waiting};
+use super::publish::{Published, PublishedParts};
+use super::reserve::{Due, Entered, Waiting};
 use crate::store::{Reader, StoreError, StoredDocument};
 use der::asn1::OctetString;
 use identity::document::Version1;
+use identity::rules::Stage;
+use signer::Code;
 use signer::Signer;
 use signer::message::{Answer, Entry, Item, SignReply, SignRequest, Support};
 
@@ -50,7 +52,10 @@ pub fn sign(
     reader: &Reader,
     batch: Published,
 ) -> Result<Signed, (SignError, Vec<Waiting>)> {
-    let parts = batch.into_parts();
+    let mut parts = batch.into_parts();
+    if let Err(error) = ask_again(&mut parts, reader) {
+        return Err((error.into(), parts.waiting));
+    }
     let outcomes = if signer.size() == parts.size && parts.unsigned.is_empty() {
         Ok(Vec::new())
     } else {
@@ -66,13 +71,24 @@ pub fn sign(
     }
 }
 
-/// By index of the `bind` leaf: the signature, or the signer's reason.
-type Outcomes = Vec<(u64, Result<[u8; 64], String>)>;
+/// What the signer said, by index of the `bind` leaf.
+type Outcomes = Vec<(u64, Given)>;
+
+/// What the signer said to one unit.
+#[derive(Debug)]
+pub(super) enum Given {
+    /// The signature.
+    Signature([u8; 64]),
+    /// It will never sign this: an alarm, because door 1 had admitted it.
+    Never(String),
+    /// The HSM did not sign; the same unit asked again may be signed.
+    NotNow(String),
+}
 
 fn exchange(
     signer: &mut Signer,
     reader: &Reader,
-    parts: &super::publish::PublishedParts,
+    parts: &PublishedParts,
 ) -> Result<Outcomes, SignError> {
     let entries = parts
         .entries
@@ -105,11 +121,31 @@ fn exchange(
     }
 }
 
-fn answer(answer: Answer) -> Result<[u8; 64], String> {
-    match answer {
-        Answer::Signed(signature) => Ok(signature.0),
-        Answer::Refused(refused) => Err(format!("{}: {}", refused.code, refused.text)),
+/// A unit that is waited for and was not signed the last time, because the HSM failed, is asked for again.
+fn ask_again(parts: &mut PublishedParts, reader: &Reader) -> Result<(), StoreError> {
+    for waiting in &parts.waiting {
+        let Due::Certificate(bind) = waiting.due else { continue };
+        if parts.unsigned.contains(&bind) {
+            continue;
+        }
+        let binding = reader.binding(bind)?.ok_or(StoreError::Damaged("a claim without its binding"))?;
+        if binding.signature.is_none() && binding.alarm.is_none() && binding.stage == Stage::Bound {
+            parts.unsigned.push(bind);
+        }
     }
+    Ok(())
+}
+
+fn answer(answer: Answer) -> Given {
+    match answer {
+        Answer::Signed(signature) => Given::Signature(signature.0),
+        Answer::Refused(refused) if passes(&refused.code) => Given::NotNow(format!("{}: {}", refused.code, refused.text)),
+        Answer::Refused(refused) => Given::Never(format!("{}: {}", refused.code, refused.text)),
+    }
+}
+
+fn passes(code: &str) -> bool {
+    [Code::HsmFailed, Code::HsmWrongSignature].iter().any(|passing| passing.as_str() == code)
 }
 
 /// Leaves `first..size` with their documents, for a signer that is behind.

@@ -11,6 +11,8 @@ mod keys;
 #[cfg(test)]
 mod reopening;
 #[cfg(test)]
+mod secrets;
+#[cfg(test)]
 mod tls;
 #[cfg(test)]
 mod tokens;

@@ -1,0 +1,179 @@
+//! Detached approvals: what is shown, what is signed, and the file that carries the signature.
+
+use der::pem::{self, LineEnding};
+use identity::approval::{Approval, approval_digest};
+use identity::document::{Document, Signature, StationStatement, WireError};
+use identity::key::{AwsLcVerifier, KeyError};
+use identity::{Id, P256Key, Timestamp, VerifyP256 as _};
+use keyvault::{Key, VaultError};
+use std::path::{Path, PathBuf};
+
+/// Label of the PEM block.
+pub const PEM_LABEL: &str = "KOSEKI APPROVAL";
+
+/// An approval that cannot be made or read.
+#[derive(Debug, thiserror::Error)]
+pub enum ApprovalFileError {
+    /// The file cannot be read.
+    #[error("{}: {error}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// Not one PEM block of this label.
+    #[error("{}: not one PEM {PEM_LABEL}", .0.display())]
+    Pem(PathBuf),
+    /// Not an approval.
+    #[error("{}: {error}", path.display())]
+    Form {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        error: WireError,
+    },
+    /// The card refused or failed.
+    #[error("{0}")]
+    Vault(#[from] VaultError),
+    /// The card's key is not P-256.
+    #[error("{0}")]
+    Key(#[from] KeyError),
+    /// The card gave a signature that its own public key does not verify.
+    #[error("the card's signature does not verify under its own public key")]
+    WrongSignature,
+    /// The approval could not be written as PEM.
+    #[error("PEM: {0}")]
+    Encoding(pem::Error),
+}
+
+/// Signs a document with an approver's card. Whoever calls has shown the document to the approver.
+///
+/// # Errors
+/// [`ApprovalFileError`].
+pub fn sign<D: Document>(
+    document: &D,
+    approver: Id,
+    card: &Key,
+) -> Result<Approval, ApprovalFileError> {
+    let digest = approval_digest(D::KIND, &document.hash());
+    let signature = card.sign_p256_digest(&digest)?;
+    let public = P256Key::from_spki(card.spki_der())?;
+    if !AwsLcVerifier.verify(&public, &digest, &signature) {
+        return Err(ApprovalFileError::WrongSignature);
+    }
+    Ok(Approval {
+        approver,
+        signature: Signature(signature),
+    })
+}
+
+/// The approval as a PEM block.
+///
+/// # Errors
+/// [`ApprovalFileError::Encoding`].
+pub fn to_pem(approval: &Approval) -> Result<String, ApprovalFileError> {
+    pem::encode_string(PEM_LABEL, LineEnding::LF, &approval.to_bytes())
+        .map_err(ApprovalFileError::Encoding)
+}
+
+/// Reads an approval.
+///
+/// # Errors
+/// [`ApprovalFileError`] names the file.
+pub fn read(path: &Path) -> Result<Approval, ApprovalFileError> {
+    let text = std::fs::read(path).map_err(|error| ApprovalFileError::Unreadable {
+        path: path.to_owned(),
+        error,
+    })?;
+    match pem::decode_vec(&text) {
+        Ok((PEM_LABEL, der)) => {
+            Approval::from_bytes(&der).map_err(|error| ApprovalFileError::Form {
+                path: path.to_owned(),
+                error,
+            })
+        }
+        Ok(_) | Err(_) => Err(ApprovalFileError::Pem(path.to_owned())),
+    }
+}
+
+/// A station in words, for the approver who is about to sign it; every fact is one that is signed.
+#[must_use]
+pub fn explain_station(statement: &StationStatement) -> String {
+    let key = |key: &P256Key| format!("SHA-256 {}", key.spki_hash());
+    let lines = [
+        ("approve", format!("SHA-256 {}", statement.hash())),
+        ("site", statement.site.to_string()),
+        ("line", statement.line.to_string()),
+        ("TLS key", key(&statement.tls_key)),
+        ("request key", key(&statement.request_key)),
+        ("receipt key", key(&statement.receipt_key)),
+        ("from", rfc3339(statement.not_before)),
+        ("until", rfc3339(statement.not_after)),
+        (
+            "asked for by",
+            format!("{}, who cannot approve it", statement.requester),
+        ),
+    ];
+    let lines = lines.map(|(label, value)| format!("  {label:<14}{value}\n"));
+    format!("Station {}\n{}", statement.id, lines.concat())
+}
+
+/// What exactly is signed, for the approver to compare with a second screen.
+#[must_use]
+pub fn explain_signature<D: Document>(document: &D, approver: &Id) -> String {
+    let digest = approval_digest(D::KIND, &document.hash());
+    format!(
+        "{approver} signs, for this {}, the digest\n  {}\n",
+        D::KIND,
+        hex::encode(digest)
+    )
+}
+
+fn rfc3339(moment: Timestamp) -> String {
+    let time = i64::try_from(moment.0)
+        .ok()
+        .and_then(|millis| jiff::Timestamp::from_millisecond(millis).ok());
+    time.map_or_else(|| format!("{} ms", moment.0), |time| time.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn approval() -> Approval {
+        Approval {
+            approver: Id::new("vet-01").unwrap(),
+            signature: Signature([7; 64]),
+        }
+    }
+
+    #[test]
+    fn an_approval_survives_its_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("vet-01.pem");
+        let text = to_pem(&approval()).unwrap();
+        assert!(
+            text.starts_with("-----BEGIN KOSEKI APPROVAL-----\n"),
+            "{text}"
+        );
+        std::fs::write(&path, &text).unwrap();
+        assert_eq!(read(&path).unwrap(), approval());
+    }
+
+    #[test]
+    fn other_files_are_refused_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.pem");
+        let text = to_pem(&approval()).unwrap();
+        for damaged in [
+            text.replace("KOSEKI APPROVAL", "CERTIFICATE"),
+            text.replacen('\n', "\nA", 1),
+            String::new(),
+        ] {
+            std::fs::write(&path, &damaged).unwrap();
+            let error = read(&path).unwrap_err().to_string();
+            assert!(error.contains("x.pem"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! The operator's side of the local socket.
+
+use proto::admin::{
+    AdminServiceClient, EnrollStationRequest, EnrollStationResponse, GetStatusRequest,
+    GetStatusResponse, LoadGrantRequest, LoadGrantResponse, OpenLotRequest, VoidUnitRequest,
+};
+use proto::common::Fault;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tonic::Status;
+use tonic::transport::{Channel, Endpoint};
+
+/// Longest wait for an answer.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A connection to the running server.
+#[derive(Debug)]
+pub struct Client(AdminServiceClient<Channel>);
+
+/// The server did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody answers at the socket.
+    #[error("{}: {error}", path.display())]
+    Connect {
+        /// The socket.
+        path: PathBuf,
+        /// What the transport says.
+        error: String,
+    },
+    /// The server refused.
+    #[error("{}: {}", .0.code, .0.text_en)]
+    Refused(Box<Fault>),
+    /// The call failed.
+    #[error("{0}")]
+    Failed(Box<Status>),
+}
+
+impl Client {
+    /// Connects to the socket.
+    ///
+    /// # Errors
+    /// [`ClientError::Connect`].
+    pub async fn connect(path: &Path) -> Result<Self, ClientError> {
+        let refuse = |error: tonic::transport::Error| ClientError::Connect {
+            path: path.to_owned(),
+            error: cause(&error),
+        };
+        let endpoint =
+            Endpoint::from_shared(format!("unix://{}", path.display())).map_err(refuse)?;
+        let channel = endpoint
+            .timeout(PATIENCE)
+            .connect()
+            .await
+            .map_err(refuse)?;
+        Ok(Self(
+            AdminServiceClient::new(channel)
+                .max_decoding_message_size(proto::MAX_RESPONSE_MESSAGE),
+        ))
+    }
+
+    /// Enters a station and gets its TLS certificate.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn enroll(
+        &mut self,
+        request: EnrollStationRequest,
+    ) -> Result<EnrollStationResponse, ClientError> {
+        answer(self.0.enroll_station(request).await)
+    }
+
+    /// Puts a grant into force.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn load_grant(
+        &mut self,
+        request: LoadGrantRequest,
+    ) -> Result<LoadGrantResponse, ClientError> {
+        answer(self.0.load_grant(request).await)
+    }
+
+    /// Opens a lot and gives the index of its leaf.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn open_lot(&mut self, lot_order: Vec<u8>) -> Result<u64, ClientError> {
+        let request = OpenLotRequest { lot_order };
+        answer(self.0.open_lot(request).await).map(|it| it.index)
+    }
+
+    /// Voids a unit and gives the index of its leaf.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn void(&mut self, id: [u8; 16], reason: String) -> Result<u64, ClientError> {
+        let request = VoidUnitRequest {
+            request_id: id.to_vec(),
+            reason,
+        };
+        answer(self.0.void_unit(request).await).map(|it| it.index)
+    }
+
+    /// How the server is.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn status(&mut self) -> Result<GetStatusResponse, ClientError> {
+        answer(self.0.get_status(GetStatusRequest {}).await)
+    }
+}
+
+fn answer<T>(answer: Result<tonic::Response<T>, Status>) -> Result<T, ClientError> {
+    answer.map(tonic::Response::into_inner).map_err(|status| {
+        proto::fault::fault_from_status(&status).map_or_else(
+            || ClientError::Failed(Box::new(status)),
+            |fault| ClientError::Refused(Box::new(fault)),
+        )
+    })
+}
+
+/// The innermost cause, which says more than "transport error".
+fn cause(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(source) => cause(source),
+        None => error.to_string(),
+    }
+}

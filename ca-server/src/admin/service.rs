@@ -1,0 +1,223 @@
+//! The operator's service: convert, call the corridor, map the answer.
+
+use super::enroll::{EnrollError, Registrar};
+use crate::issuance::{Corridor, GrantView, Receipt, Refusal};
+use crate::rpc::status::{malformed, status};
+use identity::approval::Approval;
+use identity::document::{Document, Grant, LotOrder, Profile, StationStatement};
+use identity::fault::Fault;
+use identity::leaf::{Body, Leaf};
+use identity::{DocumentHash, Id, RequestId};
+use proto::admin as wire;
+use std::sync::Arc;
+use tonic::{Request, Response, Status};
+
+/// Leaves read at once when a document's leaf is looked for.
+const PAGE: u64 = 1000;
+
+/// The operator's service.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    corridor: Corridor,
+    registrar: Arc<Registrar>,
+}
+
+impl Admin {
+    /// Over a running corridor.
+    #[must_use]
+    pub fn new(corridor: Corridor, registrar: Registrar) -> Self {
+        Self {
+            corridor,
+            registrar: Arc::new(registrar),
+        }
+    }
+
+    /// Index of the leaf that a document was entered with. The corridor checks approvals before it says that a
+    /// document was entered before, so an answer that was lost is given again here.
+    async fn entered(
+        &self,
+        document: DocumentHash,
+        outcome: Result<Receipt, Refusal>,
+    ) -> Result<u64, Status> {
+        let refusal = match outcome {
+            Ok(receipt) => return Ok(receipt.index),
+            Err(refusal) => refusal,
+        };
+        if refusal.fault != Fault::RequestConflict {
+            return Err(status(&refusal));
+        }
+        let corridor = self.corridor.clone();
+        let found = tokio::task::spawn_blocking(move || leaf_of(&corridor, &document)).await;
+        let found = found
+            .map_err(|error| status(&Refusal::new(Fault::Internal, error)))?
+            .map_err(|failed| status(&failed))?;
+        found.ok_or_else(|| status(&refusal))
+    }
+}
+
+#[tonic::async_trait]
+impl wire::AdminService for Admin {
+    async fn enroll_station(
+        &self,
+        request: Request<wire::EnrollStationRequest>,
+    ) -> Result<Response<wire::EnrollStationResponse>, Status> {
+        let request = request.into_inner();
+        if request.csr_pem.len() > proto::MAX_REQUEST {
+            return Err(status(&Fault::TooLarge.into()));
+        }
+        let statement: StationStatement = document(&request.statement)?;
+        let approvals = approvals(&request.approvals)?;
+        let registrar = &self.registrar;
+        let key = registrar
+            .check(&statement, &request.csr_pem)
+            .map_err(|error| refused(&error))?;
+        let entered = self
+            .corridor
+            .enter_station(statement.clone(), approvals)
+            .await;
+        let index = self.entered(statement.hash(), entered).await?;
+        let certificate_pem = registrar
+            .certify(&statement, &key)
+            .map_err(|error| refused(&error))?;
+        tracing::info!(station = %statement.id, index, "station enrolled");
+        Ok(Response::new(wire::EnrollStationResponse {
+            certificate_pem,
+            index,
+        }))
+    }
+
+    async fn load_grant(
+        &self,
+        request: Request<wire::LoadGrantRequest>,
+    ) -> Result<Response<wire::LoadGrantResponse>, Status> {
+        let request = request.into_inner();
+        let grant: Grant = document(&request.grant)?;
+        let profile: Profile = document(&request.profile)?;
+        let approvals = approvals(&request.approvals)?;
+        let hash = grant.hash();
+        let entered = self.corridor.enter_grant(grant, profile, approvals).await;
+        let index = self.entered(hash, entered).await?;
+        tracing::info!(grant = %hash, index, "grant loaded");
+        Ok(Response::new(wire::LoadGrantResponse {
+            grant_hash: hash.as_bytes().to_vec(),
+            index,
+        }))
+    }
+
+    async fn open_lot(
+        &self,
+        request: Request<wire::OpenLotRequest>,
+    ) -> Result<Response<wire::OpenLotResponse>, Status> {
+        let order: LotOrder = document(&request.into_inner().lot_order)?;
+        let (hash, id) = (order.hash(), order.id);
+        let entered = self.corridor.open_lot(order).await;
+        let index = self.entered(hash, entered).await?;
+        tracing::info!(lot = %id, index, "lot opened");
+        Ok(Response::new(wire::OpenLotResponse { index }))
+    }
+
+    async fn void_unit(
+        &self,
+        request: Request<wire::VoidUnitRequest>,
+    ) -> Result<Response<wire::VoidUnitResponse>, Status> {
+        let request = request.into_inner();
+        let id = request.request_id.try_into().map(RequestId);
+        let id = id.map_err(|_length| malformed("a request id has 16 bytes"))?;
+        let reason = Id::new(&request.reason)
+            .map_err(|error| malformed(&format!("the reason is one word: {error}")))?;
+        let receipt = self
+            .corridor
+            .void_by_operator(id, reason)
+            .await
+            .map_err(|refusal| status(&refusal))?;
+        tracing::warn!(request = %id, index = receipt.index, "unit voided by the operator");
+        Ok(Response::new(wire::VoidUnitResponse {
+            index: receipt.index,
+        }))
+    }
+
+    async fn get_status(
+        &self,
+        _request: Request<wire::GetStatusRequest>,
+    ) -> Result<Response<wire::GetStatusResponse>, Status> {
+        let now = self.corridor.status().map_err(|refusal| status(&refusal))?;
+        let grants = self.corridor.grants().map_err(|refusal| status(&refusal))?;
+        let hsm = match now.stopped.map(|refusal| refusal.fault) {
+            Some(Fault::HsmUnavailable) => wire::HsmHealth::Failing,
+            Some(_) => wire::HsmHealth::Unspecified,
+            None => wire::HsmHealth::Ready,
+        };
+        Ok(Response::new(wire::GetStatusResponse {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            log_size: now.log_size,
+            root: now.root.to_vec(),
+            in_flight: 0,
+            hsm: hsm.into(),
+            grants: grants.iter().map(grant_summary).collect(),
+        }))
+    }
+}
+
+fn document<D: Document>(bytes: &[u8]) -> Result<D, Status> {
+    D::from_bytes(bytes).map_err(|error| malformed(&format!("{}: {error}", D::KIND)))
+}
+
+fn approvals(encoded: &[Vec<u8>]) -> Result<Vec<Approval>, Status> {
+    if encoded.len() > proto::MAX_APPROVALS {
+        return Err(status(&Fault::TooLarge.into()));
+    }
+    let approvals = encoded.iter().map(|bytes| Approval::from_bytes(bytes));
+    approvals
+        .collect::<Result<_, _>>()
+        .map_err(|error| malformed(&format!("approval: {error}")))
+}
+
+fn refused(error: &EnrollError) -> Status {
+    match error {
+        EnrollError::Request(_) | EnrollError::OtherKey | EnrollError::TooLong => {
+            malformed(&error.to_string())
+        }
+        EnrollError::Sign(_) | EnrollError::Encoding(_) => {
+            status(&Refusal::new(Fault::HsmUnavailable, error))
+        }
+    }
+}
+
+/// Index of the leaf that entered a document.
+fn leaf_of(corridor: &Corridor, document: &DocumentHash) -> Result<Option<u64>, Refusal> {
+    let mut first = 0;
+    loop {
+        let page = corridor.entries(first, PAGE)?;
+        if page.is_empty() {
+            return Ok(None);
+        }
+        for (index, bytes) in (first..).zip(&page) {
+            let leaf = Leaf::from_bytes(bytes)
+                .map_err(|error| Refusal::new(Fault::Internal, error))?;
+            if entered_document(&leaf.body) == Some(document) {
+                return Ok(Some(index));
+            }
+        }
+        first = first.saturating_add(PAGE);
+    }
+}
+
+fn entered_document(body: &Body) -> Option<&DocumentHash> {
+    if let Body::Station { document, .. }
+    | Body::Grant { document, .. }
+    | Body::LotOpen { document, .. } = body
+    {
+        Some(document)
+    } else {
+        None
+    }
+}
+
+fn grant_summary(view: &GrantView) -> wire::GrantSummary {
+    wire::GrantSummary {
+        grant_id: view.grant.id.to_string(),
+        grant_hash: view.grant.hash().as_bytes().to_vec(),
+        limit: view.grant.limit.into(),
+        issued: view.issued.into(),
+    }
+}

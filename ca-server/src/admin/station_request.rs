@@ -1,0 +1,139 @@
+//! A station's key request, as its agent writes it: who it is, its three public keys, and until when it asks to be
+//! valid. What counts is the approved statement; the request only brings the keys.
+
+use crate::config::{ConfigError, read_toml};
+use crate::policy::{StationKeys, StationPlan};
+use base64ct::{Base64, Encoding as _};
+use identity::P256Key;
+use identity::document::{StationStatement, WireError};
+use serde::Deserialize;
+use std::path::{Path, PathBuf};
+
+/// The request, as written.
+#[derive(Clone, Debug)]
+pub struct StationRequest {
+    path: PathBuf,
+    shape: Shape,
+    keys: StationKeys,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Shape {
+    #[serde(rename = "schema")]
+    _schema: Schema,
+    id: String,
+    site: String,
+    line: String,
+    /// The name it would like in its TLS certificate; the reviewed plan decides.
+    #[serde(rename = "identity")]
+    _identity: Option<String>,
+    keys: KeysShape,
+    /// What the station asks for; the reviewed plan decides.
+    #[serde(rename = "valid")]
+    _valid: Option<toml::Table>,
+}
+
+/// Base64 of each key's DER `SubjectPublicKeyInfo`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeysShape {
+    tls: String,
+    request: String,
+    receipt: String,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+enum Schema {
+    #[serde(rename = "station-request/v1")]
+    V1,
+}
+
+/// The request and the reviewed plan make no statement.
+#[derive(Debug, thiserror::Error)]
+pub enum StationRequestError {
+    /// The file cannot be read.
+    #[error("{0}")]
+    File(#[from] ConfigError),
+    /// A key in it is not a P-256 key.
+    #[error("{}: {key}: {what}", path.display())]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// Which key.
+        key: &'static str,
+        /// What is wrong.
+        what: String,
+    },
+    /// The request is of another station than the plan.
+    #[error("{}: {what} is {found:?} here and {planned:?} in the plan", path.display())]
+    Other {
+        /// The file.
+        path: PathBuf,
+        /// `id`, `site` or `line`.
+        what: &'static str,
+        /// Value in the request.
+        found: String,
+        /// Value in the plan.
+        planned: String,
+    },
+    /// Together they break a rule of statements.
+    #[error("the statement: {0}")]
+    Statement(#[from] WireError),
+}
+
+impl StationRequest {
+    /// Reads a request.
+    ///
+    /// # Errors
+    /// [`StationRequestError`] names the file and key.
+    pub fn load(path: &Path) -> Result<Self, StationRequestError> {
+        let shape: Shape = read_toml(path)?;
+        let key = |name: &'static str, text: &str| {
+            parse_key(text).map_err(|what| StationRequestError::Key {
+                path: path.to_owned(),
+                key: name,
+                what,
+            })
+        };
+        let keys = StationKeys {
+            tls: key("keys.tls", &shape.keys.tls)?,
+            request: key("keys.request", &shape.keys.request)?,
+            receipt: key("keys.receipt", &shape.keys.receipt)?,
+        };
+        Ok(Self {
+            path: path.to_owned(),
+            shape,
+            keys,
+        })
+    }
+
+    /// The statement that approvers sign: the reviewed plan with this request's keys.
+    ///
+    /// # Errors
+    /// [`StationRequestError`] if the two are of different stations, or two of the keys are one.
+    pub fn statement(&self, plan: &StationPlan) -> Result<StationStatement, StationRequestError> {
+        let shape = &self.shape;
+        let pairs = [
+            ("id", &shape.id, plan.id),
+            ("site", &shape.site, plan.site),
+            ("line", &shape.line, plan.line),
+        ];
+        for (what, found, planned) in pairs {
+            if found != planned.as_str() {
+                return Err(StationRequestError::Other {
+                    path: self.path.clone(),
+                    what,
+                    found: found.clone(),
+                    planned: planned.to_string(),
+                });
+            }
+        }
+        Ok(plan.statement(&self.keys)?)
+    }
+}
+
+fn parse_key(text: &str) -> Result<P256Key, String> {
+    let spki = Base64::decode_vec(text).map_err(|error| error.to_string())?;
+    P256Key::from_spki(&spki).map_err(|error| error.to_string())
+}

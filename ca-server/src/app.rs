@@ -1,0 +1,321 @@
+//! Wires the parts: the only place where the real clock and the real randomness are made, and where threads begin.
+
+use crate::admin::{self, Admin, AdminSocket, Registrar};
+use crate::auth::TrustDomain;
+use crate::ceremony::{ArtefactError, Artefacts, SignerFileError, SignerParts};
+use crate::challenge::ChallengeKey;
+use crate::config::Config;
+use crate::issuance::{Corridor, CorridorParts, Refusal, StartError};
+use crate::ledger::{LogKey, LogKeyError};
+use crate::rpc::{self, Audit, Chain, Factory, ServeError, TlsError, TlsIncoming};
+use identity::approval::ApproverSet;
+use identity::sources::EntropyError;
+use identity::{Clock, Entropy, Timestamp};
+use keyvault::rcgen_key::RcgenKey;
+use keyvault::{KeyUse, Module, Token, VaultError};
+use signer::SignerError;
+use std::future::Future;
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::UNIX_EPOCH;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::time::timeout;
+use translog::checkpoint::{TrustError, TrustedLog};
+use translog::note::VerifierKeyError;
+
+/// What the challenge key is derived for.
+const CHALLENGE_CONTEXT: &[u8] = b"koseki/challenge-key/v1\n";
+
+/// The wall clock of the host.
+#[derive(Clone, Copy, Debug)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        #[expect(clippy::disallowed_methods, reason = "this is the clock adapter")]
+        let now = std::time::SystemTime::now().duration_since(UNIX_EPOCH);
+        // A clock before 1970 reads as 1970: earlier than any leaf, so that nothing is issued.
+        let millis = now.map(|since| since.as_millis()).unwrap_or_default();
+        Timestamp(u64::try_from(millis).unwrap_or(u64::MAX))
+    }
+}
+
+/// The operating system's randomness.
+#[derive(Clone, Copy, Debug)]
+pub struct SystemEntropy;
+
+impl Entropy for SystemEntropy {
+    fn fill(&self, out: &mut [u8]) -> Result<(), EntropyError> {
+        getrandom::fill(out).map_err(|_failed| EntropyError)
+    }
+}
+
+/// Why the server does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The ceremony's files cannot be used.
+    #[error("{0}")]
+    Artefacts(#[from] ArtefactError),
+    /// A token or key cannot be used.
+    #[error("{0}")]
+    Vault(#[from] VaultError),
+    /// The log's key has no usable name or form.
+    #[error("{0}")]
+    LogKey(#[from] LogKeyError),
+    /// The verifier key in the ceremony document cannot be read.
+    #[error("log key of the ceremony: {0}")]
+    Vkey(#[from] VerifierKeyError),
+    /// The log cannot be trusted under its own key.
+    #[error("log: {0}")]
+    Trust(#[from] TrustError),
+    /// The log token's key is another than the ceremony's.
+    #[error("the log token holds another key than the ceremony made")]
+    ForeignLogKey,
+    /// The signer's file or token cannot be used.
+    #[error("signer: {0}")]
+    SignerFile(#[from] SignerFileError),
+    /// The signer cannot be opened.
+    #[error("signer: {0}")]
+    Signer(#[from] SignerError),
+    /// The corridor cannot start.
+    #[error("{0}")]
+    Start(#[from] StartError),
+    /// The log could not be begun.
+    #[error("the first leaf: {0}")]
+    Begin(Refusal),
+    /// TLS cannot be set up.
+    #[error("{0}")]
+    Tls(#[from] TlsError),
+    /// The infrastructure root cannot be read.
+    #[error("infrastructure root: {0}")]
+    Root(der::Error),
+    /// A socket or directory cannot be used.
+    #[error("{what}: {error}")]
+    System {
+        /// The address or path.
+        what: String,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// The services ended badly.
+    #[error("{0}")]
+    Serve(#[from] ServeError),
+}
+
+/// Runs the server until it is told to stop by `SIGTERM` or Ctrl-C.
+///
+/// # Errors
+/// [`AppError`] if it cannot start, or ended badly.
+pub fn run(config: &Config) -> Result<(), AppError> {
+    let parts = Parts::open(config)?;
+    let corridor = parts.corridor.clone();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| system("runtime", error))?;
+    let served = runtime.block_on(serve(config, parts));
+    // What is reserved is finished and durable before the process ends.
+    corridor.stop();
+    tracing::info!("stopped");
+    served
+}
+
+/// Everything that is opened before the first connection.
+struct Parts {
+    artefacts: Artefacts,
+    corridor: Corridor,
+    infrastructure: Token,
+}
+
+impl Parts {
+    fn open(config: &Config) -> Result<Self, AppError> {
+        let artefacts = Artefacts::load(&config.paths.ceremony)?;
+        let module = Module::load(&config.hsm.module)?;
+        let settings = &config.hsm.infrastructure;
+        let infrastructure = module.open(&settings.token, settings.pin().read()?)?;
+        let challenge =
+            infrastructure.derive_secret(&settings.challenge_key, CHALLENGE_CONTEXT)?;
+        let signer = SignerParts::load(&config.signer.config)?;
+        private_directory(signer.store_directory())?;
+        private_directory(Some(&config.paths.state))?;
+        private_directory(config.paths.head.parent())?;
+        let corridor = Corridor::start(CorridorParts {
+            store: config.paths.state.join("ca.sqlite"),
+            log: config.paths.state.join("log"),
+            head_file: config.paths.head.clone(),
+            origin: artefacts.ceremony.origin.clone(),
+            log_key: log_key(config, &module, &artefacts)?,
+            signer: signer.open()?,
+            issuing_certificate: artefacts.issuing.clone(),
+            approvers: ApproverSet::from(&artefacts.ceremony),
+            clock: Arc::new(SystemClock),
+            entropy: Arc::new(SystemEntropy),
+            challenge: ChallengeKey::new(challenge),
+        })?;
+        Ok(Self {
+            artefacts,
+            corridor,
+            infrastructure,
+        })
+    }
+
+    fn admin(&self, config: &Config) -> Result<Admin, AppError> {
+        let label = &config.hsm.infrastructure.root_key;
+        let root = self.infrastructure.key(label, KeyUse::Infrastructure)?;
+        let registrar = Registrar::new(
+            RcgenKey::new(root),
+            &self.artefacts.infrastructure,
+            self.domain(),
+            Arc::new(SystemEntropy),
+        );
+        let registrar = registrar.map_err(AppError::Root)?;
+        Ok(Admin::new(self.corridor.clone(), registrar))
+    }
+
+    fn factory(&self) -> Factory {
+        let chain = Chain {
+            issuing: self.artefacts.issuing.clone(),
+            root: self.artefacts.root.clone(),
+            log_vkey: self.artefacts.ceremony.log_vkey.clone(),
+        };
+        Factory::new(self.corridor.clone(), chain, Arc::new(SystemClock))
+    }
+
+    fn audit(&self) -> Result<Audit, AppError> {
+        let ceremony = &self.artefacts.ceremony;
+        let log = TrustedLog::new(&ceremony.origin, vec![ceremony.log_vkey.parse()?])?;
+        Ok(Audit::new(self.corridor.clone(), log))
+    }
+
+    fn tls(&self, config: &Config) -> Result<TlsIncoming, AppError> {
+        let label = &config.hsm.infrastructure.server_key;
+        let key = self.infrastructure.key(label, KeyUse::ServerTls)?;
+        let tls = rpc::server_config(&self.artefacts, key)?;
+        Ok(TlsIncoming::new(tls, self.domain(), config.limits))
+    }
+
+    fn domain(&self) -> TrustDomain {
+        TrustDomain::of_origin(&self.artefacts.ceremony.origin)
+    }
+}
+
+/// The checkpoint key, if it is the one that the ceremony document names.
+fn log_key(config: &Config, module: &Module, artefacts: &Artefacts) -> Result<LogKey, AppError> {
+    use translog::note::NoteSigner as _;
+    let settings = &config.hsm.log;
+    let token = module.open(&settings.token, settings.pin().read()?)?;
+    let key = token.key(&settings.key, KeyUse::Log)?;
+    let key = LogKey::new(&artefacts.ceremony.origin, key)?;
+    if key.verifier_key().to_string() == artefacts.ceremony.log_vkey {
+        Ok(key)
+    } else {
+        Err(AppError::ForeignLogKey)
+    }
+}
+
+async fn serve(config: &Config, parts: Parts) -> Result<(), AppError> {
+    begin(&parts).await?;
+    let address = config.listen.address;
+    let listener = TcpListener::bind(address)
+        .await
+        .map_err(|error| system(&address.to_string(), error))?;
+    let path = &config.paths.admin_socket;
+    let socket =
+        AdminSocket::bind(path).map_err(|error| system(&path.display().to_string(), error))?;
+    let (tell, told) = watch::channel(false);
+    let network = rpc::serve(
+        listener,
+        parts.tls(config)?,
+        (parts.factory(), parts.audit()?),
+        config.limits,
+        wait(told.clone()),
+    );
+    let local = admin::serve(
+        socket,
+        (parts.admin(config)?, parts.audit()?),
+        config.limits,
+        wait(told),
+    );
+    let mut services = tokio::spawn(both(network, local));
+    tracing::info!(%address, admin = %path.display(), "serving");
+    tokio::select! {
+        ended = &mut services => return joined(ended),
+        stopped = asked_to_stop() => stopped.map_err(|error| system("signals", error))?,
+    }
+    tracing::info!("stopping: calls under way may end");
+    tell.send_replace(true);
+    match timeout(config.limits.drain(), services).await {
+        Ok(ended) => joined(ended),
+        Err(_elapsed) => {
+            tracing::warn!("calls were still under way when the time to drain ended");
+            Ok(())
+        }
+    }
+}
+
+/// The log's first leaf is the ceremony.
+async fn begin(parts: &Parts) -> Result<(), AppError> {
+    let status = parts.corridor.status().map_err(AppError::Begin)?;
+    if status.log_size > 0 {
+        return Ok(());
+    }
+    let ceremony = parts.artefacts.ceremony.clone();
+    let begun = parts.corridor.begin(ceremony).await;
+    begun.map_err(AppError::Begin)?;
+    tracing::info!(origin = parts.artefacts.ceremony.origin, "log begun");
+    Ok(())
+}
+
+/// Both services; when one ends badly, so does the whole.
+async fn both(
+    network: impl Future<Output = Result<(), ServeError>>,
+    local: impl Future<Output = Result<(), ServeError>>,
+) -> Result<(), ServeError> {
+    tokio::try_join!(network, local).map(|((), ())| ())
+}
+
+fn joined(
+    ended: Result<Result<(), ServeError>, tokio::task::JoinError>,
+) -> Result<(), AppError> {
+    match ended {
+        Ok(served) => Ok(served?),
+        Err(error) => Err(system("services", io::Error::other(error))),
+    }
+}
+
+async fn wait(mut told: watch::Receiver<bool>) {
+    // The sender lives as long as the services; if it is gone, stopping is right too.
+    if let Err(gone) = told.wait_for(|stop| *stop).await {
+        tracing::debug!(%gone, "nobody is left to say stop");
+    }
+}
+
+async fn asked_to_stop() -> io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+fn private_directory(path: Option<&Path>) -> Result<(), AppError> {
+    let path: PathBuf = path.unwrap_or_else(|| Path::new(".")).to_owned();
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&path)
+        .map_err(|error| system(&path.display().to_string(), error))
+}
+
+fn system(what: &str, error: io::Error) -> AppError {
+    AppError::System {
+        what: what.to_owned(),
+        error,
+    }
+}

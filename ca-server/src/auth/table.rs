@@ -1,0 +1,96 @@
+//! The table: one row an RPC, one column a role. The match has no wildcard, so that an RPC without a row does not
+//! compile. `policies/roles/roles.toml` says the same for reviewers; a test holds the two together.
+
+use crate::policy::Role;
+use proto::Rpc;
+
+/// Which roles a row allows.
+struct Row {
+    station: bool,
+    auditor: bool,
+    operator: bool,
+}
+
+const STATION: Row = Row {
+    station: true,
+    auditor: false,
+    operator: false,
+};
+const READERS: Row = Row {
+    station: false,
+    auditor: true,
+    operator: true,
+};
+const OPERATOR: Row = Row {
+    station: false,
+    auditor: false,
+    operator: true,
+};
+
+/// Whether a role may call an RPC.
+#[must_use]
+pub const fn allows(rpc: Rpc, role: Role) -> bool {
+    let row = row(rpc);
+    match role {
+        Role::Station => row.station,
+        Role::Auditor => row.auditor,
+        Role::Operator => row.operator,
+    }
+}
+
+const fn row(rpc: Rpc) -> Row {
+    match rpc {
+        Rpc::FactoryGetChallenges
+        | Rpc::FactoryProvision
+        | Rpc::FactoryConfirm
+        | Rpc::FactoryVoid
+        | Rpc::FactoryAdopt
+        | Rpc::FactoryGetChain
+        | Rpc::FactoryGetGrant
+        | Rpc::FactoryGetLot
+        | Rpc::FactoryGetReceipt
+        | Rpc::FactoryGetCheckpoint => STATION,
+        Rpc::AuditGetCheckpoint | Rpc::AuditGetEntry | Rpc::AuditListEntries => READERS,
+        Rpc::AdminEnrollStation
+        | Rpc::AdminLoadGrant
+        | Rpc::AdminOpenLot
+        | Rpc::AdminVoidUnit
+        | Rpc::AdminGetStatus => OPERATOR,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::load_roles;
+    use std::path::Path;
+
+    const ROLES: [Role; 3] = [Role::Station, Role::Auditor, Role::Operator];
+
+    #[test]
+    fn the_reviewed_table_says_the_same() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies/roles/roles.toml");
+        let reviewed = load_roles(&path).unwrap();
+        assert_eq!(reviewed.methods().count(), Rpc::ALL.len());
+        for rpc in Rpc::ALL {
+            for role in ROLES {
+                let expected = reviewed.allows(rpc.path(), role);
+                assert_eq!(expected, Some(allows(rpc, role)), "{rpc:?} {role:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn only_a_station_asks_for_certificates_and_only_an_operator_administers() {
+        for rpc in Rpc::ALL {
+            let may = ROLES.map(|role| allows(rpc, role));
+            let expected = match rpc.service() {
+                "koseki.factory.v1.FactoryService" => [true, false, false],
+                "koseki.audit.v1.AuditService" => [false, true, true],
+                "koseki.admin.v1.AdminService" => [false, false, true],
+                other => panic!("no rule for {other}"),
+            };
+            assert_eq!(may, expected, "{rpc:?}");
+        }
+    }
+}

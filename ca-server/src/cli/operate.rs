@@ -1,0 +1,135 @@
+//! Commands that talk to the running server's local socket.
+
+use super::prepare::write_new;
+use super::{Enroll, Exit, Failure, Load, Open, Void, Where, say};
+use crate::admin::approval::{self, ApprovalFileError};
+use crate::admin::{Client, StationRequest};
+use crate::config::Config;
+use crate::policy::{load_grant, load_lot, load_station};
+use identity::document::Document as _;
+use proto::admin::{EnrollStationRequest, GetStatusResponse, LoadGrantRequest};
+use std::future::Future;
+use std::path::{Path, PathBuf};
+
+pub(super) fn enroll(order: &Enroll) -> Result<(), Failure> {
+    let plan = load_station(&order.statement)?;
+    let statement = StationRequest::load(&order.keys)?.statement(&plan)?;
+    let csr_pem = std::fs::read_to_string(&order.csr)
+        .map_err(|error| Failure::file(&order.csr, &error))?;
+    let request = EnrollStationRequest {
+        statement: statement.to_bytes(),
+        approvals: approvals(&order.approval)?,
+        csr_pem,
+    };
+    let answer = at_server(&order.at, |mut client| async move {
+        Ok(client.enroll(request).await?)
+    })?;
+    write_new(&order.out, answer.certificate_pem.as_bytes())?;
+    say(&format!(
+        "station {} is leaf {}; certificate: {}\n",
+        statement.id,
+        answer.index,
+        order.out.display()
+    ))
+}
+
+pub(super) fn load_grant_into_server(order: &Load) -> Result<(), Failure> {
+    let proposal = load_grant(&order.policies, &order.grant)?;
+    let (grant, profile) = (
+        proposal.grant.to_bytes(),
+        proposal.product.profile.to_bytes(),
+    );
+    let request = LoadGrantRequest {
+        grant: grant.clone(),
+        profile: profile.clone(),
+        approvals: approvals(&order.approval)?,
+    };
+    let answer = at_server(&order.at, |mut client| async move {
+        Ok(client.load_grant(request).await?)
+    })?;
+    if let Some(directory) = &order.out {
+        std::fs::create_dir_all(directory).map_err(|error| Failure::file(directory, &error))?;
+        write_new(&directory.join("grant.der"), &grant)?;
+        write_new(&directory.join("profile.der"), &profile)?;
+    }
+    say(&format!(
+        "grant {} is leaf {}; SHA-256 {}\n",
+        proposal.grant.id,
+        answer.index,
+        hex::encode(answer.grant_hash)
+    ))
+}
+
+pub(super) fn open_lot(order: &Open) -> Result<(), Failure> {
+    let proposal = load_grant(&order.policies, &order.grant)?;
+    let lot = load_lot(&order.lot, &proposal.grant)?;
+    let bytes = lot.to_bytes();
+    let index = at_server(&order.at, |mut client| async move {
+        Ok(client.open_lot(bytes).await?)
+    })?;
+    say(&format!("lot {} is leaf {index}\n", lot.id))
+}
+
+pub(super) fn void(order: &Void) -> Result<(), Failure> {
+    let mut id = [0; 16];
+    hex::decode_to_slice(&order.request, &mut id).map_err(|error| {
+        Failure::new(
+            Exit::Usage,
+            format!("--request: {error}"),
+            "give the 32 hexadecimal digits of the request id, as in the unit's record file",
+        )
+    })?;
+    let reason = order.reason.clone();
+    let index = at_server(&order.at, |mut client| async move {
+        Ok(client.void(id, reason).await?)
+    })?;
+    say(&format!(
+        "unit {} is void for ever; leaf {index}\n",
+        order.request
+    ))
+}
+
+pub(super) fn status(at: &Where) -> Result<(), Failure> {
+    let status = at_server(at, |mut client| async move { Ok(client.status().await?) })?;
+    say(&describe(&status))
+}
+
+fn describe(status: &GetStatusResponse) -> String {
+    let mut text = format!(
+        "version  {}\nlog      {} leaves, root {}\nHSM      {}\n",
+        status.version,
+        status.log_size,
+        hex::encode(&status.root),
+        status.hsm().as_str_name()
+    );
+    for grant in &status.grants {
+        let line = format!(
+            "grant    {} {} of {} issued\n",
+            grant.grant_id, grant.issued, grant.limit
+        );
+        text.push_str(&line);
+    }
+    text
+}
+
+fn approvals(paths: &[PathBuf]) -> Result<Vec<Vec<u8>>, Failure> {
+    let read = |path: &PathBuf| approval::read(path).map(|approval| approval.to_bytes());
+    let approvals: Result<Vec<_>, ApprovalFileError> = paths.iter().map(read).collect();
+    Ok(approvals?)
+}
+
+/// Connects to the server of the configuration and talks to it.
+fn at_server<T, F>(at: &Where, talk: impl FnOnce(Client) -> F) -> Result<T, Failure>
+where
+    F: Future<Output = Result<T, Failure>>,
+{
+    let config = Config::load(&at.config)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::file(Path::new("runtime"), &error))?;
+    runtime.block_on(async {
+        let client = Client::connect(&config.paths.admin_socket).await?;
+        talk(client).await
+    })
+}

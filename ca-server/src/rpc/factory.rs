@@ -1,0 +1,342 @@
+//! The factory service: convert, call the corridor, map the answer. The station is the peer of the connection.
+
+use super::status::{self, malformed};
+use crate::auth::Peer;
+use crate::issuance::{Corridor, GrantView, Issued, LotView, Receipt, Refusal};
+use identity::document::Document as _;
+use identity::fault::Fault;
+use identity::{ChipUid, Clock, DocumentHash, Id, RequestId};
+use proto::factory as wire;
+use proto::factory::get_grant_request::Grant as Asked;
+use proto::factory::{confirm_response, unit_result, void_response};
+use std::sync::Arc;
+use tonic::{Request, Response, Status};
+
+/// What never changes while the server runs.
+#[derive(Clone, Debug)]
+pub struct Chain {
+    /// The issuing CA's certificate, DER.
+    pub issuing: Vec<u8>,
+    /// The device root certificate, DER.
+    pub root: Vec<u8>,
+    /// The log's verifier key.
+    pub log_vkey: String,
+}
+
+/// The factory service.
+#[derive(Clone)]
+pub struct Factory {
+    corridor: Corridor,
+    chain: Arc<Chain>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Factory {
+    /// Over a running corridor.
+    #[must_use]
+    pub fn new(corridor: Corridor, chain: Chain, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            corridor,
+            chain: Arc::new(chain),
+            clock,
+        }
+    }
+
+    /// Whether certificates are issued now.
+    pub(super) fn issues(&self) -> bool {
+        self.corridor
+            .status()
+            .is_ok_and(|status| status.stopped.is_none())
+    }
+
+    async fn units(
+        &self,
+        station: &Id,
+        envelope: Vec<u8>,
+        signature: Vec<u8>,
+    ) -> Result<Vec<wire::UnitResult>, Status> {
+        within(&envelope, proto::MAX_ENVELOPE)?;
+        let answers = self.corridor.provision(station, envelope, signature).await;
+        Ok(answers
+            .map_err(|refusal| status::status(&refusal))?
+            .into_iter()
+            .map(unit_result)
+            .collect())
+    }
+
+    /// The station's own grants.
+    async fn own_grants(&self, station: Id) -> Result<Vec<GrantView>, Status> {
+        let corridor = self.corridor.clone();
+        let mut grants = blocking(move || corridor.grants()).await?;
+        grants.retain(|view| view.grant.stations.contains(&station));
+        Ok(grants)
+    }
+}
+
+impl std::fmt::Debug for Factory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Factory").finish_non_exhaustive()
+    }
+}
+
+#[tonic::async_trait]
+impl wire::FactoryService for Factory {
+    async fn get_challenges(
+        &self,
+        request: Request<wire::GetChallengesRequest>,
+    ) -> Result<Response<wire::GetChallengesResponse>, Status> {
+        let station = station(&request)?;
+        let uids = request.into_inner().uids;
+        if uids.is_empty() || uids.len() > proto::MAX_UNITS {
+            return Err(malformed("1 to 64 chips"));
+        }
+        let uids: Result<Vec<_>, _> = uids.iter().map(|uid| ChipUid::new(uid)).collect();
+        let uids = uids.map_err(|error| malformed(&format!("UID: {error}")))?;
+        let challenges = self
+            .corridor
+            .challenges(&station, &uids)
+            .map_err(|refusal| status::status(&refusal))?;
+        Ok(Response::new(wire::GetChallengesResponse {
+            expiry_ms: challenges
+                .iter()
+                .map(|challenge| challenge.expires.0)
+                .min()
+                .unwrap_or_default(),
+            challenges: challenges.into_iter().map(|it| it.bytes).collect(),
+            server_time_ms: self.clock.now().0,
+        }))
+    }
+
+    async fn provision(
+        &self,
+        request: Request<wire::ProvisionRequest>,
+    ) -> Result<Response<wire::ProvisionResponse>, Status> {
+        let station = station(&request)?;
+        let wire::ProvisionRequest {
+            envelope,
+            signature,
+        } = request.into_inner();
+        let results = self.units(&station, envelope, signature).await?;
+        Ok(Response::new(wire::ProvisionResponse { results }))
+    }
+
+    async fn confirm(
+        &self,
+        request: Request<wire::ConfirmRequest>,
+    ) -> Result<Response<wire::ConfirmResponse>, Status> {
+        let station = station(&request)?;
+        let wire::ConfirmRequest { request, signature } = request.into_inner();
+        within(&request, proto::MAX_REQUEST)?;
+        let outcome = match self.corridor.confirm(&station, request, signature).await {
+            Ok(receipt) => confirm_response::Outcome::Receipt(leaf_receipt(receipt)),
+            Err(refusal) => confirm_response::Outcome::Refused(verdict(&refusal)?),
+        };
+        Ok(Response::new(wire::ConfirmResponse {
+            outcome: Some(outcome),
+        }))
+    }
+
+    async fn void(
+        &self,
+        request: Request<wire::VoidRequest>,
+    ) -> Result<Response<wire::VoidResponse>, Status> {
+        let station = station(&request)?;
+        let wire::VoidRequest { request, signature } = request.into_inner();
+        within(&request, proto::MAX_REQUEST)?;
+        let outcome = match self.corridor.void(&station, request, signature).await {
+            Ok(receipt) => void_response::Outcome::Receipt(leaf_receipt(receipt)),
+            Err(refusal) => void_response::Outcome::Refused(verdict(&refusal)?),
+        };
+        Ok(Response::new(wire::VoidResponse {
+            outcome: Some(outcome),
+        }))
+    }
+
+    async fn adopt(
+        &self,
+        request: Request<wire::AdoptRequest>,
+    ) -> Result<Response<wire::AdoptResponse>, Status> {
+        let station = station(&request)?;
+        let wire::AdoptRequest {
+            envelope,
+            signature,
+        } = request.into_inner();
+        // The signed envelope says what it is for; the corridor goes by that alone.
+        let results = self.units(&station, envelope, signature).await?;
+        Ok(Response::new(wire::AdoptResponse { results }))
+    }
+
+    async fn get_chain(
+        &self,
+        _request: Request<wire::GetChainRequest>,
+    ) -> Result<Response<wire::GetChainResponse>, Status> {
+        Ok(Response::new(wire::GetChainResponse {
+            issuing_certificate: self.chain.issuing.clone(),
+            root_certificate: self.chain.root.clone(),
+            log_vkey: self.chain.log_vkey.clone(),
+        }))
+    }
+
+    async fn get_grant(
+        &self,
+        request: Request<wire::GetGrantRequest>,
+    ) -> Result<Response<wire::GetGrantResponse>, Status> {
+        let station = station(&request)?;
+        let asked = request
+            .into_inner()
+            .grant
+            .ok_or_else(|| malformed("no grant is named"))?;
+        let is_asked = |view: &GrantView| match &asked {
+            Asked::GrantHash(hash) => view.grant.hash().as_ref() == hash.as_slice(),
+            Asked::GrantId(id) => view.grant.id.as_str() == id,
+        };
+        let found = self.own_grants(station).await?.into_iter().find(is_asked);
+        let view = found.ok_or_else(|| status::status(&Fault::GrantUnknown.into()))?;
+        Ok(Response::new(grant_response(&view)))
+    }
+
+    async fn get_lot(
+        &self,
+        request: Request<wire::GetLotRequest>,
+    ) -> Result<Response<wire::GetLotResponse>, Status> {
+        let station = station(&request)?;
+        let name = request.into_inner().lot_id;
+        let grants = self.own_grants(station).await?;
+        let mut lots = grants.iter().flat_map(|view| &view.lots);
+        let lot = lots.find(|lot| lot.order.id.as_str() == name);
+        let lot = lot.ok_or_else(|| status::status(&Fault::LotUnknown.into()))?;
+        Ok(Response::new(wire::GetLotResponse {
+            lot: Some(lot_summary(lot)),
+            grant_hash: hash_bytes(&lot.order.grant),
+        }))
+    }
+
+    async fn get_receipt(
+        &self,
+        request: Request<wire::GetReceiptRequest>,
+    ) -> Result<Response<wire::GetReceiptResponse>, Status> {
+        use wire::get_receipt_request::Unit;
+        let station = station(&request)?;
+        let id = match request.into_inner().unit {
+            Some(Unit::RequestId(id)) => id
+                .try_into()
+                .map(RequestId)
+                .map_err(|_length| malformed("a request id has 16 bytes"))?,
+            Some(Unit::Index(_)) => {
+                return Err(Status::unimplemented("ask by request id"));
+            }
+            None => return Err(malformed("no unit is named")),
+        };
+        let issued = self.corridor.issued(&station, id).await;
+        let issued = issued.map_err(|refusal| status::status(&refusal))?;
+        Ok(Response::new(wire::GetReceiptResponse {
+            issued: Some(issued_message(issued)),
+            confirmed: None,
+            voided: None,
+        }))
+    }
+
+    async fn get_checkpoint(
+        &self,
+        _request: Request<wire::GetCheckpointRequest>,
+    ) -> Result<Response<wire::GetCheckpointResponse>, Status> {
+        let checkpoint = self
+            .corridor
+            .checkpoint()
+            .map_err(|refusal| status::status(&refusal))?;
+        Ok(Response::new(wire::GetCheckpointResponse {
+            checkpoint: checkpoint.into_bytes(),
+        }))
+    }
+}
+
+/// Reads the store off the threads that serve connections.
+pub(super) async fn blocking<T: Send + 'static>(
+    read: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
+) -> Result<T, Status> {
+    let outcome = tokio::task::spawn_blocking(read).await;
+    outcome
+        .map_err(|error| status::status(&Refusal::new(Fault::Internal, error)))?
+        .map_err(|refusal| status::status(&refusal))
+}
+
+/// The station of the connection; the gate has checked its role.
+fn station<T>(request: &Request<T>) -> Result<Id, Status> {
+    let peer = request.extensions().get::<Peer>();
+    peer.map(|peer| peer.id)
+        .ok_or_else(|| status::status(&Fault::NotAuthorized.into()))
+}
+
+fn within(document: &[u8], limit: usize) -> Result<(), Status> {
+    if document.len() > limit {
+        return Err(status::status(&Fault::TooLarge.into()));
+    }
+    Ok(())
+}
+
+/// A verdict against the unit is an answer; whatever else refused is a failure of the call.
+fn verdict(refusal: &Refusal) -> Result<proto::common::Fault, Status> {
+    use identity::fault::Blame;
+    let against_unit = matches!(refusal.fault.blame(), Blame::Unit)
+        || matches!(refusal.fault, Fault::NotBound | Fault::NotHolder);
+    if against_unit {
+        Ok(status::fault(refusal))
+    } else {
+        Err(status::status(refusal))
+    }
+}
+
+fn unit_result(answer: Result<Issued, Refusal>) -> wire::UnitResult {
+    let outcome = match answer {
+        Ok(issued) => unit_result::Outcome::Issued(issued_message(issued)),
+        Err(refusal) => unit_result::Outcome::Refused(status::fault(&refusal)),
+    };
+    wire::UnitResult {
+        outcome: Some(outcome),
+    }
+}
+
+fn issued_message(issued: Issued) -> wire::Issued {
+    wire::Issued {
+        index: issued.index,
+        certificate: issued.certificate,
+        tlog_proof: issued.proof.into_bytes(),
+        confirm_nonce: issued.nonce.to_vec(),
+        leaf_hash: issued.leaf.as_bytes().to_vec(),
+        grant: hash_bytes(&issued.grant),
+        ordinal: issued.ordinal.into(),
+    }
+}
+
+fn leaf_receipt(receipt: Receipt) -> wire::LeafReceipt {
+    wire::LeafReceipt {
+        index: receipt.index,
+        tlog_proof: receipt.proof.into_bytes(),
+    }
+}
+
+fn grant_response(view: &GrantView) -> wire::GetGrantResponse {
+    let (limit, issued) = (view.grant.limit, view.issued);
+    wire::GetGrantResponse {
+        grant_hash: hash_bytes(&view.grant.hash()),
+        grant_id: view.grant.id.to_string(),
+        limit: limit.into(),
+        issued: issued.into(),
+        remaining: limit.saturating_sub(issued).into(),
+        lots: view.lots.iter().map(lot_summary).collect(),
+    }
+}
+
+fn lot_summary(lot: &LotView) -> wire::LotSummary {
+    wire::LotSummary {
+        lot_id: lot.order.id.to_string(),
+        planned: lot.order.quantity.into(),
+        issued: lot.issued.into(),
+        confirmed: 0,
+        voided: 0,
+    }
+}
+
+fn hash_bytes(hash: &DocumentHash) -> Vec<u8> {
+    hash.as_bytes().to_vec()
+}

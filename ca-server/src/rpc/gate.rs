@@ -1,0 +1,107 @@
+//! The gate before every service: role of the peer against the table, before any byte of the message is read.
+
+use super::status;
+use crate::auth::{Peer, allows};
+use crate::issuance::Refusal;
+use identity::fault::Fault;
+use proto::Rpc;
+use std::future::{Future, ready};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use tonic::Status;
+use tonic::body::Body;
+use tonic::codegen::{Service, http};
+use tonic::server::NamedService;
+
+/// A service behind the gate.
+#[derive(Clone, Debug)]
+pub struct Gate<S> {
+    inner: S,
+}
+
+impl<S> Gate<S> {
+    /// Puts a service behind the gate.
+    #[must_use]
+    pub const fn new(inner: S) -> Self {
+        Self { inner }
+    }
+}
+
+impl<S: NamedService> NamedService for Gate<S> {
+    const NAME: &'static str = S::NAME;
+}
+
+impl<S> Service<http::Request<Body>> for Gate<S>
+where
+    S: Service<http::Request<Body>, Response = http::Response<Body>>,
+    S::Future: Send + 'static,
+    S::Error: Send + 'static,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        match admit(request.uri().path(), request.extensions().get::<Peer>()) {
+            Ok(()) => Box::pin(self.inner.call(request)),
+            Err(status) => Box::pin(ready(Ok(status.into_http()))),
+        }
+    }
+}
+
+/// Lets a call in if the table does. A connection without a peer, and an RPC without a row, are not let in.
+fn admit(path: &str, peer: Option<&Peer>) -> Result<(), Box<Status>> {
+    let allowed = match (Rpc::from_path(path), peer) {
+        (Some(rpc), Some(peer)) => allows(rpc, peer.role),
+        (None, _) | (_, None) => false,
+    };
+    if allowed {
+        return Ok(());
+    }
+    let who = peer.map_or_else(|| "nobody".to_owned(), Peer::to_string);
+    tracing::warn!(peer = who, path, "call not authorized");
+    Err(Box::new(status::status(&Refusal::from(
+        Fault::NotAuthorized,
+    ))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::Role;
+    use identity::Id;
+    use tonic::Code;
+
+    fn peer(role: Role) -> Peer {
+        Peer {
+            role,
+            id: Id::new("ota-l2-prov-01").unwrap(),
+        }
+    }
+
+    #[test]
+    fn every_call_is_let_in_as_the_table_says() {
+        for rpc in Rpc::ALL {
+            for role in [Role::Station, Role::Auditor, Role::Operator] {
+                let admitted = admit(rpc.path(), Some(&peer(role)));
+                assert_eq!(admitted.is_ok(), allows(rpc, role), "{rpc:?} {role:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn nobody_and_the_unknown_stay_outside() {
+        let provision = Rpc::FactoryProvision.path();
+        let unknown = "/koseki.factory.v1.FactoryService/RaiseQuota";
+        for (path, peer) in [(provision, None), (unknown, Some(peer(Role::Station)))] {
+            let status = admit(path, peer.as_ref()).unwrap_err();
+            assert_eq!(status.code(), Code::PermissionDenied);
+            let fault = proto::fault::fault_from_status(&status).unwrap();
+            assert_eq!(fault.code, Fault::NotAuthorized.code());
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! Connections: accepted, shaken hands with, named, and only then handed to the services.
+
+use crate::auth::{Peer, TrustDomain};
+use crate::config::Limits;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::server::Connected;
+
+/// Pause after the system refused to accept, as when file descriptors run out.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How connections come in.
+#[derive(Clone)]
+pub struct TlsIncoming {
+    acceptor: TlsAcceptor,
+    domain: TrustDomain,
+    limits: Limits,
+}
+
+/// A connection whose peer is known.
+#[derive(Debug)]
+pub struct PeerStream {
+    stream: TlsStream<TcpStream>,
+    peer: Peer,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl TlsIncoming {
+    /// Connections under this TLS configuration, from peers of this domain.
+    #[must_use]
+    pub fn new(tls: Arc<rustls::ServerConfig>, domain: TrustDomain, limits: Limits) -> Self {
+        Self {
+            acceptor: TlsAcceptor::from(tls),
+            domain,
+            limits,
+        }
+    }
+
+    /// Named connections, until the receiver is dropped. A slow handshake delays nobody else.
+    pub(super) fn connections(
+        self,
+        listener: TcpListener,
+    ) -> ReceiverStream<Result<PeerStream, io::Error>> {
+        let (ready, connections) = mpsc::channel(16);
+        tokio::spawn(async move {
+            tokio::select! {
+                () = self.accept(&listener, &ready) => {}
+                () = ready.closed() => {}
+            }
+        });
+        ReceiverStream::new(connections)
+    }
+
+    async fn accept(
+        &self,
+        listener: &TcpListener,
+        ready: &mpsc::Sender<Result<PeerStream, io::Error>>,
+    ) {
+        let connections = Arc::new(Semaphore::new(self.limits.connections.into()));
+        loop {
+            // The semaphore is never closed.
+            let Ok(permit) = Arc::clone(&connections).acquire_owned().await else {
+                return;
+            };
+            match listener.accept().await {
+                Ok((stream, address)) => {
+                    let (this, ready) = (self.clone(), ready.clone());
+                    tokio::spawn(async move {
+                        match this.shake_hands(stream, permit).await {
+                            Ok(named) => drop(ready.send(Ok(named)).await),
+                            Err(reason) => tracing::info!(%address, reason, "connection refused"),
+                        }
+                    });
+                }
+                Err(error) => {
+                    tracing::error!(%error, "cannot accept connections");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    async fn shake_hands(
+        &self,
+        stream: TcpStream,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<PeerStream, String> {
+        stream.set_nodelay(true).map_err(|error| error.to_string())?;
+        let handshake = self.acceptor.accept(stream);
+        let stream = tokio::time::timeout(self.limits.handshake(), handshake)
+            .await
+            .map_err(|_elapsed| "handshake took too long".to_owned())?
+            .map_err(|error| error.to_string())?;
+        let certificate = stream
+            .get_ref()
+            .1
+            .peer_certificates()
+            .and_then(<[_]>::first)
+            .ok_or_else(|| "no client certificate".to_owned())?;
+        let peer = self
+            .domain
+            .peer(certificate)
+            .map_err(|error| error.to_string())?;
+        tracing::debug!(%peer, "connected");
+        Ok(PeerStream {
+            stream,
+            peer,
+            _permit: permit,
+        })
+    }
+}
+
+impl std::fmt::Debug for TlsIncoming {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TlsIncoming")
+            .field("domain", &self.domain)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Connected for PeerStream {
+    type ConnectInfo = Peer;
+
+    fn connect_info(&self) -> Peer {
+        self.peer
+    }
+}
+
+impl AsyncRead for PeerStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for PeerStream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
