@@ -1,8 +1,11 @@
-//! One story per claim.
-#![expect(
-    clippy::panic,
-    reason = "helpers of tests fail by panicking, as the tests themselves do"
-)]
+//! One story per claim, each with real processes in a directory of its own.
+#![cfg(test)]
 
+mod a_lot_is_made;
 mod architecture;
+mod bad_input;
 mod licences;
+mod once_and_for_ever;
+mod others_accept_it;
+mod power_cuts;
+mod support;

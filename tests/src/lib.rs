@@ -1,4 +1,14 @@
 //! A whole factory in a directory, for stories across the rooms.
 #![forbid(unsafe_code)]
 
+pub mod chips;
+pub mod demo;
+pub mod factory;
+pub mod failure;
+pub mod hsm;
 pub mod metadata;
+pub mod patience;
+pub mod policies;
+pub mod process;
+pub mod soft;
+pub mod station;

@@ -1,0 +1,37 @@
+//! From a lot file to confirmed devices, on both HSMs and with both origins of keys.
+
+use crate::support::{CAMERAS, SENSORS, Shop};
+use acceptance::hsm::Hsm;
+use acceptance::process::{program, succeed};
+use std::process::Command;
+
+#[test]
+fn on_the_simulator() {
+    a_lot_of_each_kind(Hsm::Simulator);
+}
+
+#[test]
+fn on_softhsm2() {
+    a_lot_of_each_kind(Hsm::SoftHsm2);
+}
+
+fn a_lot_of_each_kind(hsm: Hsm) {
+    let mut shop = Shop::open(hsm, &[CAMERAS, SENSORS]);
+    for line in [CAMERAS, SENSORS] {
+        let ended = shop.make(line, 1, 3);
+        assert_eq!(ended.code, Some(0), "{}", ended.said);
+    }
+    let devices = shop.station.devices().unwrap();
+    assert_eq!(devices.len(), 6);
+    for device in &devices {
+        let mut verify = Command::new(program("koseki-verify").unwrap());
+        verify.arg(device).arg("--trust").arg(shop.station.trust());
+        verify
+            .arg("--proof")
+            .arg(device.with_extension("tlog-proof"));
+        succeed(verify.args(["--require", "confirmed"])).unwrap();
+    }
+    let status = shop.factory.status().unwrap();
+    assert_eq!(status.matches(" 3 of ").count(), 2, "{status}");
+    shop.factory.stop_server().unwrap();
+}

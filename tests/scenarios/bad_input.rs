@@ -1,0 +1,197 @@
+//! What is wrong is refused under its own code, and changes nothing else.
+
+use crate::support::{CAMERAS, SENSORS, STATION, Shop};
+use acceptance::hsm::Hsm;
+use acceptance::process::{program, said, succeed};
+use std::fs;
+use std::process::Command;
+
+#[test]
+fn a_corrupt_lot_file_is_refused_by_line_and_column() {
+    let mut shop = Shop::open(Hsm::Simulator, &[CAMERAS]);
+    let tray = {
+        let mut tray = shop.tray();
+        tray.put(&shop.factory.vendor, CAMERAS.part, 1, 1).unwrap();
+        tray.present(1).unwrap()
+    };
+    for (text, place) in [
+        (
+            "lot,serial,label\n26W48-A,26480001000\n",
+            "line 2, column 3",
+        ),
+        (
+            "lot,serial,label\r\n26W48-A,シリアル,x\r\n",
+            "line 2, column 2 (serial)",
+        ),
+        (
+            "lot,serial,label\n26W48-A,26480001000,x\n26W48-A,26480001000,y\n",
+            "line 3, column 2 (serial)",
+        ),
+        ("lot,serial,colour\n", "line 1, column 3"),
+    ] {
+        let lot = shop
+            .station
+            .lot_file("corrupt.csv", text.as_bytes())
+            .unwrap();
+        let ended = shop.station.run(&lot, &tray.sockets).unwrap();
+        assert_eq!(ended.code, Some(65), "{}", ended.said);
+        assert!(ended.said.contains(place), "{text:?}: {}", ended.said);
+    }
+    assert!(shop.station.records().unwrap().is_empty());
+}
+
+#[test]
+fn a_unit_beyond_the_quota_gets_no_certificate() {
+    let mut shop = Shop::open_with(Hsm::Simulator, &[SENSORS], |factory| {
+        factory.policies.limit_grant(SENSORS.grant, 3).unwrap();
+        factory.policies.size_lot(SENSORS.lot, 3).unwrap();
+    });
+    let made = shop.make(SENSORS, 1, 3);
+    assert_eq!(made.code, Some(0), "{}", made.said);
+    let before = leaves(&shop);
+    let more = shop.make(SENSORS, 10, 1);
+    assert_eq!(more.code, Some(20), "{}", more.said);
+    assert!(
+        more.said.contains("CA-0206") || more.said.contains("CA-0203"),
+        "{}",
+        more.said
+    );
+    assert_eq!(shop.station.devices().unwrap().len(), 3);
+    let after = leaves(&shop);
+    assert_eq!(after["kinds"]["bind"], before["kinds"]["bind"]);
+    assert!(
+        after["size"].as_u64() > before["size"].as_u64(),
+        "the refusal is not in the log"
+    );
+    assert_eq!(
+        after["size"].as_u64().unwrap() - before["size"].as_u64().unwrap(),
+        after["kinds"]["refuse"].as_u64().unwrap()
+    );
+}
+
+#[test]
+fn a_grant_without_enough_approvals_is_not_loaded() {
+    let shop = Shop::open(Hsm::Simulator, &[]);
+    let before = shop.factory.status().unwrap();
+    let approval = shop
+        .factory
+        .approve("grant", CAMERAS.grant, "vet-01", None)
+        .unwrap();
+    let policies = shop.factory.policies.dir().to_string_lossy().into_owned();
+    let grant = shop.factory.policies.file("grants", CAMERAS.grant);
+    let (grant, approval) = (grant.to_string_lossy(), approval.to_string_lossy());
+    for approvals in [vec![&*approval], vec![&*approval, &*approval]] {
+        let mut args = vec!["grant", "load", "--policies", &policies, "--grant", &grant];
+        args.extend(
+            approvals
+                .iter()
+                .flat_map(|approval| ["--approval", approval]),
+        );
+        let output = shop.factory.try_ca_server(&args).unwrap();
+        assert!(!output.status.success(), "{}", said(&output.stdout));
+    }
+    assert_eq!(shop.factory.status().unwrap(), before);
+}
+
+#[test]
+fn unknown_keys_in_policies_are_refused() {
+    let shop = Shop::open(Hsm::Simulator, &[]);
+    let file = shop.factory.policies.file("grants", CAMERAS.grant);
+    let policies = shop.factory.policies.dir().to_string_lossy().into_owned();
+    shop.factory
+        .policies
+        .edit(&file, "[quota]", "[quota]\nunlimited = true")
+        .unwrap();
+    let output = shop
+        .factory
+        .try_ca_server(&["check", "--policies", &policies])
+        .unwrap();
+    assert_eq!(output.status.code(), Some(78), "{}", said(&output.stdout));
+    assert!(
+        said(&output.stderr).contains("unlimited"),
+        "{}",
+        said(&output.stderr)
+    );
+}
+
+#[test]
+fn a_database_of_a_newer_version_is_refused() {
+    let mut shop = Shop::open(Hsm::Simulator, &[]);
+    shop.factory.stop_server().unwrap();
+    // SQLite keeps the application's version at offset 60 of the file (SQLite file format §1.3).
+    let store = shop.factory.path("ca/state/ca.sqlite");
+    let mut bytes = fs::read(&store).unwrap();
+    bytes[60..64].copy_from_slice(&9_999_u32.to_be_bytes());
+    fs::write(&store, bytes).unwrap();
+    let refused = shop.factory.start_server().unwrap_err().to_string();
+    assert!(refused.contains("version"), "{refused}");
+}
+
+/// The audit of the published log, which must be clean.
+fn leaves(shop: &Shop) -> serde_json::Value {
+    let mut audit = Command::new(program("koseki-verify").unwrap());
+    audit.arg("log").arg(shop.factory.log_dir()).arg("--json");
+    let told = succeed(audit.arg("--trust").arg(shop.station.trust())).unwrap();
+    serde_json::from_str(&told).unwrap()
+}
+
+#[test]
+fn no_secret_is_on_disk_or_in_a_log() {
+    let mut shop = Shop::open(Hsm::Simulator, &[SENSORS]);
+    let made = shop.make(SENSORS, 1, 2);
+    assert_eq!(made.code, Some(0), "{}", made.said);
+    shop.factory.stop_server().unwrap();
+    let canaries = canaries(&shop);
+    assert!(canaries.len() > 10, "only {} canaries", canaries.len());
+    let mut searched = 0;
+    search(&shop.factory.path(""), &canaries, &mut searched);
+    assert!(searched > 30, "only {searched} files were searched");
+}
+
+/// PINs of all tokens; each may stand in its own PIN file only.
+fn canaries(shop: &Shop) -> Vec<Vec<u8>> {
+    let mut pins = vec![b"station-0815".to_vec(), b"station-so-4711".to_vec()];
+    let mut folders = vec![shop.factory.path("pins")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                pins.push(fs::read(path).unwrap().trim_ascii().to_vec());
+            }
+        }
+    }
+    pins
+}
+
+fn search(dir: &std::path::Path, canaries: &[Vec<u8>], searched: &mut usize) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        let is_pin = path
+            .extension()
+            .is_some_and(|it| it == "pin" || it == "so-pin");
+        if path.is_dir() {
+            search(&path, canaries, searched);
+        } else if !is_pin && path.is_file() {
+            let bytes = fs::read(&path).unwrap();
+            *searched += 1;
+            for canary in canaries {
+                let found = bytes.windows(canary.len()).any(|window| window == canary);
+                assert!(!found, "{} holds a PIN", path.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_second_server_on_the_same_store_is_refused() {
+    let shop = Shop::open(Hsm::Simulator, &[]);
+    let output = shop.factory.try_ca_server(&["serve"]).unwrap();
+    assert!(
+        !output.status.success(),
+        "{STATION}: {}",
+        said(&output.stdout)
+    );
+    shop.factory.status().unwrap();
+}

@@ -1,0 +1,248 @@
+//! A station on the line: its settings, its token, its runs and what they leave behind.
+
+use crate::factory::{Factory, SERVER_NAME};
+use crate::failure::{At as _, Failure, Outcome};
+use crate::process::{Daemon, program, said, succeed};
+use serde_json::Value;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+
+/// A station in a directory.
+#[derive(Debug)]
+pub struct Station {
+    id: String,
+    home: PathBuf,
+    module: crate::hsm::Module,
+    address: String,
+    grants: Vec<(PathBuf, String)>,
+}
+
+/// What a run ended with.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// Exit code; none if it was killed.
+    pub code: Option<i32>,
+    /// What it said.
+    pub said: String,
+}
+
+impl Station {
+    /// Makes the station's keys and has it enrolled.
+    ///
+    /// # Errors
+    /// [`Failure`] of a step.
+    pub fn enroll(factory: &Factory, id: &str) -> Outcome<Self> {
+        let station = Self {
+            id: id.to_owned(),
+            home: factory.path("stations").join(id),
+            module: factory.module().clone(),
+            address: factory.address().to_string(),
+            grants: Vec::new(),
+        };
+        fs::create_dir_all(&station.home).at(&station.home)?;
+        station.write_secret("user.pin", "station-0815")?;
+        station.write_secret("so.pin", "station-so-4711")?;
+        // Enrolling looks at no socket, but settings name at least one.
+        station.write_settings(&["127.0.0.1:9".to_owned()])?;
+        let root = factory.path("ca/ceremony/infrastructure.pem");
+        crate::factory::copy(&root, &station.home.join("infrastructure-root.pem"))?;
+        let mut command = station.agent("enroll")?;
+        succeed(command.arg("--out").arg(station.home.join("request")))?;
+        let certificate = station.home.join("station.cert.pem");
+        factory.enroll_station(id, &station.home.join("request"), &certificate)?;
+        Ok(station)
+    }
+
+    /// Gives the station a grant with its lots, and all trust that it needs.
+    ///
+    /// # Errors
+    /// [`Failure`] names the file.
+    pub fn take_grant(&mut self, factory: &Factory, grant: &str, lots: &[&str]) -> Outcome<()> {
+        let lots = lots.iter().map(|lot| format!("{lot:?}"));
+        let lots = lots.collect::<Vec<_>>().join(", ");
+        self.grants.push((factory.grant_dir(grant), lots));
+        factory.publish_trust(&self.home.join("trust"), &[grant])
+    }
+
+    /// Writes a lot file.
+    ///
+    /// # Errors
+    /// [`Failure`] names the file.
+    pub fn lot_file(&self, name: &str, bytes: &[u8]) -> Outcome<PathBuf> {
+        let path = self.home.join(name);
+        fs::write(&path, bytes).at(&path)?;
+        Ok(path)
+    }
+
+    /// Begins to make a lot in these sockets.
+    ///
+    /// # Errors
+    /// [`Failure`] if the agent cannot be started.
+    pub fn start(&self, lot: &Path, sockets: &[String]) -> Outcome<Daemon> {
+        self.write_settings(sockets)?;
+        let log = self.home.join("agent.log");
+        fs::write(&log, "").at(&log)?;
+        let mut command = self.agent("run")?;
+        Daemon::start(command.arg("--headless").arg("--lot").arg(lot), &log)
+    }
+
+    /// Makes a lot in these sockets.
+    ///
+    /// # Errors
+    /// [`Failure`] if the agent cannot be started.
+    pub fn run(&self, lot: &Path, sockets: &[String]) -> Outcome<Ended> {
+        let mut daemon = self.start(lot, sockets)?;
+        let status = daemon.wait()?;
+        Ok(Ended::of(status, &daemon))
+    }
+
+    /// What the journal says is open, one line a unit.
+    ///
+    /// # Errors
+    /// [`Failure`] of `line-agent status`.
+    pub fn open_units(&self) -> Outcome<Vec<String>> {
+        let told = succeed(&mut self.agent("status")?)?;
+        let open = told.lines().filter(|line| line.starts_with("open "));
+        Ok(open.map(str::to_owned).collect())
+    }
+
+    /// Entries of the journal of this kind.
+    #[must_use]
+    pub fn journalled(&self, step: &str) -> usize {
+        let step = format!("\"step\":\"{step}\"");
+        let text = fs::read(self.home.join("state/journal")).unwrap_or_default();
+        said(&text).matches(&step).count()
+    }
+
+    /// All records, in the order of their names.
+    ///
+    /// # Errors
+    /// [`Failure`] names the file.
+    pub fn records(&self) -> Outcome<Vec<Value>> {
+        let read = |path: PathBuf| {
+            let text = fs::read(&path).at(&path)?;
+            serde_json::from_slice(&text).at(&path)
+        };
+        files(&self.out().join("records"), "json")?
+            .into_iter()
+            .map(read)
+            .collect()
+    }
+
+    /// Certificates of all devices, in the order of their serials.
+    ///
+    /// # Errors
+    /// [`Failure`] names the directory.
+    pub fn devices(&self) -> Outcome<Vec<PathBuf>> {
+        files(&self.out().join("devices"), "pem")
+    }
+
+    /// Where records and devices' files are.
+    #[must_use]
+    pub fn out(&self) -> PathBuf {
+        self.home.join("out")
+    }
+
+    /// What the station believes in.
+    #[must_use]
+    pub fn trust(&self) -> PathBuf {
+        self.home.join("trust")
+    }
+
+    fn agent(&self, action: &str) -> Outcome<Command> {
+        let mut command = Command::new(program("line-agent")?);
+        command.arg(action).arg("--config");
+        self.module
+            .tell(command.arg(self.home.join("line-agent.toml")));
+        Ok(command)
+    }
+
+    fn write_secret(&self, name: &str, pin: &str) -> Outcome<()> {
+        let path = self.home.join(name);
+        fs::write(&path, pin).at(&path)?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).at(&path)
+    }
+
+    fn write_settings(&self, sockets: &[String]) -> Outcome<()> {
+        let path = self.home.join("line-agent.toml");
+        fs::write(&path, self.settings(sockets)).at(&path)
+    }
+
+    fn settings(&self, sockets: &[String]) -> String {
+        let (id, address) = (&self.id, &self.address);
+        let module = self.module.path().display();
+        let mut text = format!(
+            r#"language = "en"
+
+[station]
+id = "{id}"
+site = "JP-13-OTA"
+line = "line-2"
+
+[paths]
+state = "state"
+out = "out"
+trust = "trust"
+
+[ca]
+address = "{address}"
+server_name = "{SERVER_NAME}"
+infrastructure_root = "infrastructure-root.pem"
+certificate = "station.cert.pem"
+
+[hsm]
+module = "{module}"
+token = "{id}"
+pin_file = "user.pin"
+so_pin_file = "so.pin"
+
+[enroll]
+identity = "spiffe://mihon-denki.example/site/ota/line-2/{id}"
+days = 365
+"#
+        );
+        for (number, socket) in (1..).zip(sockets) {
+            text.push_str(&format!(
+                "\n[[socket]]\nname = \"{number}\"\ntcp = \"{socket}\"\n"
+            ));
+        }
+        for (dir, lots) in &self.grants {
+            let dir = dir.display();
+            text.push_str(&format!(
+                "\n[[grant]]\nfile = \"{dir}/grant.der\"\nprofile = \"{dir}/profile.der\"\nlots = [{lots}]\n"
+            ));
+        }
+        text
+    }
+}
+
+impl Ended {
+    /// Of a process that has ended.
+    #[must_use]
+    pub fn of(status: ExitStatus, daemon: &Daemon) -> Self {
+        Self {
+            code: status.code(),
+            said: daemon.said(),
+        }
+    }
+}
+
+/// Files with this extension, sorted; none if the directory is not there.
+///
+/// # Errors
+/// [`Failure`] names the directory.
+pub fn files(dir: &Path, extension: &str) -> Outcome<Vec<PathBuf>> {
+    if !dir.exists() {
+        return Ok(Vec::new());
+    }
+    let entries = fs::read_dir(dir).at(dir)?;
+    let paths: Result<Vec<_>, _> = entries
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect();
+    let mut paths = paths.at(dir)?;
+    paths.retain(|path| path.extension().is_some_and(|found| found == extension));
+    paths.sort();
+    Ok(paths)
+}
