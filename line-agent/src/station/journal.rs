@@ -19,7 +19,7 @@ use crate::files::{FileError, ensure_directory, sync_directory};
 use identity::hash::{Sink as _, sha256_of};
 use rustix::fs::{FlockOperation, flock};
 use std::fs::{File, OpenOptions};
-use std::io::{Read as _, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -94,13 +94,17 @@ impl Journal {
         })
     }
 
-    /// What the journal in `state` says now, without locking it: another agent may be at work.
+    /// What the journal in `state` says now, nothing if there is none; without locking it, for another agent may be at
+    /// work.
     ///
     /// # Errors
     /// [`JournalError`]
     pub fn peek(state: &Path) -> Result<History, JournalError> {
         let path = state.join("journal");
-        let mut file = File::open(&path).map_err(FileError::io(&path))?;
+        let mut file = match File::open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(History::default()),
+            opened => opened.map_err(FileError::io(&path))?,
+        };
         Replay::of_file(&mut file, &path).map(|replay| replay.history)
     }
 

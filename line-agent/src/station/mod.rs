@@ -11,7 +11,7 @@
 //! | confirm on chip | [`session::Confirming`] | the confirmation's bytes, before they are sent |
 //! | confirm at the CA, verify | [`session::Confirmed`] | certificate and receipt in `devices/`, then the verdict |
 //!
-//! After a power cut or a lost line, [`unit`] asks the chip who and how it is, and goes on behind the last step in
+//! After a power cut or a lost line, [`unit::run`] asks the chip who and how it is, and goes on behind the last step in
 //! the journal: the same functions, with the same bytes.
 
 pub mod checks;
