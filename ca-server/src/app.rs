@@ -137,8 +137,7 @@ impl Parts {
         let module = Module::load(&config.hsm.module)?;
         let settings = &config.hsm.infrastructure;
         let infrastructure = module.open(&settings.token, settings.pin().read()?)?;
-        let challenge =
-            infrastructure.derive_secret(&settings.challenge_key, CHALLENGE_CONTEXT)?;
+        let challenge = infrastructure.derive_secret(&settings.challenge_key, CHALLENGE_CONTEXT)?;
         let signer = SignerParts::load(&config.signer.config)?;
         private_directory(signer.store_directory())?;
         private_directory(Some(&config.paths.state))?;
@@ -278,9 +277,7 @@ async fn both(
     tokio::try_join!(network, local).map(|((), ())| ())
 }
 
-fn joined(
-    ended: Result<Result<(), ServeError>, tokio::task::JoinError>,
-) -> Result<(), AppError> {
+fn joined(ended: Result<Result<(), ServeError>, tokio::task::JoinError>) -> Result<(), AppError> {
     match ended {
         Ok(served) => Ok(served?),
         Err(error) => Err(system("services", io::Error::other(error))),

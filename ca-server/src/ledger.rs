@@ -244,10 +244,7 @@ fn append(
     tail: &mut Vec<Vec<u8>>,
     entries: &[Vec<u8>],
 ) -> Result<(), LedgerError> {
-    let hashes: Vec<_> = entries
-        .iter()
-        .map(|entry| leaf_hash(entry))
-        .collect();
+    let hashes: Vec<_> = entries.iter().map(|entry| leaf_hash(entry)).collect();
     let old_size = edge.size();
     for (id, tile) in edge.append(&hashes) {
         files.write_tile(id, &tile)?;

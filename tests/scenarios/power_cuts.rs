@@ -3,7 +3,7 @@
 
 use crate::support::{CAMERAS, Shop};
 use acceptance::hsm::Hsm;
-use acceptance::patience::pause;
+use acceptance::patience::{pause, until};
 use acceptance::process::{program, succeed};
 use acceptance::station::Station;
 use std::collections::{BTreeMap, BTreeSet};
@@ -70,8 +70,14 @@ fn the_station_is_killed_at_seeded_moments() {
     let mut ledger = OutsideLedger::default();
     let (mut moments, mut interrupted) = (Seeded(0x0F_AC70), 0);
     for _ in 0..KILLS {
+        let before = shop.station.journalled("keyed");
         let mut agent = shop.station.start(&lot, &programmer.sockets).unwrap();
-        pause(Duration::from_millis(30 + moments.below(250)));
+        until("a key in the journal", || {
+            let begun = shop.station.journalled("keyed") > before || agent.ended()?.is_some();
+            Ok(begun.then_some(()))
+        })
+        .unwrap();
+        pause(Duration::from_millis(moments.below(60)));
         agent.kill().unwrap();
         interrupted += shop.station.open_units().unwrap().len();
         ledger.hold_against(&shop.station);

@@ -1,3 +1,5 @@
+//! One kind of failure for everything that is outside of us.
+
 use std::fmt;
 use std::path::Path;
 

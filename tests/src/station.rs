@@ -1,7 +1,7 @@
 //! A station on the line: its settings, its token, its runs and what they leave behind.
 
 use crate::factory::{Factory, SERVER_NAME};
-use crate::failure::{At as _, Failure, Outcome};
+use crate::failure::{At as _, Outcome};
 use crate::process::{Daemon, program, said, succeed};
 use serde_json::Value;
 use std::fs;

@@ -48,14 +48,9 @@ impl Client {
         };
         let endpoint =
             Endpoint::from_shared(format!("unix://{}", path.display())).map_err(refuse)?;
-        let channel = endpoint
-            .timeout(PATIENCE)
-            .connect()
-            .await
-            .map_err(refuse)?;
+        let channel = endpoint.timeout(PATIENCE).connect().await.map_err(refuse)?;
         Ok(Self(
-            AdminServiceClient::new(channel)
-                .max_decoding_message_size(proto::MAX_RESPONSE_MESSAGE),
+            AdminServiceClient::new(channel).max_decoding_message_size(proto::MAX_RESPONSE_MESSAGE),
         ))
     }
 

@@ -70,8 +70,8 @@ impl Registrar {
         request_pem: &str,
     ) -> Result<rcgen::PublicKey, EnrollError> {
         // Names and extensions that it asks for are not taken over; only its key and its signature count.
-        let request = CertificateSigningRequestParams::from_pem(request_pem)
-            .map_err(EnrollError::Request)?;
+        let request =
+            CertificateSigningRequestParams::from_pem(request_pem).map_err(EnrollError::Request)?;
         let key = P256Key::from_sec1(rcgen::PublicKeyData::der_bytes(&request.public_key));
         if key != Ok(statement.tls_key) {
             return Err(EnrollError::OtherKey);

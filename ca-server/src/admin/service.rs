@@ -192,8 +192,8 @@ fn leaf_of(corridor: &Corridor, document: &DocumentHash) -> Result<Option<u64>, 
             return Ok(None);
         }
         for (index, bytes) in (first..).zip(&page) {
-            let leaf = Leaf::from_bytes(bytes)
-                .map_err(|error| Refusal::new(Fault::Internal, error))?;
+            let leaf =
+                Leaf::from_bytes(bytes).map_err(|error| Refusal::new(Fault::Internal, error))?;
             if entered_document(&leaf.body) == Some(document) {
                 return Ok(Some(index));
             }

@@ -137,3 +137,91 @@ fn parse_key(text: &str) -> Result<P256Key, String> {
     let spki = Base64::decode_vec(text).map_err(|error| error.to_string())?;
     P256Key::from_spki(&spki).map_err(|error| error.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::load_station;
+
+    /// What `line-agent enroll` writes, with the points 1·G, 2·G and 3·G.
+    const REQUEST: &str = r#"schema = "station-request/v1"
+id = "ota-l2-prov-01"
+site = "JP-13-OTA"
+line = "line-2"
+identity = "spiffe://maker.example/site/ota/line-2/prov-01"
+
+[keys]                                  # DER SubjectPublicKeyInfo, base64
+tls = "TLS"
+request = "REQUEST"
+receipt = "RECEIPT"
+
+[valid]                                 # asked for; approvers decide
+from = 2026-11-23T00:00:00Z
+until = 2027-11-23T00:00:00Z
+"#;
+
+    const POINTS: [(&str, &str); 3] = [
+        (
+            "TLS",
+            "036b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296",
+        ),
+        (
+            "REQUEST",
+            "037cf27b188d034f7e8a52380304b51ac3c08969e277f21b35a60b48fc47669978",
+        ),
+        (
+            "RECEIPT",
+            "025ecbe4d1a6330a44c8f7ef951d4bf165e6c6b721efada985fb41661bc6e7fd6c",
+        ),
+    ];
+
+    fn spki(point: &str) -> String {
+        let key = P256Key::from_sec1(&hex::decode(point).unwrap()).unwrap();
+        Base64::encode_string(&key.spki())
+    }
+
+    fn statement(from: &str, to: &str) -> Result<StationStatement, StationRequestError> {
+        assert!(REQUEST.contains(from), "{from}");
+        let mut text = REQUEST.replacen(from, to, 1);
+        for (name, point) in POINTS {
+            text = text.replace(&format!("\"{name}\""), &format!("\"{}\"", spki(point)));
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("station-request.toml");
+        std::fs::write(&path, text).unwrap();
+        let plan =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies/stations/ota-l2-prov-01.toml");
+        StationRequest::load(&path)?.statement(&load_station(&plan).unwrap())
+    }
+
+    #[test]
+    fn plan_and_request_make_a_statement() {
+        let statement = statement("line-2", "line-2").unwrap();
+        let keys = [
+            statement.tls_key,
+            statement.request_key,
+            statement.receipt_key,
+        ];
+        assert_eq!(
+            keys.map(|key| Base64::encode_string(&key.spki())),
+            POINTS.map(|(_, point)| spki(point))
+        );
+        // The station asks until 23 November; the reviewed plan says 22 November.
+        assert_eq!(statement.not_after.day().0, 21_145);
+    }
+
+    #[test]
+    fn another_station_and_other_keys_are_refused() {
+        for (from, to, expected) in [
+            ("ota-l2-prov-01", "ota-l2-prov-02", "id is"),
+            ("JP-13-OTA", "JP-14-OTA", "site is"),
+            ("\"line-2\"", "\"line-3\"", "line is"),
+            ("\"TLS\"", "\"REQUEST\"", "three keys differ"),
+            ("\"TLS\"", "\"AAAA\"", "keys.tls"),
+            ("[keys]", "[keys]\nspare = 1", "unknown field"),
+        ] {
+            let error = statement(from, to).unwrap_err().to_string();
+            assert!(error.contains(expected), "{to}: {error}");
+        }
+    }
+}

@@ -4,41 +4,18 @@
 use crate::policy::Role;
 use proto::Rpc;
 
-/// Which roles a row allows.
-struct Row {
-    station: bool,
-    auditor: bool,
-    operator: bool,
-}
-
-const STATION: Row = Row {
-    station: true,
-    auditor: false,
-    operator: false,
-};
-const READERS: Row = Row {
-    station: false,
-    auditor: true,
-    operator: true,
-};
-const OPERATOR: Row = Row {
-    station: false,
-    auditor: false,
-    operator: true,
-};
-
 /// Whether a role may call an RPC.
 #[must_use]
-pub const fn allows(rpc: Rpc, role: Role) -> bool {
-    let row = row(rpc);
-    match role {
-        Role::Station => row.station,
-        Role::Auditor => row.auditor,
-        Role::Operator => row.operator,
-    }
+pub fn allows(rpc: Rpc, role: Role) -> bool {
+    row(rpc).contains(&role)
 }
 
-const fn row(rpc: Rpc) -> Row {
+const STATION: &[Role] = &[Role::Station];
+const READERS: &[Role] = &[Role::Auditor, Role::Operator];
+const OPERATOR: &[Role] = &[Role::Operator];
+
+/// The roles that may call an RPC.
+const fn row(rpc: Rpc) -> &'static [Role] {
     match rpc {
         Rpc::FactoryGetChallenges
         | Rpc::FactoryProvision

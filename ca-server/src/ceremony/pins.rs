@@ -47,8 +47,7 @@ impl Pins {
                 closed_directory(parent)?;
             }
             let user = read_or_make(&user_file, entropy)?;
-            let officer =
-                read_or_make(&offline.join(format!("{}.so-pin", key.token)), entropy)?;
+            let officer = read_or_make(&offline.join(format!("{}.so-pin", key.token)), entropy)?;
             tokens.insert(key.token, TokenPins { user, officer });
         }
         Ok(Self {

@@ -167,8 +167,7 @@ impl SignerSettings {
             let id = Id::new(&approver.id).map_err(|error| format!("approver: {error}"))?;
             let spki = Base64::decode_vec(&approver.key)
                 .map_err(|error| format!("key of {id}: {error}"))?;
-            let key =
-                P256Key::from_spki(&spki).map_err(|error| format!("key of {id}: {error}"))?;
+            let key = P256Key::from_spki(&spki).map_err(|error| format!("key of {id}: {error}"))?;
             Ok(PinnedApprover { id, key })
         });
         let pinned = pinned.collect::<Result<Vec<_>, String>>()?;

@@ -14,8 +14,8 @@ use std::path::{Path, PathBuf};
 pub(super) fn enroll(order: &Enroll) -> Result<(), Failure> {
     let plan = load_station(&order.statement)?;
     let statement = StationRequest::load(&order.keys)?.statement(&plan)?;
-    let csr_pem = std::fs::read_to_string(&order.csr)
-        .map_err(|error| Failure::file(&order.csr, &error))?;
+    let csr_pem =
+        std::fs::read_to_string(&order.csr).map_err(|error| Failure::file(&order.csr, &error))?;
     let request = EnrollStationRequest {
         statement: statement.to_bytes(),
         approvals: approvals(&order.approval)?,

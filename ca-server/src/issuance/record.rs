@@ -33,11 +33,19 @@ pub fn record(store: &Store, batch: Signed) -> Result<Recorded, (StoreError, Vec
             .try_for_each(|(bind, outcome)| match outcome {
                 Given::Signature(signature) => transaction.put_signature(*bind, signature),
                 Given::Never(reason) => {
-                    tracing::error!(bind, reason, "ALARM: the signer set a unit aside that door 1 had admitted");
+                    tracing::error!(
+                        bind,
+                        reason,
+                        "ALARM: the signer set a unit aside that door 1 had admitted"
+                    );
                     transaction.put_alarm(*bind, reason)
                 }
                 Given::NotNow(reason) => {
-                    tracing::error!(bind, reason, "the HSM did not sign; the unit stays reserved");
+                    tracing::error!(
+                        bind,
+                        reason,
+                        "the HSM did not sign; the unit stays reserved"
+                    );
                     Ok(())
                 }
             })

@@ -124,11 +124,15 @@ fn exchange(
 /// A unit that is waited for and was not signed the last time, because the HSM failed, is asked for again.
 fn ask_again(parts: &mut PublishedParts, reader: &Reader) -> Result<(), StoreError> {
     for waiting in &parts.waiting {
-        let Due::Certificate(bind) = waiting.due else { continue };
+        let Due::Certificate(bind) = waiting.due else {
+            continue;
+        };
         if parts.unsigned.contains(&bind) {
             continue;
         }
-        let binding = reader.binding(bind)?.ok_or(StoreError::Damaged("a claim without its binding"))?;
+        let binding = reader
+            .binding(bind)?
+            .ok_or(StoreError::Damaged("a claim without its binding"))?;
         if binding.signature.is_none() && binding.alarm.is_none() && binding.stage == Stage::Bound {
             parts.unsigned.push(bind);
         }
@@ -139,13 +143,17 @@ fn ask_again(parts: &mut PublishedParts, reader: &Reader) -> Result<(), StoreErr
 fn answer(answer: Answer) -> Given {
     match answer {
         Answer::Signed(signature) => Given::Signature(signature.0),
-        Answer::Refused(refused) if passes(&refused.code) => Given::NotNow(format!("{}: {}", refused.code, refused.text)),
+        Answer::Refused(refused) if passes(&refused.code) => {
+            Given::NotNow(format!("{}: {}", refused.code, refused.text))
+        }
         Answer::Refused(refused) => Given::Never(format!("{}: {}", refused.code, refused.text)),
     }
 }
 
 fn passes(code: &str) -> bool {
-    [Code::HsmFailed, Code::HsmWrongSignature].iter().any(|passing| passing.as_str() == code)
+    [Code::HsmFailed, Code::HsmWrongSignature]
+        .iter()
+        .any(|passing| passing.as_str() == code)
 }
 
 /// Leaves `first..size` with their documents, for a signer that is behind.

@@ -94,7 +94,9 @@ impl TlsIncoming {
         stream: TcpStream,
         permit: OwnedSemaphorePermit,
     ) -> Result<PeerStream, String> {
-        stream.set_nodelay(true).map_err(|error| error.to_string())?;
+        stream
+            .set_nodelay(true)
+            .map_err(|error| error.to_string())?;
         let handshake = self.acceptor.accept(stream);
         let stream = tokio::time::timeout(self.limits.handshake(), handshake)
             .await

@@ -108,7 +108,9 @@ async fn report_health(reporter: HealthReporter, factory: Factory) {
     loop {
         interval.tick().await;
         if factory.issues() {
-            reporter.set_serving::<FactoryServiceServer<Factory>>().await;
+            reporter
+                .set_serving::<FactoryServiceServer<Factory>>()
+                .await;
         } else {
             reporter
                 .set_not_serving::<FactoryServiceServer<Factory>>()

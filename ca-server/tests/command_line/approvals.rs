@@ -1,0 +1,102 @@
+use crate::room::{Room, SOFTHSM, policies};
+use ca_server::admin::approval;
+use ca_server::policy::load_grant;
+use identity::Id;
+use identity::approval::{ApprovalError, ApproverSet};
+use identity::document::{Ceremony, Document as _};
+use identity::key::PortableVerifier;
+
+const GRANT: &str = "grants/2026-ota-line-2-cam2.toml";
+
+fn approve(room: &Room, approver: &str, more: &[&str]) -> crate::room::Ended {
+    let (grant, directory) = (policies(GRANT), policies(""));
+    let pin = format!("@pins/approvers/{approver}/approver-{approver}.pin");
+    let (token, out) = (format!("approver-{approver}"), format!("@{approver}.pem"));
+    let mut words = vec![
+        "approve",
+        "grant",
+        grant.to_str().unwrap(),
+        "--policies",
+        directory.to_str().unwrap(),
+        "--approver",
+        approver,
+        "--module",
+        SOFTHSM,
+        "--token-label",
+        &token,
+        "--pin-file",
+        &pin,
+        "--out",
+        &out,
+    ];
+    words.extend(more);
+    room.run(&words)
+}
+
+#[test]
+fn two_cards_approve_a_grant_and_every_other_grant_is_not_approved() {
+    let room = Room::new();
+    room.init().done();
+    let shown = ["vet-01", "ca-op-02"].map(|approver| approve(&room, approver, &["--yes"]).done());
+    let proposal = load_grant(&policies(""), &policies(GRANT)).unwrap();
+    let mut grant = proposal.grant.clone();
+    assert!(
+        shown
+            .iter()
+            .all(|text| text.contains(&grant.hash().to_string()) && text.contains("50,000 at most")),
+        "{shown:?}"
+    );
+    let ceremony = std::fs::read(room.path("ceremony/ceremony.der")).unwrap();
+    let approvers = ApproverSet::from(&Ceremony::from_bytes(&ceremony).unwrap());
+    let approvals =
+        ["vet-01", "ca-op-02"].map(|id| approval::read(&room.path(&format!("{id}.pem"))).unwrap());
+    let verify = |grant: &_, approvals: &[_]| {
+        approvers.verify(
+            grant,
+            &proposal.grant.requester,
+            approvals,
+            &PortableVerifier,
+        )
+    };
+    verify(&grant, &approvals).unwrap();
+    assert_eq!(
+        verify(&grant, &approvals[..1]),
+        Err(ApprovalError::TooFew { got: 1, needed: 2 })
+    );
+    grant.limit += 1;
+    assert_eq!(
+        verify(&grant, &approvals),
+        Err(ApprovalError::Signature(Id::new("vet-01").unwrap()))
+    );
+}
+
+#[test]
+fn nobody_signs_unasked_or_over_a_file() {
+    let room = Room::new();
+    room.init().done();
+    let error = approve(&room, "vet-01", &[]).refused(64);
+    assert!(error.contains("--yes"), "{error}");
+    assert!(!room.path("vet-01.pem").exists());
+    approve(&room, "vet-01", &["--yes"]).done();
+    approve(&room, "vet-01", &["--yes"]).refused(69);
+}
+
+#[test]
+fn the_check_reads_configuration_pins_and_policies() {
+    let room = Room::new();
+    let directory = policies("");
+    let check = |room: &Room| {
+        room.run(&[
+            "check",
+            "--config",
+            "@ca-server.toml",
+            "--policies",
+            directory.to_str().unwrap(),
+        ])
+    };
+    let error = check(&room).refused(77);
+    assert!(error.contains("koseki-log.pin"), "{error}");
+    room.init().done();
+    let out = check(&room).done();
+    assert_eq!(out.matches("in order").count(), 2, "{out}");
+}

@@ -1,0 +1,9 @@
+//! The program as its operator meets it: the ceremony on `SoftHSM2`, approvals, and refusals that say what to do.
+
+#[cfg(test)]
+mod room;
+
+#[cfg(test)]
+mod approvals;
+#[cfg(test)]
+mod ceremony;
