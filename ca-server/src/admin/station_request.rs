@@ -207,7 +207,7 @@ until = 2027-11-23T00:00:00Z
             POINTS.map(|(_, point)| spki(point))
         );
         // The station asks until 23 November; the reviewed plan says 22 November.
-        assert_eq!(statement.not_after.day().0, 21_145);
+        assert_eq!(statement.not_after.day().0, 21_144);
     }
 
     #[test]
