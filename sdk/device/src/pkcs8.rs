@@ -39,7 +39,7 @@ fn parse(der: &[u8]) -> Option<(Scalar, Option<&[u8]>)> {
     let (version, info) = expect(info, INTEGER)?;
     let (algorithm, info) = expect(info, SEQUENCE)?;
     let (private_key, _attributes) = expect(info, OCTET_STRING)?;
-    if !after.is_empty() || !matches!(version, [0 | 1]) || algorithm != ALGORITHM {
+    if !is_filling(after) || !matches!(version, [0 | 1]) || algorithm != ALGORITHM {
         return None;
     }
     let (ec_private_key, after) = expect(private_key, SEQUENCE)?;
@@ -49,6 +49,11 @@ fn parse(der: &[u8]) -> Option<(Scalar, Option<&[u8]>)> {
         return None;
     }
     Some((scalar(octets)?, public_key(optional)?))
+}
+
+/// `SoftHSM2` fills the structure up with zeros to a multiple of eight before it wraps it; RFC 5649 would do that itself.
+fn is_filling(after: &[u8]) -> bool {
+    after.len() < 8 && after.iter().all(|byte| *byte == 0)
 }
 
 /// Left-padded to 32 bytes, or without the zeros in front of them.
@@ -144,6 +149,16 @@ mod tests {
         let whole = long(&scalar, &point);
         assert_eq!(whole.len(), 138);
         assert_eq!(*key::to_scalar(&read(&whole).unwrap()), scalar);
+    }
+
+    #[test]
+    fn zeros_may_fill_up_to_a_multiple_of_eight() {
+        let key = short(&[7; 32]);
+        read(&[&key[..], &[0; 5]].concat()).unwrap();
+        for surplus in [&[0; 8][..], &[0, 0, 1]] {
+            let longer = [&key[..], surplus].concat();
+            assert_eq!(read(&longer).unwrap_err(), Refusal::NotAKey);
+        }
     }
 
     #[test]
