@@ -7,3 +7,5 @@ mod room;
 mod approvals;
 #[cfg(test)]
 mod ceremony;
+#[cfg(test)]
+mod serving;

@@ -1,0 +1,232 @@
+use crate::room::{Room, policies};
+use std::io::{BufRead as _, BufReader};
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::thread::JoinHandle;
+
+const GRANT: &str = "grants/2026-ota-line-2-cam2.toml";
+
+/// A running server; killed if a test ends without stopping it.
+struct Server<'a> {
+    room: &'a Room,
+    process: Child,
+    log: Option<JoinHandle<String>>,
+    port: u16,
+}
+
+impl<'a> Server<'a> {
+    fn start(room: &'a Room) -> Self {
+        let free = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = free.local_addr().unwrap().port();
+        drop(free);
+        let config = room.read("ca-server.toml");
+        let line = config
+            .lines()
+            .find(|line| line.starts_with("address"))
+            .unwrap();
+        let config = config.replace(line, &format!("address = \"127.0.0.1:{port}\""));
+        std::fs::write(room.path("ca-server.toml"), config).unwrap();
+        let mut process = Command::new(env!("CARGO_BIN_EXE_ca-server"))
+            .args(["serve", "--config"])
+            .arg(room.path("ca-server.toml"))
+            .env("SOFTHSM2_CONF", room.path("softhsm2.conf"))
+            .stderr(Stdio::piped())
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut events = BufReader::new(process.stderr.take().unwrap());
+        let mut log = String::new();
+        while !log.contains("\"serving\"") {
+            assert!(events.read_line(&mut log).unwrap() > 0, "it ended: {log}");
+        }
+        let rest = std::thread::spawn(move || {
+            let lines = events.lines().map_while(Result::ok);
+            lines.fold(log, |log, line| log + &line + "\n")
+        });
+        Self {
+            room,
+            process,
+            log: Some(rest),
+            port,
+        }
+    }
+
+    /// Sends `SIGTERM`, and gives the log of a server that ended well.
+    fn stop(mut self) -> String {
+        let id = self.process.id().to_string();
+        let told = Command::new("kill").args(["-TERM", &id]).status();
+        assert!(told.unwrap().success());
+        let code = self.process.wait().unwrap().code();
+        let log = self.log.take().unwrap().join().unwrap();
+        assert_eq!(code, Some(0), "{log}");
+        log
+    }
+
+    /// What `openssl s_client` says after it sent a line.
+    fn connect(&self, more: &[&str]) -> String {
+        let address = format!("127.0.0.1:{}", self.port);
+        let root = self.room.path("ceremony/infrastructure.pem");
+        let output = Command::new("sh")
+            .args([
+                "-c",
+                "echo hello | timeout 10 openssl s_client -ign_eof \"$@\"",
+                "sh",
+            ])
+            .args(["-connect", &address, "-alpn", "h2", "-CAfile"])
+            .arg(root)
+            .args(more)
+            .output()
+            .unwrap();
+        format!(
+            "{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        )
+    }
+}
+
+impl Drop for Server<'_> {
+    fn drop(&mut self) {
+        // Already gone after `stop`.
+        drop(self.process.kill());
+        drop(self.process.wait());
+    }
+}
+
+fn approve(room: &Room, approver: &str) {
+    let (grant, directory) = (policies(GRANT), policies(""));
+    let done = room.run(&[
+        "approve",
+        "grant",
+        grant.to_str().unwrap(),
+        "--policies",
+        directory.to_str().unwrap(),
+        "--approver",
+        approver,
+        "--module",
+        crate::room::SOFTHSM,
+        "--token-label",
+        &format!("approver-{approver}"),
+        "--pin-file",
+        &format!("@pins/approvers/{approver}/approver-{approver}.pin"),
+        "--out",
+        &format!("@{approver}.pem"),
+        "--yes",
+    ]);
+    done.done();
+}
+
+fn load(room: &Room, approvers: &[&str], out: &str) -> crate::room::Ended {
+    let (grant, directory) = (policies(GRANT), policies(""));
+    let approvals: Vec<_> = approvers.iter().map(|id| format!("@{id}.pem")).collect();
+    let mut words = vec![
+        "grant",
+        "load",
+        "--config",
+        "@ca-server.toml",
+        "--policies",
+        directory.to_str().unwrap(),
+        "--grant",
+        grant.to_str().unwrap(),
+        "--out",
+        out,
+    ];
+    for approval in &approvals {
+        words.extend(["--approval", approval]);
+    }
+    room.run(&words)
+}
+
+fn open_lot(room: &Room) -> crate::room::Ended {
+    let (grant, lot, directory) = (policies(GRANT), policies("lots/26W48-A.toml"), policies(""));
+    room.run(&[
+        "lot",
+        "open",
+        "--config",
+        "@ca-server.toml",
+        "--policies",
+        directory.to_str().unwrap(),
+        "--grant",
+        grant.to_str().unwrap(),
+        "--lot",
+        lot.to_str().unwrap(),
+    ])
+}
+
+fn status(room: &Room) -> String {
+    room.run(&["status", "--config", "@ca-server.toml"]).done()
+}
+
+#[test]
+fn an_operator_loads_a_grant_once_and_a_restart_remembers_it() {
+    let room = Room::new();
+    room.init().done();
+    approve(&room, "vet-01");
+    approve(&room, "ca-op-02");
+    let server = Server::start(&room);
+    assert!(status(&room).contains("log      1 leaves"));
+    // One approval of two is refused, and changes nothing.
+    let error = load(&room, &["vet-01"], "@too-few").refused(77);
+    assert!(error.contains("CA-0109"), "{error}");
+    assert!(!room.path("too-few").exists());
+    let done = load(&room, &["vet-01", "ca-op-02"], "@granted").done();
+    assert!(done.contains("is leaf 1;"), "{done}");
+    assert!(room.path("granted/profile.der").exists());
+    // The same command again, as after an answer that was lost, names the same leaf.
+    let again = load(&room, &["vet-01", "ca-op-02"], "@again").done();
+    assert_eq!(again, done);
+    assert!(open_lot(&room).done().contains("is leaf 2"));
+    server.stop();
+    assert!(!room.path("admin.sock").exists());
+
+    let server = Server::start(&room);
+    let now = status(&room);
+    assert!(now.contains("log      3 leaves"), "{now}");
+    assert!(
+        now.contains("2026-ota-line-2-cam2 0 of 50000 issued"),
+        "{now}"
+    );
+    server.stop();
+}
+
+#[test]
+fn the_network_is_mutual_tls_1_3_and_the_socket_is_closed_to_others() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let room = Room::new();
+    room.init().done();
+    let server = Server::start(&room);
+    let nobody = server.connect(&["-tls1_3"]);
+    assert!(
+        nobody.contains("Verify return code: 0 (ok)") || nobody.contains("Verification: OK"),
+        "{nobody}"
+    );
+    assert!(nobody.contains("certificate required"), "{nobody}");
+    let old = server.connect(&["-tls1_2"]);
+    assert!(old.contains("alert protocol version"), "{old}");
+    let mode = std::fs::metadata(room.path("admin.sock"))
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o600);
+    server.stop();
+}
+
+#[test]
+fn no_pin_is_ever_logged() {
+    let room = Room::new();
+    room.init().done();
+    let config = room
+        .read("ca-server.toml")
+        .replace("filter = \"info\"", "filter = \"trace\"");
+    std::fs::write(room.path("ca-server.toml"), config).unwrap();
+    let server = Server::start(&room);
+    status(&room);
+    let log = server.stop();
+    assert!(log.lines().count() > 10, "nothing was logged at trace");
+    for pin in ["koseki-log", "koseki-infrastructure", "koseki-issuing"] {
+        assert!(
+            !log.contains(&room.read(&format!("pins/{pin}.pin"))),
+            "{pin}"
+        );
+    }
+}
