@@ -32,7 +32,7 @@ impl Station {
     /// Makes the station's keys and has it enrolled.
     ///
     /// # Errors
-    /// [`Failure`] of a step.
+    /// [`Failure`](crate::failure::Failure) of a step.
     pub fn enroll(factory: &Factory, id: &str) -> Outcome<Self> {
         let station = Self {
             id: id.to_owned(),
@@ -58,7 +58,7 @@ impl Station {
     /// Gives the station a grant with its lots, and all trust that it needs.
     ///
     /// # Errors
-    /// [`Failure`] names the file.
+    /// [`Failure`](crate::failure::Failure) names the file.
     pub fn take_grant(&mut self, factory: &Factory, grant: &str, lots: &[&str]) -> Outcome<()> {
         let lots = lots.iter().map(|lot| format!("{lot:?}"));
         let lots = lots.collect::<Vec<_>>().join(", ");
@@ -69,7 +69,7 @@ impl Station {
     /// Writes a lot file.
     ///
     /// # Errors
-    /// [`Failure`] names the file.
+    /// [`Failure`](crate::failure::Failure) names the file.
     pub fn lot_file(&self, name: &str, bytes: &[u8]) -> Outcome<PathBuf> {
         let path = self.home.join(name);
         fs::write(&path, bytes).at(&path)?;
@@ -79,7 +79,7 @@ impl Station {
     /// Begins to make a lot in these sockets.
     ///
     /// # Errors
-    /// [`Failure`] if the agent cannot be started.
+    /// [`Failure`](crate::failure::Failure) if the agent cannot be started.
     pub fn start(&self, lot: &Path, sockets: &[String]) -> Outcome<Daemon> {
         self.write_settings(sockets)?;
         let log = self.home.join("agent.log");
@@ -91,7 +91,7 @@ impl Station {
     /// Makes a lot in these sockets.
     ///
     /// # Errors
-    /// [`Failure`] if the agent cannot be started.
+    /// [`Failure`](crate::failure::Failure) if the agent cannot be started.
     pub fn run(&self, lot: &Path, sockets: &[String]) -> Outcome<Ended> {
         let mut daemon = self.start(lot, sockets)?;
         let status = daemon.wait()?;
@@ -101,7 +101,7 @@ impl Station {
     /// What the journal says is open, one line a unit.
     ///
     /// # Errors
-    /// [`Failure`] of `line-agent status`.
+    /// [`Failure`](crate::failure::Failure) of `line-agent status`.
     pub fn open_units(&self) -> Outcome<Vec<String>> {
         let told = succeed(&mut self.agent("status")?)?;
         let open = told.lines().filter(|line| line.starts_with("open "));
@@ -119,7 +119,7 @@ impl Station {
     /// All records, in the order of their names.
     ///
     /// # Errors
-    /// [`Failure`] names the file.
+    /// [`Failure`](crate::failure::Failure) names the file.
     pub fn records(&self) -> Outcome<Vec<Value>> {
         let read = |path: PathBuf| {
             let text = fs::read(&path).at(&path)?;
@@ -134,7 +134,7 @@ impl Station {
     /// Certificates of all devices, in the order of their serials.
     ///
     /// # Errors
-    /// [`Failure`] names the directory.
+    /// [`Failure`](crate::failure::Failure) names the directory.
     pub fn devices(&self) -> Outcome<Vec<PathBuf>> {
         files(&self.out().join("devices"), "pem")
     }
@@ -232,7 +232,7 @@ impl Ended {
 /// Files with this extension, sorted; none if the directory is not there.
 ///
 /// # Errors
-/// [`Failure`] names the directory.
+/// [`Failure`](crate::failure::Failure) names the directory.
 pub fn files(dir: &Path, extension: &str) -> Outcome<Vec<PathBuf>> {
     if !dir.exists() {
         return Ok(Vec::new());
