@@ -4,7 +4,7 @@ CARGO ?= cargo
 export CARGO_TERM_COLOR ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build check test test-only demo clean-demo
+.PHONY: help setup build check test test-only demo bench clean-demo
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,11 @@ demo: clean-demo ## one factory morning with real processes; HSM=softhsm2 takes 
 	@if [ "$(HSM)" = softhsm2 ]; then scripts/setup.sh; fi
 	$(CARGO) build --release --workspace --locked
 	@target/release/demo --hsm $(HSM) --out target/demo
+
+bench: ## how fast issuance is here, with both HSMs, beside the floors of its parts; rows go to target/bench.json
+	@scripts/setup.sh
+	$(CARGO) build --release --workspace --locked
+	@target/release/bench --out target/bench.json
 
 clean-demo: ## remove what the last demonstration left
 	@rm -rf target/demo

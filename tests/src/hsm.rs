@@ -37,6 +37,17 @@ impl std::str::FromStr for Hsm {
     }
 }
 
+impl Hsm {
+    /// Its name on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Simulator => "hsm-sim",
+            Self::SoftHsm2 => "softhsm2",
+        }
+    }
+}
+
 impl Module {
     /// Prepares a directory for the module's tokens.
     ///

@@ -1,6 +1,7 @@
 //! A whole factory in a directory, for stories across the rooms.
 #![forbid(unsafe_code)]
 
+pub mod bench;
 pub mod chips;
 pub mod demo;
 pub mod factory;

@@ -3,6 +3,8 @@
 use crate::chips::Vendor;
 use crate::factory::{Factory, SERVER_NAME};
 use crate::failure::{At as _, Failure, Outcome};
+use aws_lc_rs::digest::{Digest, SHA256};
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use base64ct::{Base64, Encoding as _};
 use hyper_util::rt::TokioIo;
 use identity::document::{Document as _, Grant};
@@ -13,15 +15,13 @@ use identity::{
     ChipUid, DeviceSerial, DocumentHash, Id, P256Key, PartNumber, RequestId, Timestamp,
 };
 use p256::SecretKey;
-use p256::ecdsa::SigningKey;
-use p256::ecdsa::signature::hazmat::PrehashSigner as _;
 use p256::elliptic_curve::sec1::ToSec1Point as _;
 use p256::pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _};
 use proto::factory::{AdoptRequest, FactoryServiceClient, GetChallengesRequest, ProvisionRequest};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -29,7 +29,10 @@ use tonic::transport::{Channel, Endpoint};
 
 /// A P-256 key in software.
 #[derive(Clone)]
-pub struct SoftKey(SecretKey);
+pub struct SoftKey {
+    secret: SecretKey,
+    pair: Arc<EcdsaKeyPair>,
+}
 
 /// A chip in software, endorsed by the factory's vendor.
 #[derive(Clone, Debug)]
@@ -39,8 +42,7 @@ pub struct SoftChip {
     part: PartNumber,
     /// Its fixed key.
     pub key: SoftKey,
-    attestation: SoftKey,
-    endorsement: Signature,
+    evidence: Evidence,
 }
 
 /// A station in software, enrolled like any other.
@@ -48,8 +50,10 @@ pub struct SoftChip {
 pub struct SoftStation {
     /// Its name.
     pub id: Id,
-    request: SoftKey,
-    client: FactoryServiceClient<Channel>,
+    pub(crate) request: SoftKey,
+    pub(crate) client: FactoryServiceClient<Channel>,
+    certificate: PathBuf,
+    tls: SoftKey,
 }
 
 /// Where a unit belongs.
@@ -82,9 +86,29 @@ impl SoftKey {
         let mut scalar = [0; 32];
         getrandom::fill(&mut scalar).map_err(Failure::new)?;
         // All but one in 2^32 of random values are scalars of the curve.
-        SecretKey::from_slice(&scalar)
-            .map(Self)
-            .map_err(Failure::new)
+        let secret = SecretKey::from_slice(&scalar).map_err(Failure::new)?;
+        Self::of(secret)
+    }
+
+    fn of(secret: SecretKey) -> Outcome<Self> {
+        let pair = EcdsaKeyPair::from_private_key_and_public_key(
+            &ECDSA_P256_SHA256_FIXED_SIGNING,
+            &secret.to_bytes(),
+            secret.public_key().to_sec1_point(false).as_bytes(),
+        );
+        Ok(Self {
+            secret,
+            pair: Arc::new(pair.map_err(Failure::new)?),
+        })
+    }
+
+    /// The key with which a vendor endorses its chips.
+    ///
+    /// # Errors
+    /// [`Failure`] names the file.
+    pub fn of_vendor(vendor: &Vendor) -> Outcome<Self> {
+        let pem = fs::read_to_string(vendor.private()).at(&vendor.private())?;
+        Self::of(SecretKey::from_pkcs8_pem(&pem).map_err(Failure::new)?)
     }
 
     /// Its public half.
@@ -92,7 +116,7 @@ impl SoftKey {
     /// # Errors
     /// [`Failure`] never happens for a key that was made.
     pub fn public(&self) -> Outcome<P256Key> {
-        let point = self.0.public_key().to_sec1_point(false);
+        let point = self.secret.public_key().to_sec1_point(false);
         P256Key::from_sec1(point.as_bytes()).map_err(Failure::new)
     }
 
@@ -101,14 +125,17 @@ impl SoftKey {
     /// # Errors
     /// [`Failure`] of the algorithm.
     pub fn sign(&self, digest: &[u8; 32]) -> Outcome<Signature> {
-        let signature: p256::ecdsa::Signature = SigningKey::from(&self.0)
-            .sign_prehash(digest)
-            .map_err(Failure::new)?;
-        Ok(Signature(signature.to_bytes().into()))
+        let digest = Digest::import_less_safe(digest, &SHA256).map_err(Failure::new)?;
+        let signature = self.pair.sign_digest(&digest).map_err(Failure::new)?;
+        signature
+            .as_ref()
+            .try_into()
+            .map(Signature)
+            .map_err(Failure::new)
     }
 
     fn pkcs8(&self) -> Outcome<Vec<u8>> {
-        let document = self.0.to_pkcs8_der().map_err(Failure::new)?;
+        let document = self.secret.to_pkcs8_der().map_err(Failure::new)?;
         Ok(document.as_bytes().to_vec())
     }
 }
@@ -125,47 +152,58 @@ impl SoftChip {
     /// # Errors
     /// [`Failure`] of the vendor's key.
     pub fn make(vendor: &Vendor, number: u32) -> Outcome<Self> {
+        Self::of_vendor(&SoftKey::of_vendor(vendor)?, number)
+    }
+
+    /// As [`Self::make`], with the vendor's key at hand.
+    ///
+    /// # Errors
+    /// [`Failure`] without randomness.
+    pub fn of_vendor(vendor: &SoftKey, number: u32) -> Outcome<Self> {
         let mut uid = vec![0x01, 0x23, 0, 0, 0xF0];
         uid.extend_from_slice(&number.to_be_bytes());
-        let pem = fs::read_to_string(vendor.private()).at(&vendor.private())?;
-        let vendor = SoftKey(SecretKey::from_pkcs8_pem(&pem).map_err(Failure::new)?);
         let (uid, part) = (
             ChipUid::new(&uid).map_err(Failure::new)?,
             PartNumber::new("sim-se-a1").map_err(Failure::new)?,
         );
-        let attestation = SoftKey::generate()?;
-        let message = Endorsement {
-            uid: &uid,
-            part: &part,
-            attestation: &attestation.public()?.spki_hash(),
-        };
-        let endorsement = vendor.sign(&message.digest())?;
+        let key = SoftKey::generate()?;
+        let evidence = attest(vendor, (&uid, &part), &key)?;
         Ok(Self {
             uid,
             part,
-            key: SoftKey::generate()?,
-            attestation,
-            endorsement,
+            key,
+            evidence,
         })
     }
+}
 
-    fn evidence(&self) -> Outcome<Evidence> {
-        let nonce = [7; 32];
-        let message = KeyOrigin {
-            uid: &self.uid,
-            part: &self.part,
-            spki: &self.key.public()?.spki_hash(),
-            nonce: &nonce,
-        };
-        Ok(Evidence::OnChip(OnChip {
-            chip: EndorsedChip {
-                attestation: self.attestation.public()?,
-                endorsement: self.endorsement,
-            },
-            nonce: Bytes32(nonce),
-            origin: self.attestation.sign(&message.digest())?,
-        }))
-    }
+/// What the vendor and the chip say of a key that was made on the chip.
+fn attest(
+    vendor: &SoftKey,
+    (uid, part): (&ChipUid, &PartNumber),
+    key: &SoftKey,
+) -> Outcome<Evidence> {
+    let attestation = SoftKey::generate()?;
+    let endorsement = Endorsement {
+        uid,
+        part,
+        attestation: &attestation.public()?.spki_hash(),
+    };
+    let nonce = [7; 32];
+    let origin = KeyOrigin {
+        uid,
+        part,
+        spki: &key.public()?.spki_hash(),
+        nonce: &nonce,
+    };
+    Ok(Evidence::OnChip(OnChip {
+        chip: EndorsedChip {
+            attestation: attestation.public()?,
+            endorsement: vendor.sign(&endorsement.digest())?,
+        },
+        nonce: Bytes32(nonce),
+        origin: attestation.sign(&origin.digest())?,
+    }))
 }
 
 impl Order {
@@ -200,7 +238,36 @@ impl SoftStation {
             id: Id::new(id).map_err(Failure::new)?,
             request,
             client: FactoryServiceClient::new(channel(factory, &certificate, &tls)?),
+            certificate,
+            tls,
         })
+    }
+
+    /// The same station over another connection.
+    ///
+    /// # Errors
+    /// [`Failure`] of the certificate.
+    pub fn reconnected(&self, factory: &Factory) -> Outcome<Self> {
+        let channel = channel(factory, &self.certificate, &self.tls)?;
+        Ok(Self {
+            client: FactoryServiceClient::new(channel),
+            ..self.clone()
+        })
+    }
+
+    /// One challenge for each chip, and the CA's time.
+    ///
+    /// # Errors
+    /// [`Failure`] of the call.
+    pub async fn challenges<'a>(
+        &self,
+        chips: impl Iterator<Item = &'a SoftChip>,
+    ) -> Outcome<(Vec<Vec<u8>>, Timestamp)> {
+        let uids = chips.map(|chip| chip.uid.as_bytes().to_vec()).collect();
+        let asked = GetChallengesRequest { uids };
+        let answer = self.client.clone().get_challenges(asked).await;
+        let answer = answer.map_err(Failure::new)?.into_inner();
+        Ok((answer.challenges, Timestamp(answer.server_time_ms)))
     }
 
     /// Asks for a challenge and signs a request for one unit.
@@ -214,22 +281,15 @@ impl SoftStation {
         chip: &SoftChip,
         serial: u64,
     ) -> Outcome<Signed> {
-        let asked = GetChallengesRequest {
-            uids: vec![chip.uid.as_bytes().to_vec()],
-        };
-        let answer = self.client.clone().get_challenges(asked).await;
-        let answer = answer.map_err(Failure::new)?.into_inner();
-        let challenge = answer.challenges.into_iter().next();
+        let (challenges, time) = self.challenges(std::iter::once(chip)).await?;
+        let challenge = challenges.into_iter().next();
         let challenge = challenge.ok_or_else(|| Failure::new("no challenge"))?;
-        let mut request = [0; 16];
-        getrandom::fill(&mut request).map_err(Failure::new)?;
-        let serial = DeviceSerial::new(&serial.to_string()).map_err(Failure::new)?;
-        let unit = self.unit(order, chip, (RequestId(request), serial), challenge)?;
+        let unit = self.unit(order, chip, serial, challenge)?;
         self.seal(&Envelope {
             version: Version1,
             purpose,
             station: self.id,
-            time: Timestamp(answer.server_time_ms),
+            time,
             grant: order.grant,
             lot: order.lot,
             seen: None,
@@ -237,13 +297,21 @@ impl SoftStation {
         })
     }
 
-    fn unit(
+    /// A unit under a request id of its own, with proof of possession.
+    ///
+    /// # Errors
+    /// [`Failure`] without randomness, or of the serial's form.
+    pub fn unit(
         &self,
         order: Order,
         chip: &SoftChip,
-        (request, serial): (RequestId, DeviceSerial),
+        serial: u64,
         challenge: Vec<u8>,
     ) -> Outcome<Unit> {
+        let mut request = [0; 16];
+        getrandom::fill(&mut request).map_err(Failure::new)?;
+        let request = RequestId(request);
+        let serial = DeviceSerial::new(&serial.to_string()).map_err(Failure::new)?;
         let key = chip.key.public()?;
         let possession = Possession {
             challenge: &challenge,
@@ -264,7 +332,7 @@ impl SoftStation {
             key: octets(&key.spki())?,
             challenge: octets(&challenge)?,
             possession,
-            evidence: chip.evidence()?,
+            evidence: chip.evidence.clone(),
             observations: Vec::new(),
         })
     }

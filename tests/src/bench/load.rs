@@ -1,0 +1,65 @@
+use super::report::{Times, load};
+use crate::failure::{Failure, Outcome};
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+/// Makes all calls, `in_flight` of them at once: each that ends begins the next.
+pub(super) async fn in_flight<T, F>(
+    in_flight: u32,
+    work: Vec<T>,
+    call: impl Fn(usize, T) -> F + Clone + Send + Sync + 'static,
+) -> Outcome<Times>
+where
+    T: Clone + Send + Sync + 'static,
+    F: Future<Output = Outcome<()>> + Send,
+{
+    let (load, work, next) = (load(), Arc::new(work), Arc::new(AtomicUsize::new(0)));
+    let begin = Instant::now();
+    let tasks: Vec<_> = (0..in_flight)
+        .map(|_| {
+            let (work, next, call) = (Arc::clone(&work), Arc::clone(&next), call.clone());
+            tokio::spawn(async move {
+                let mut times = Vec::new();
+                loop {
+                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(one) = work.get(at) else {
+                        return Ok::<_, Failure>(times);
+                    };
+                    let begin = Instant::now();
+                    call(at, one.clone()).await?;
+                    times.push(begin.elapsed());
+                }
+            })
+        })
+        .collect();
+    let mut calls = Vec::new();
+    for task in tasks {
+        calls.extend(task.await.map_err(Failure::new)??);
+    }
+    Ok(Times {
+        calls,
+        whole: begin.elapsed(),
+        load,
+    })
+}
+
+/// Repeats something on this thread for about a second, after a tenth of one to warm up.
+pub(super) fn repeated(mut once: impl FnMut() -> Outcome<()>) -> Outcome<Times> {
+    let warm = Instant::now();
+    while warm.elapsed() < Duration::from_millis(100) {
+        once()?;
+    }
+    let (load, begin, mut calls) = (load(), Instant::now(), Vec::new());
+    while begin.elapsed() < Duration::from_secs(1) {
+        let began = Instant::now();
+        once()?;
+        calls.push(began.elapsed());
+    }
+    Ok(Times {
+        calls,
+        whole: begin.elapsed(),
+        load,
+    })
+}

@@ -1,0 +1,114 @@
+use crate::failure::Outcome;
+use serde::{Deserialize, Serialize};
+use std::io::Write;
+use std::time::Duration;
+
+/// One measurement.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Row {
+    /// What was measured.
+    pub name: String,
+    /// Which module signed; `-` if none was used.
+    pub hsm: String,
+    /// Calls under way at once.
+    pub in_flight: u32,
+    /// Of what is named, in a second.
+    pub rate_per_s: f64,
+    /// Half of the calls took no longer, in milliseconds.
+    pub p50_ms: f64,
+    /// All but one in a hundred took no longer, in milliseconds.
+    pub p99_ms: f64,
+    /// What the unavoidable parts alone would allow; the rate itself for a floor.
+    pub floor_per_s: f64,
+    /// Rate by floor.
+    pub ratio: f64,
+    /// Load average of the machine over the last minute, when the measurement began.
+    pub load: f64,
+}
+
+/// Times of the calls of one measurement.
+#[derive(Debug)]
+pub(super) struct Times {
+    pub(super) calls: Vec<Duration>,
+    pub(super) whole: Duration,
+    pub(super) load: f64,
+}
+
+impl Times {
+    /// A row for `each` things a call.
+    pub(super) fn row(&self, name: &str, hsm: &str, in_flight: u32) -> Row {
+        let mut calls = self.calls.clone();
+        calls.sort_unstable();
+        let at = |part: usize| {
+            let place = (calls.len() * part / 100).min(calls.len().saturating_sub(1));
+            calls.get(place).map_or(0.0, |it| it.as_secs_f64() * 1e3)
+        };
+        let rate = calls.len() as f64 / self.whole.as_secs_f64();
+        Row {
+            name: name.to_owned(),
+            hsm: hsm.to_owned(),
+            in_flight,
+            rate_per_s: rate,
+            p50_ms: at(50),
+            p99_ms: at(99),
+            floor_per_s: rate,
+            ratio: 1.0,
+            load: self.load,
+        }
+    }
+}
+
+impl Row {
+    /// Beside another floor than itself.
+    pub(super) fn beside(self, floor_per_s: f64) -> Self {
+        Self {
+            floor_per_s,
+            ratio: self.rate_per_s / floor_per_s,
+            ..self
+        }
+    }
+
+    /// With several things a call.
+    pub(super) fn times(self, each: u32) -> Self {
+        Self {
+            rate_per_s: self.rate_per_s * f64::from(each),
+            floor_per_s: self.floor_per_s * f64::from(each),
+            ..self
+        }
+    }
+}
+
+/// Load average over the last minute.
+pub(super) fn load() -> f64 {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let first = text.split(' ').next().and_then(|it| it.parse().ok());
+    first.unwrap_or(f64::NAN)
+}
+
+/// Prints rows as a table.
+///
+/// # Errors
+/// [`Failure`](crate::failure::Failure) of the output.
+pub fn print_table(rows: &[Row], out: &mut impl Write) -> Outcome<()> {
+    writeln!(
+        out,
+        "{:<22} {:<9} {:>9} {:>11} {:>9} {:>9} {:>11} {:>6} {:>5}",
+        "name", "hsm", "in flight", "rate/s", "p50 ms", "p99 ms", "floor/s", "ratio", "load"
+    )?;
+    for row in rows {
+        writeln!(
+            out,
+            "{:<22} {:<9} {:>9} {:>11.1} {:>9.3} {:>9.3} {:>11.1} {:>6.2} {:>5.2}",
+            row.name,
+            row.hsm,
+            row.in_flight,
+            row.rate_per_s,
+            row.p50_ms,
+            row.p99_ms,
+            row.floor_per_s,
+            row.ratio,
+            row.load
+        )?;
+    }
+    Ok(())
+}
