@@ -110,6 +110,17 @@ impl Factory {
             .kill()
     }
 
+    /// Seconds of processor time that the server has taken.
+    ///
+    /// # Errors
+    /// [`Failure`] if it does not run.
+    pub fn server_seconds(&self) -> Outcome<f64> {
+        let server = self.server.as_ref();
+        server
+            .ok_or_else(|| Failure::new("no server runs"))?
+            .processor_seconds()
+    }
+
     /// Asks the server to stop, and waits.
     ///
     /// # Errors

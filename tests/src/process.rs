@@ -102,6 +102,22 @@ impl Daemon {
             .unwrap_or_default()
     }
 
+    /// Seconds of processor time that it has taken so far (proc(5), `stat`: fields 14 and 15, in hundredths).
+    ///
+    /// # Errors
+    /// [`Failure`] if it is gone.
+    pub fn processor_seconds(&self) -> Outcome<f64> {
+        let path = PathBuf::from(format!("/proc/{}/stat", self.child.id()));
+        let text = fs::read_to_string(&path).at(&path)?;
+        // The name in parentheses may hold anything; what follows it are numbers from field 3 on.
+        let fields = text.rsplit(')').next().unwrap_or_default();
+        let ticks = fields.split_ascii_whitespace().skip(11).take(2);
+        let ticks: Vec<f64> = ticks
+            .map(|it| it.parse().map_err(Failure::new))
+            .collect::<Outcome<_>>()?;
+        Ok(ticks.iter().sum::<f64>() / 100.0)
+    }
+
     /// How it ended, if it has.
     ///
     /// # Errors

@@ -19,46 +19,31 @@ pub(super) async fn rows(
     floors: &Floors,
     effort: Effort,
 ) -> Outcome<Vec<Row>> {
-    let (hsm, mut rows) = (factory.module().hsm().name(), Vec::new());
+    let (at, mut rows) = ((factory, crew), Vec::new());
     for (level, part) in LEVELS {
-        let units = effort.units / part;
-        rows.push(issuance(crew, (level, units, 1), hsm, floors.issuance(level, 1)).await?);
+        let work = (level, effort.units / part, 1);
+        rows.push(issuance(at, work, floors.issuance(level, 1)).await?);
     }
     for level in [2, 8] {
-        let requests = effort.units / GANG;
-        rows.push(
-            issuance(
-                crew,
-                (level, requests, GANG),
-                hsm,
-                floors.issuance(level * GANG, GANG),
-            )
-            .await?,
-        );
+        let work = (level, effort.units / GANG, GANG);
+        rows.push(issuance(at, work, floors.issuance(level * GANG, GANG)).await?);
     }
     for (level, part) in LEVELS {
-        rows.push(
-            unit(
-                crew,
-                (level, effort.units / part / 2),
-                hsm,
-                floors.unit(level),
-            )
-            .await?,
-        );
+        let work = (level, effort.units / part / 2);
+        rows.push(unit(at, work, floors.unit(level)).await?);
     }
     Ok(rows)
 }
 
 async fn issuance(
-    crew: &Crew,
+    (factory, crew): (&Factory, &Crew),
     (level, calls, each): (u32, u32, u32),
-    hsm: &str,
     floor: f64,
 ) -> Outcome<Row> {
     let size = |number| usize::try_from(number).unwrap_or(usize::MAX);
     let work = crew.requests(size(calls), size(each)).await?;
     let stations: Arc<Vec<_>> = Arc::new((0..64).map(|call| crew.station(call)).collect());
+    let before = factory.server_seconds()?;
     let times = in_flight(level, work, move |call, work| {
         let stations = Arc::clone(&stations);
         async move {
@@ -72,13 +57,20 @@ async fn issuance(
     } else {
         "issuance-gang"
     };
-    Ok(times.await?.row(name, hsm, level).times(each).beside(floor))
+    let row = times.await?.row(name, factory.module().hsm().name(), level);
+    let seconds = factory.server_seconds()? - before;
+    Ok(row.times(each).beside(floor).serving(seconds, calls * each))
 }
 
 /// Challenge, proofs, certificate, confirmation.
-async fn unit(crew: &Crew, (level, units): (u32, u32), hsm: &str, floor: f64) -> Outcome<Row> {
+async fn unit(
+    (factory, crew): (&Factory, &Crew),
+    (level, units): (u32, u32),
+    floor: f64,
+) -> Outcome<Row> {
     let chips = crew.chips(usize::try_from(units).unwrap_or(usize::MAX))?;
     let crew = Arc::new(crew.clone());
+    let before = factory.server_seconds()?;
     let times = in_flight(level, chips, move |call, chip| {
         let crew = Arc::clone(&crew);
         async move {
@@ -89,5 +81,9 @@ async fn unit(crew: &Crew, (level, units): (u32, u32), hsm: &str, floor: f64) ->
             confirm(&station, &work.units[0], &issued[0], time).await
         }
     });
-    Ok(times.await?.row("unit", hsm, level).beside(floor))
+    let row = times
+        .await?
+        .row("unit", factory.module().hsm().name(), level);
+    let seconds = factory.server_seconds()? - before;
+    Ok(row.beside(floor).serving(seconds, units))
 }

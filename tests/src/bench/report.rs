@@ -24,6 +24,9 @@ pub struct Row {
     pub ratio: f64,
     /// Load average of the machine over the last minute, when the measurement began.
     pub load: f64,
+    /// Processor time of the server for each, in microseconds; 0 where no server is asked. Unlike the rate it does not
+    /// depend on what else the machine is doing.
+    pub server_us: f64,
 }
 
 /// Times of the calls of one measurement.
@@ -54,6 +57,7 @@ impl Times {
             floor_per_s: rate,
             ratio: 1.0,
             load: self.load,
+            server_us: 0.0,
         }
     }
 }
@@ -64,6 +68,14 @@ impl Row {
         Self {
             floor_per_s,
             ratio: self.rate_per_s / floor_per_s,
+            ..self
+        }
+    }
+
+    /// With the server's processor time, in seconds for all of `count`.
+    pub(super) fn serving(self, seconds: f64, count: u32) -> Self {
+        Self {
+            server_us: seconds * 1e6 / f64::from(count),
             ..self
         }
     }
@@ -92,13 +104,22 @@ pub(super) fn load() -> f64 {
 pub fn print_table(rows: &[Row], out: &mut impl Write) -> Outcome<()> {
     writeln!(
         out,
-        "{:<22} {:<9} {:>9} {:>11} {:>9} {:>9} {:>11} {:>6} {:>5}",
-        "name", "hsm", "in flight", "rate/s", "p50 ms", "p99 ms", "floor/s", "ratio", "load"
+        "{:<22} {:<9} {:>9} {:>11} {:>9} {:>9} {:>11} {:>6} {:>5} {:>9}",
+        "name",
+        "hsm",
+        "in flight",
+        "rate/s",
+        "p50 ms",
+        "p99 ms",
+        "floor/s",
+        "ratio",
+        "load",
+        "server µs"
     )?;
     for row in rows {
         writeln!(
             out,
-            "{:<22} {:<9} {:>9} {:>11.1} {:>9.3} {:>9.3} {:>11.1} {:>6.2} {:>5.2}",
+            "{:<22} {:<9} {:>9} {:>11.1} {:>9.3} {:>9.3} {:>11.1} {:>6.2} {:>5.2} {:>9.0}",
             row.name,
             row.hsm,
             row.in_flight,
@@ -107,7 +128,8 @@ pub fn print_table(rows: &[Row], out: &mut impl Write) -> Outcome<()> {
             row.p99_ms,
             row.floor_per_s,
             row.ratio,
-            row.load
+            row.load,
+            row.server_us
         )?;
     }
     Ok(())
