@@ -20,7 +20,7 @@ pub use issuer::Issuer;
 pub use seal::{assemble, split};
 
 use crate::document::Profile;
-use crate::hash::write_hex;
+use crate::hash::{Sink as _, SpkiHash, sha256_of, write_hex};
 use crate::key::P256Key;
 use crate::sources::Timestamp;
 use crate::text::{ChipUid, DeviceSerial};
@@ -54,14 +54,32 @@ pub struct Facts<'a> {
     pub not_before: Timestamp,
 }
 
-/// Serial number of a certificate: always 20 octets, positive, not zero (RFC 5280 §4.1.2.2). 158 bits are random.
+/// Serial number of a certificate: always 20 octets, positive, not zero (RFC 5280 §4.1.2.2).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CertificateSerial([u8; 20]);
 
 impl CertificateSerial {
-    /// From 20 random bytes. The top bit is cleared (positive), the next one set (never shorter than 20 octets).
+    /// The serial number that an issuer gives to a key: SHA-256("koseki/serial/v1\n" ‖ issuer's SPKI hash ‖ SPKI hash),
+    /// its first 20 bytes with the two top bits set to `01`.
+    ///
+    /// No key is certified twice, so no serial number is given twice (RFC 5280 §4.1.2.2), and nobody needs to keep a
+    /// set of them: signer and auditor compute it from the leaf.
     #[must_use]
-    pub const fn from_random(mut bytes: [u8; 20]) -> Self {
+    pub fn of_key(issuer: &SpkiHash, key: &SpkiHash) -> Self {
+        let digest = sha256_of(|sink| {
+            sink.put(b"koseki/serial/v1\n");
+            sink.put(&issuer.0);
+            sink.put(&key.0);
+        });
+        let mut bytes = [0; 20];
+        for (byte, from) in bytes.iter_mut().zip(digest) {
+            *byte = from;
+        }
+        Self::shaped(bytes)
+    }
+
+    /// The top bit is cleared (positive), the next one set (never shorter than 20 octets).
+    const fn shaped(mut bytes: [u8; 20]) -> Self {
         let [first, ..] = &mut bytes;
         *first = (*first & 0x3f) | 0x40;
         Self(bytes)
@@ -75,7 +93,7 @@ impl CertificateSerial {
         let bytes: [u8; 20] = octets
             .try_into()
             .map_err(|_cause| IdevidError::Field(Field::SerialNumber))?;
-        let serial = Self::from_random(bytes);
+        let serial = Self::shaped(bytes);
         if serial.0 == bytes {
             Ok(serial)
         } else {

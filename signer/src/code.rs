@@ -82,6 +82,8 @@ codes! {
     OtherTbs = "SIGN-0142" Item, "another certificate was attempted for this leaf", "ask with the bytes that were asked with first";
     TbsHash = "SIGN-0143" Item, "the certificate is not the one the leaf permits", "ask with the bytes that were reserved";
     Issuer = "SIGN-0144" Item, "the leaf names another issuing key", "hold the unit; compare the issuing CA's certificates";
+    Fields = "SIGN-0145" Item, "the openings are not those of the leaf's fields", "hold the unit";
+    FieldValue = "SIGN-0146" Item, "a field of the leaf says otherwise than envelope and grant", "treat the CA server as compromised";
     // SIGN-015x: the station and its envelope
     Envelope = "SIGN-0150" Item, "the envelope cannot be read", "hold the unit";
     RequestHash = "SIGN-0151" Item, "the envelope is not the one the leaf names", "hold the unit";
@@ -89,10 +91,13 @@ codes! {
     StationUnknown = "SIGN-0153" Item, "no approved statement of this station is before the leaf", "enter the station, then provision again";
     StationExpired = "SIGN-0154" Item, "the station's statement was not valid when it asked", "renew the station's statement";
     StationSignature = "SIGN-0155" Item, "the envelope does not bear the station's signature", "treat the CA server as compromised";
+    EnvelopeTime = "SIGN-0156" Item, "the station asked more than a day before or after the leaf's day", "hold the unit; compare the clocks of CA server and station";
+    EnvelopeMissing = "SIGN-0157" Item, "the request does not hold the item's envelope", "ask with the envelope";
     // SIGN-016x: the grant
     GrantDiffers = "SIGN-0160" Item, "envelope and leaf name different grants", "hold the unit";
     StationNotGranted = "SIGN-0161" Item, "the grant does not name this station", "ask for a grant that does";
     LineNotGranted = "SIGN-0162" Item, "the grant does not name the station's line", "ask for a grant that does";
+    SiteNotGranted = "SIGN-0163" Item, "the grant is for another site than the station's", "ask for a grant that names it";
     // SIGN-017x: the unit, its key and its evidence
     Unit = "SIGN-0170" Item, "the envelope has no such unit", "hold the unit";
     Key = "SIGN-0171" Item, "the unit's key is no P-256 key", "hold the unit";
@@ -108,7 +113,7 @@ codes! {
     Uid = "SIGN-0181" Item, "the chip's UID does not have the profile's form", "hold the unit";
     // SIGN-019x: the certificate
     Tbs = "SIGN-0190" Item, "the certificate cannot be read", "hold the unit";
-    TbsSerial = "SIGN-0191" Item, "the certificate's serial number is not the leaf's", "hold the unit";
+    TbsSerial = "SIGN-0191" Item, "the certificate's serial number is not the leaf's, or not the one that follows from its key", "hold the unit";
     TbsKey = "SIGN-0192" Item, "the certificate is for another key", "hold the unit";
     TbsIssuer = "SIGN-0193" Item, "the certificate names another issuer", "hold the unit";
     TbsDevice = "SIGN-0194" Item, "the certificate names another device or chip", "hold the unit";

@@ -3,9 +3,10 @@
 use crate::code::{Code, Reach};
 use crate::error::{Fault, SignerError};
 use crate::follow::{self, Head};
-use crate::judge::{Judge, Verdict};
+use crate::judge::{Verdict, judge};
 use crate::key::CaKey;
 use crate::message::{Answer, Item, Outcome, Refused, SignReply, SignRequest, Stopped};
+use crate::parallel;
 use crate::pinned::Pinned;
 use crate::sign;
 use crate::store::{Store, attempt};
@@ -122,8 +123,12 @@ impl Signer {
             }
             followed => followed?,
         };
-        let mut judge = Judge::new(&transaction, &self.pinned);
-        let verdicts: Vec<_> = request.items.iter().map(|item| judge.judge(item)).collect();
+        let verdicts = judge(
+            &transaction,
+            &self.pinned,
+            &request.envelopes,
+            &request.items,
+        );
         if let Some(fault) = verdicts
             .iter()
             .find_map(|verdict| verdict.as_ref().err().filter(|fault| !fault.is_of_item()))
@@ -140,10 +145,15 @@ impl Signer {
 
     /// Signs what was judged fit and makes the good signatures durable. Each index once, however often it was asked.
     fn sign(&self, wanted: &BTreeMap<u64, TbsHash>) -> Result<BTreeMap<u64, Answered>, Fault> {
-        let sign_one = |(index, tbs): (&u64, &TbsHash)| {
-            (*index, sign::sign_one(self.key.as_ref(), &self.pinned, tbs))
-        };
-        let signed: BTreeMap<_, _> = wanted.iter().map(sign_one).collect();
+        if wanted.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let (key, pinned) = (self.key.as_ref(), &self.pinned);
+        let wanted: Vec<_> = wanted.iter().collect();
+        let signed = parallel::map(&wanted, |(index, tbs)| {
+            (**index, sign::sign_one(key, pinned, tbs))
+        });
+        let signed: BTreeMap<_, _> = signed.into_iter().collect();
         let transaction = self.store.begin()?;
         for (index, answer) in &signed {
             if let Ok(signature) = answer {

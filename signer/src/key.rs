@@ -3,8 +3,9 @@
 use identity::P256Key;
 use keyvault::{Key, KeyUse};
 
-/// A P-256 key that lives elsewhere and may be slow, absent or wrong. What it returns is verified before use.
-pub trait CaKey: Send {
+/// A P-256 key that lives elsewhere and may be slow, absent or wrong. What it returns is verified before use. It is
+/// asked from several threads at once.
+pub trait CaKey: Send + Sync {
     /// Its public half.
     fn public_key(&self) -> P256Key;
 

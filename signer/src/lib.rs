@@ -8,7 +8,7 @@
 //!    followed before: inclusion and consistency by construction, because it has all leaves;
 //! 2. it replays the rules of the log with its own sets, and holds each document a leaf names against the leaf and
 //!    against the pinned approvers;
-//! 3. it judges each certificate: leaf, station's envelope, evidence and TBS must say the same;
+//! 3. it judges each certificate: leaf and its fields, station's envelope, evidence and TBS must say the same;
 //! 4. it makes its new head and the attempts durable, then signs, verifies what it got, makes the signatures durable,
 //!    and only then answers.
 //!
@@ -23,6 +23,7 @@ mod follow;
 mod judge;
 mod key;
 pub mod message;
+mod parallel;
 mod pinned;
 mod sign;
 mod store;

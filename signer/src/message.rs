@@ -29,8 +29,19 @@ pub struct SignRequest {
     pub first: u64,
     /// All leaves from `first` to the checkpoint's size. Empty if the signer's size is the checkpoint's.
     pub entries: Vec<Entry>,
+    /// The envelopes that the items come from, each once.
+    pub envelopes: Vec<SignedEnvelope>,
     /// Certificates to sign, in any order.
     pub items: Vec<Item>,
+}
+
+/// ASN.1 `SignedEnvelope`: what a station asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Sequence)]
+pub struct SignedEnvelope {
+    /// The envelope, DER.
+    pub der: OctetString,
+    /// The station's signature over it, r ‖ s, 64 bytes.
+    pub signature: OctetString,
 }
 
 /// ASN.1 `Entry`: one leaf of the log.
@@ -69,11 +80,11 @@ pub struct Item {
     pub index: u64,
     /// The `TBSCertificate`, DER.
     pub tbs: OctetString,
-    /// The station's envelope, DER. Units of one envelope are best sent one after the other: it is then read once.
-    pub envelope: OctetString,
-    /// The station's signature over the envelope, r ‖ s, 64 bytes.
-    pub signature: OctetString,
-    /// Which unit of the envelope, from 0.
+    /// Openings of the leaf's fields (`identity::field::Openings`), DER: all of them, none withheld.
+    pub openings: OctetString,
+    /// Which of the request's envelopes it comes from, from 0.
+    pub envelope: u32,
+    /// Which unit of that envelope, from 0.
     pub unit: u32,
 }
 
@@ -179,6 +190,7 @@ impl SignRequest {
 
     fn check(&self) -> Result<(), MessageError> {
         count("entries", self.entries.len(), MAX_ENTRIES)?;
+        count("envelopes", self.envelopes.len(), MAX_ITEMS)?;
         count("items", self.items.len(), MAX_ITEMS)
     }
 }

@@ -48,18 +48,19 @@ impl LogFiles {
     }
 
     /// Create if absent, compare if present. Once a tile is full, its partials are no longer needed.
+    ///
+    /// Written in place: nobody looks for a file that no checkpoint covers yet, and a name never gets other bytes.
     #[expect(
         clippy::fn_params_excessive_bools,
         reason = "full or partial is what the caller knows of the width"
     )]
     fn create(&self, name: &str, bytes: &[u8], full: bool) -> Result<(), LedgerError> {
         let path = self.directory.join(name);
-        match read(&path)? {
-            Some(present) if present == bytes => return Ok(()),
-            // A torn file is shorter or empty; it was never covered by a checkpoint that survived a power cut.
-            Some(present) if bytes.starts_with(&present) => replace(&path, bytes)?,
-            Some(_) => return Err(LedgerError::Differs(path)),
-            None => replace(&path, bytes)?,
+        let created = with_directory(&path, || std::fs::File::create_new(&path));
+        match created.and_then(|mut file| file.write_all(bytes)) {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => mend(&path, bytes)?,
+            Err(error) => return Err(at(&path, error)),
         }
         if full {
             remove_partials(&path)?;
@@ -93,21 +94,39 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, LedgerError> {
     }
 }
 
+/// A file that is there already holds these bytes, or was torn by a power cut: then it is shorter, and was never
+/// covered by a checkpoint that survived.
+fn mend(path: &Path, bytes: &[u8]) -> Result<(), LedgerError> {
+    let present = read(path)?.unwrap_or_default();
+    match bytes.strip_prefix(present.as_slice()) {
+        Some([]) => Ok(()),
+        Some(_) => replace(path, bytes),
+        None => Err(LedgerError::Differs(path.to_path_buf())),
+    }
+}
+
 /// Writes beside, then renames: a reader sees the old bytes or the new ones.
 fn replace(path: &Path, bytes: &[u8]) -> Result<(), LedgerError> {
     let beside = path.with_extension("new");
     let write = || {
-        let mut file = match std::fs::File::create(&beside) {
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                path.parent().map_or(Ok(()), std::fs::create_dir_all)?;
-                std::fs::File::create(&beside)?
-            }
-            file => file?,
-        };
-        file.write_all(bytes)?;
+        with_directory(&beside, || std::fs::File::create(&beside))?.write_all(bytes)?;
         std::fs::rename(&beside, path)
     };
     write().map_err(|error| at(path, error))
+}
+
+/// Opens a file, making its directory if that is what is missing.
+fn with_directory(
+    path: &Path,
+    open: impl Fn() -> std::io::Result<std::fs::File>,
+) -> std::io::Result<std::fs::File> {
+    match open() {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            path.parent().map_or(Ok(()), std::fs::create_dir_all)?;
+            open()
+        }
+        opened => opened,
+    }
 }
 
 fn remove_partials(full: &Path) -> Result<(), LedgerError> {

@@ -130,7 +130,7 @@ impl Unit {
             serial: DeviceSerial::new("26480001000").unwrap(),
             uid: ChipUid::new(&[0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef]).unwrap(),
             key: public_key(9),
-            certificate_serial: CertificateSerial::from_random([0xee; 20]),
+            certificate_serial: CertificateSerial::shaped([0xee; 20]),
             not_before: BIRTH,
         }
     }
@@ -254,7 +254,7 @@ fn every_fact_that_differs_is_named() {
     type Change = fn(&mut Unit);
     let changes: [(Field, Change); 13] = [
         (Field::SerialNumber, |unit| {
-            unit.certificate_serial = CertificateSerial::from_random([1; 20]);
+            unit.certificate_serial = CertificateSerial::shaped([1; 20]);
         }),
         (Field::Issuer, |unit| unit.issuer.name = Name::default()),
         (Field::NotBefore, |unit| {
@@ -473,11 +473,11 @@ fn an_issuer_is_a_lasting_ca() {
 #[test]
 fn a_certificate_serial_is_positive_and_twenty_octets() {
     assert_eq!(
-        CertificateSerial::from_random([0; 20]).as_bytes()[..2],
+        CertificateSerial::shaped([0; 20]).as_bytes()[..2],
         [0x40, 0]
     );
     assert_eq!(
-        CertificateSerial::from_random([0xff; 20]).as_bytes()[..2],
+        CertificateSerial::shaped([0xff; 20]).as_bytes()[..2],
         [0x7f, 0xff]
     );
     assert_eq!(
@@ -489,7 +489,7 @@ fn a_certificate_serial_is_positive_and_twenty_octets() {
         Err(IdevidError::Field(Field::SerialNumber))
     );
     assert_eq!(
-        CertificateSerial::from_random([0x41; 20]).to_string(),
+        CertificateSerial::shaped([0x41; 20]).to_string(),
         "41".repeat(20)
     );
 }

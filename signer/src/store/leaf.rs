@@ -2,8 +2,8 @@
 
 use super::{damaged, row_id};
 use crate::error::Fault;
-use identity::LeafHash;
 use identity::leaf::{Bind, Body, Leaf};
+use identity::{Day, LeafHash};
 use rusqlite::{Connection, OptionalExtension as _, params};
 use translog::tree::{Frontier, Hash};
 
@@ -42,8 +42,8 @@ pub(crate) fn put_bind(connection: &Connection, entry: u64, leaf: &[u8]) -> rusq
     Ok(())
 }
 
-/// A `bind` leaf that was followed.
-pub(crate) fn bind(connection: &Connection, entry: u64) -> Result<Option<Bind>, Fault> {
+/// A `bind` leaf that was followed, and its day.
+pub(crate) fn bind(connection: &Connection, entry: u64) -> Result<Option<(Day, Bind)>, Fault> {
     let mut get = connection.prepare_cached("SELECT leaf FROM bind WHERE entry = ?1")?;
     let Some(bytes) = get
         .query_row([row_id(entry)], |row| row.get::<_, Vec<u8>>(0))
@@ -54,9 +54,9 @@ pub(crate) fn bind(connection: &Connection, entry: u64) -> Result<Option<Bind>, 
     let is_followed = hash(connection, entry)? == Some(LeafHash::of(&bytes));
     match Leaf::from_bytes(&bytes) {
         Ok(Leaf {
+            day,
             body: Body::Bind(bind),
-            ..
-        }) if is_followed => Ok(Some(bind)),
+        }) if is_followed => Ok(Some((day, bind))),
         _ => Err(damaged(format_args!(
             "bind {entry} is not the leaf that was followed"
         ))),

@@ -3,7 +3,7 @@
 use crate::keys::{Mood, TestCaKey};
 use crate::world::*;
 use proptest::prelude::*;
-use signer::message::{Answer, Item, MessageError, SignReply, SignRequest};
+use signer::message::{Answer, MessageError, SignReply, SignRequest};
 
 fn one_device() -> (World, Item) {
     let mut world = World::new();
@@ -181,7 +181,7 @@ fn an_error_from_commit_stops_the_process_until_it_is_opened_again() {
 fn messages_over_their_caps_are_refused_unread() {
     let (world, item) = one_device();
     let mut request = world.request(0, &[]);
-    request.items = vec![item; signer::message::MAX_ITEMS + 1];
+    request.items = sent(&vec![item; signer::message::MAX_ITEMS + 1]);
     assert!(matches!(
         request.to_bytes(),
         Err(MessageError::TooMany { .. })

@@ -5,9 +5,10 @@ use crate::world::*;
 use identity::document::{KeyOriginRule, Profile};
 use identity::envelope::Purpose;
 use identity::evidence::{Evidence, Grade};
+use identity::field::{Openings, Tag};
 use identity::idevid::Issuer;
 use identity::{ChipUid, DeviceSerial, PartNumber, Timestamp, VerifyP256 as _};
-use signer::message::{Answer, Item};
+use signer::message::Answer;
 
 /// Asks for one tampered device between two good ones; those are signed whatever happens to it.
 fn verdict(tamper: impl Fn(&mut World, &mut Birth)) -> Result<[u8; 64], String> {
@@ -144,6 +145,87 @@ fn a_tampered_leaf_is_refused() {
         code_of(|_, b| b.bind.certificate.serial.0[0] = 0x80),
         "SIGN-0191"
     );
+    assert_eq!(code_of(|_, b| b.bind.fields.0[0] ^= 1), "SIGN-0145");
+}
+
+/// No serial number but the one that follows from issuer and key, so that none is given twice.
+#[test]
+fn a_chosen_serial_number_is_refused_though_leaf_and_tbs_agree() {
+    let chosen = |world: &mut World, birth: &mut Birth| {
+        birth.bind.certificate.serial.0[19] ^= 1;
+        birth.seal_tbs(world);
+    };
+    assert_eq!(code_of(chosen), "SIGN-0191");
+}
+
+/// What the leaf commits to is open to the signer, and says what envelope and grant say.
+#[test]
+fn fields_that_say_otherwise_are_refused() {
+    for tag in [
+        Tag::DeviceSerial,
+        Tag::ChipUid,
+        Tag::ChipPart,
+        Tag::Station,
+        Tag::Line,
+        Tag::Lot,
+        Tag::Factory,
+        Tag::Model,
+        Tag::BrandOwner,
+    ] {
+        let other = code_of(|world, b| {
+            b.seal_fields(world, |fields| {
+                let field = fields.iter_mut().find(|(it, _)| *it == tag).unwrap();
+                field.1 = b"another".to_vec();
+            });
+        });
+        let missing = code_of(|world, b| {
+            b.seal_fields(world, |fields| fields.retain(|(it, _)| *it != tag));
+        });
+        let withheld = code_of(|_, b| {
+            let openings = Openings::from_bytes(&b.openings).unwrap();
+            let kept: Vec<_> = openings.fields().iter().map(|field| field.tag()).collect();
+            let kept: Vec<_> = kept.into_iter().filter(|it| *it != tag).collect();
+            b.take_openings(&openings.disclose(&kept));
+        });
+        assert_eq!([other, missing, withheld], ["SIGN-0146"; 3], "{tag:?}");
+    }
+    assert_eq!(
+        code_of_item(|item| item.openings = octets(b"no openings")),
+        "SIGN-0145"
+    );
+}
+
+#[test]
+fn an_envelope_of_another_day_is_refused() {
+    for (days, expected) in [
+        (-2, Err("SIGN-0156")),
+        (-1, Ok(())),
+        (1, Ok(())),
+        (2, Err("SIGN-0156")),
+    ] {
+        let asked = verdict(|_, b| {
+            b.envelope.time = Timestamp(
+                NOW.0
+                    .saturating_add_signed(days * i64::try_from(DAY_MILLIS).unwrap()),
+            );
+            b.seal_envelope();
+        });
+        assert_eq!(asked.map(drop), expected.map_err(str::to_owned), "{days}");
+    }
+}
+
+#[test]
+fn an_item_without_its_envelope_is_refused() {
+    let mut world = World::new();
+    let birth = world.birth(1);
+    let item = world.bind(&birth);
+    let mut request = world.request(0, &[item]);
+    request.envelopes.clear();
+    let mut signer = world.open(&TestCaKey::new(CA));
+    assert_eq!(
+        one(exchange(&mut signer, &request)).unwrap_err(),
+        "SIGN-0157"
+    );
 }
 
 /// The leaf names the envelope as it is; only the station's signature and what it says can refuse it.
@@ -227,6 +309,7 @@ fn stations_and_lines_that_the_grant_does_not_name_are_refused() {
     };
     assert_eq!(ungranted(|g| g.stations = vec![id("st-2")]), "SIGN-0161");
     assert_eq!(ungranted(|g| g.lines = vec![id("line-2")]), "SIGN-0162");
+    assert_eq!(ungranted(|g| g.site = id("site-2")), "SIGN-0163");
 }
 
 #[test]

@@ -3,7 +3,6 @@
 use crate::keys::{TestCaKey, issuing_certificate, key, rcgen_key};
 use crate::world::*;
 use signer::SignerError;
-use signer::message::Item;
 
 fn filled() -> (World, Item) {
     let mut world = World::new();

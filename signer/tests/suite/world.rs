@@ -9,6 +9,7 @@ use identity::document::{
 };
 use identity::envelope::{Envelope, Purpose, StationRequest as _, Unit, request_hash};
 use identity::evidence::{EndorsedChip, Evidence, Grade, Injected, OnChip};
+use identity::field::{Openings, Tag};
 use identity::idevid::{CertificateSerial, Facts, Issuer, build_tbs};
 use identity::leaf::{
     Bind, Body, Bytes32, CertificateRef, EntryRef, EvidenceRef, GrantTerms, GrantUse, Leaf,
@@ -22,7 +23,9 @@ use identity::{
     RequestId, SubjectId, TbsHash, Timestamp,
 };
 use p256::ecdsa::SigningKey;
-use signer::message::{Answer, Entry, Item, SignReply, SignRequest, Stopped, Support};
+use signer::message::{
+    self, Answer, Entry, SignReply, SignRequest, SignedEnvelope, Stopped, Support,
+};
 use signer::{CaKey, Signer, SignerConfig, SignerError};
 use std::path::PathBuf;
 use translog::checkpoint::Checkpoint;
@@ -376,7 +379,8 @@ impl World {
             checkpoint: octets(&self.checkpoint(self.size())),
             first,
             entries: self.entries[usize::try_from(first).unwrap()..].to_vec(),
-            items: items.to_vec(),
+            envelopes: envelopes(items),
+            items: sent(items),
         }
     }
 
@@ -384,6 +388,34 @@ impl World {
     pub fn ask(&self, signer: &mut Signer, items: &[Item]) -> SignReply {
         exchange(signer, &self.request(signer.size(), items))
     }
+}
+
+fn sealed(item: &Item) -> SignedEnvelope {
+    SignedEnvelope {
+        der: item.envelope.clone(),
+        signature: item.signature.clone(),
+    }
+}
+
+/// The envelopes of these items, each once.
+pub fn envelopes(items: &[Item]) -> Vec<SignedEnvelope> {
+    let mut each: Vec<_> = items.iter().map(sealed).collect();
+    each.dedup();
+    each
+}
+
+/// The items as they are sent beside their [`envelopes`].
+pub fn sent(items: &[Item]) -> Vec<message::Item> {
+    let envelopes = envelopes(items);
+    let place = |item: &Item| envelopes.iter().position(|it| *it == sealed(item)).unwrap();
+    let send = |item: &Item| message::Item {
+        index: item.index,
+        tbs: item.tbs.clone(),
+        openings: item.openings.clone(),
+        envelope: u32::try_from(place(item)).unwrap(),
+        unit: item.unit,
+    };
+    items.iter().map(send).collect()
 }
 
 pub fn exchange(signer: &mut Signer, request: &SignRequest) -> SignReply {
@@ -513,6 +545,27 @@ pub fn grant(profile: &Profile) -> Grant {
     }
 }
 
+/// What is asked for one device; each with an envelope of its own.
+#[derive(Clone, Debug)]
+pub struct Item {
+    pub index: u64,
+    pub tbs: OctetString,
+    pub openings: OctetString,
+    pub envelope: OctetString,
+    pub signature: OctetString,
+    pub unit: u32,
+}
+
+/// Salts that differ and are the same in every run.
+struct Counting(std::sync::atomic::AtomicU8);
+
+impl identity::Entropy for Counting {
+    fn fill(&self, out: &mut [u8]) -> Result<(), identity::sources::EntropyError> {
+        out.fill(self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
+        Ok(())
+    }
+}
+
 /// One device about to be bound, every part open to tampering.
 #[derive(Clone)]
 pub struct Birth {
@@ -522,6 +575,7 @@ pub struct Birth {
     pub signature: Vec<u8>,
     pub bind: Bind,
     pub tbs: Vec<u8>,
+    pub openings: Vec<u8>,
     pub not_before: Timestamp,
 }
 
@@ -529,7 +583,7 @@ impl Birth {
     fn new(world: &World, device: u16, envelope: Envelope, unit: usize) -> Self {
         let own = &envelope.units[unit];
         let spki = own.fixed_key().unwrap().spki_hash();
-        let serial = CertificateSerial::from_random([u8::try_from(device % 251).unwrap(); 20]);
+        let serial = CertificateSerial::of_key(&world.issuer().key().spki_hash(), &spki);
         let bind = Bind {
             subject: SubjectId::of_p256(&spki),
             certificate: CertificateRef {
@@ -558,8 +612,10 @@ impl Birth {
             signature: Vec::new(),
             bind,
             tbs: Vec::new(),
+            openings: Vec::new(),
             not_before,
         };
+        birth.seal_fields(world, |_| ());
         birth.seal_envelope();
         birth.seal_tbs(world);
         birth
@@ -575,6 +631,35 @@ impl Birth {
         self.bind.request = request_hash::<Envelope>(&der);
         self.signature = sign(&key(STATION_REQUEST), &self.bind.request.0).0.to_vec();
         self.bind.evidence.hash = self.envelope.units[self.unit].evidence.hash();
+    }
+
+    /// The fields that envelope and grant ask for, after a change, committed to in the leaf.
+    pub fn seal_fields(&mut self, world: &World, change: impl FnOnce(&mut Vec<(Tag, Vec<u8>)>)) {
+        let (own, grant) = (&self.envelope.units[self.unit], &world.grant);
+        let mut fields = vec![
+            (Tag::DeviceSerial, own.serial.as_bytes().to_vec()),
+            (Tag::ChipUid, own.uid.as_bytes().to_vec()),
+            (Tag::ChipPart, own.part.as_bytes().to_vec()),
+            (Tag::Station, world.station.id.as_bytes().to_vec()),
+            (Tag::Line, world.station.line.as_bytes().to_vec()),
+            (Tag::Lot, self.envelope.lot.as_bytes().to_vec()),
+            (Tag::Factory, grant.factory.as_bytes().to_vec()),
+            (Tag::Model, grant.product.as_bytes().to_vec()),
+            (Tag::BrandOwner, grant.maker.as_bytes().to_vec()),
+        ];
+        change(&mut fields);
+        let fields: Vec<_> = fields
+            .iter()
+            .map(|(tag, value)| (*tag, &value[..]))
+            .collect();
+        let openings = Openings::seal(&fields, &Counting(0.into())).unwrap();
+        self.take_openings(&openings);
+    }
+
+    /// Takes these openings and commits to them in the leaf.
+    pub fn take_openings(&mut self, openings: &Openings) {
+        self.bind.fields = openings.root();
+        self.openings = openings.to_bytes();
     }
 
     /// The TBS that the facts ask for, named in the leaf.
@@ -607,6 +692,7 @@ impl Birth {
         Item {
             index,
             tbs: octets(&self.tbs),
+            openings: octets(&self.openings),
             envelope: octets(&self.envelope.to_bytes()),
             signature: octets(&self.signature),
             unit: u32::try_from(self.unit).unwrap(),

@@ -5,7 +5,7 @@ use core::error::Error;
 use std::collections::BTreeMap;
 
 use crate::tile::{Tile, TileId};
-use crate::tree::{Hash, root_of};
+use crate::tree::{Hash, node_hash};
 
 /// A complete subtree: the leaves `index · 2^level .. (index + 1) · 2^level`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,7 +40,8 @@ pub trait TileReader {
     fn tile(&self, id: TileId) -> Result<Tile, Self::Error>;
 }
 
-/// Hashes of the tree with `size` leaves, computed from tiles that are each read once.
+/// Hashes of the tree with `size` leaves, computed from tiles that are each read once. What was computed for one
+/// proof serves the next: proofs of neighbours cost a few hashes each.
 ///
 /// The tiles are believed: check what is proved with them against a trusted root.
 #[derive(Debug)]
@@ -48,6 +49,7 @@ pub struct TileHashes<'a, R> {
     reader: &'a R,
     size: u64,
     read: RefCell<BTreeMap<TileId, Tile>>,
+    made: RefCell<BTreeMap<Node, Hash>>,
 }
 
 /// Why [`TileHashes`] has no hash.
@@ -81,6 +83,7 @@ impl<'a, R: TileReader> TileHashes<'a, R> {
             reader,
             size,
             read: RefCell::new(BTreeMap::new()),
+            made: RefCell::new(BTreeMap::new()),
         }
     }
 
@@ -98,37 +101,52 @@ impl<'a, R: TileReader> TileHashes<'a, R> {
         self.read.borrow_mut().insert(id, tile);
         Ok(())
     }
+
+    /// The hash of a node that stands in a tile.
+    fn stored(&self, node: Node) -> Result<Hash, TileReadError<R::Error>> {
+        let out_of_tree = TileReadError::OutOfTree {
+            node,
+            size: self.size,
+        };
+        let Some((id, place)) = locate(node, self.size) else {
+            return Err(out_of_tree);
+        };
+        self.read(id)?;
+        let read = self.read.borrow();
+        let hash = read
+            .get(&id)
+            .and_then(|tile| tile.hashes().get(place).copied());
+        hash.ok_or(out_of_tree)
+    }
 }
 
 impl<R: TileReader> HashReader for TileHashes<'_, R> {
     type Error = TileReadError<R::Error>;
 
     fn hash(&self, node: Node) -> Result<Hash, Self::Error> {
-        let out_of_tree = TileReadError::OutOfTree {
-            node,
-            size: self.size,
+        let Some((left, right)) = children(node) else {
+            return self.stored(node);
         };
-        let Some((id, start, count)) = locate(node, self.size) else {
-            return Err(out_of_tree);
-        };
-        self.read(id)?;
-        let read = self.read.borrow();
-        let hashes = read
-            .get(&id)
-            .and_then(|tile| tile.hashes().get(start..)?.get(..count));
-        hashes.map(root_of).ok_or(out_of_tree)
+        if let Some(hash) = self.made.borrow().get(&node) {
+            return Ok(*hash);
+        }
+        let hash = node_hash(self.hash(left)?, self.hash(right)?);
+        self.made.borrow_mut().insert(node, hash);
+        Ok(hash)
     }
 }
 
-/// The tile that holds this node or its descendants, and where in it: first hash and their number.
-fn locate(node: Node, size: u64) -> Option<(TileId, usize, usize)> {
-    let (tile_level, height) = (node.level / TileId::HEIGHT, node.level % TileId::HEIGHT);
-    let count = 1_u64 << height;
-    let first = node.index.checked_mul(count)?;
-    let id = TileId::in_tree(u8::try_from(tile_level).ok()?, first / 256, size)?;
-    Some((
-        id,
-        usize::try_from(first % 256).ok()?,
-        usize::try_from(count).ok()?,
-    ))
+/// The two subtrees of a node that stands in no tile itself.
+fn children(node: Node) -> Option<(Node, Node)> {
+    let level = node.level.checked_sub(1)?;
+    let left = node.index.checked_mul(2)?;
+    let child = |index| Node { level, index };
+    (node.level % TileId::HEIGHT != 0).then(|| (child(left), child(left | 1)))
+}
+
+/// The tile in which a node stands, and where in it.
+fn locate(node: Node, size: u64) -> Option<(TileId, usize)> {
+    let level = u8::try_from(node.level / TileId::HEIGHT).ok()?;
+    let id = TileId::in_tree(level, node.index / 256, size)?;
+    Some((id, usize::try_from(node.index % 256).ok()?))
 }
