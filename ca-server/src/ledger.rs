@@ -172,13 +172,21 @@ impl Ledger {
             return Err(LedgerError::Root);
         }
         self.head_file.write(size, *root.as_bytes())?;
-        let checkpoint = Checkpoint::new(self.trusted.origin(), size, root)
-            .map_err(|error| LedgerError::Checkpoint(error.to_string()))?;
-        let note = checkpoint
-            .sign(&self.key)
-            .map_err(|error| LedgerError::Key(error.to_string()))?;
+        let note = self.sign(size, root)?;
         self.files.write_checkpoint(&note.to_string())?;
         Ok(self.note.insert(note))
+    }
+
+    /// Signs a head that the store committed, now or earlier.
+    ///
+    /// # Errors
+    /// [`LedgerError`] if the log key does not sign.
+    pub fn sign(&self, size: u64, root: Hash) -> Result<SignedNote, LedgerError> {
+        let checkpoint = Checkpoint::new(self.trusted.origin(), size, root)
+            .map_err(|error| LedgerError::Checkpoint(error.to_string()))?;
+        checkpoint
+            .sign(&self.key)
+            .map_err(|error| LedgerError::Key(error.to_string()))
     }
 }
 

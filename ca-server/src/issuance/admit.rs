@@ -61,7 +61,7 @@ pub struct Admitted {
     pub(super) unit: Unit,
     pub(super) key: P256Key,
     pub(super) grade: Grade,
-    pub(super) station: Id,
+    pub(super) station: Arc<StationStatement>,
     pub(super) grant: Arc<GrantEntry>,
     pub(super) lot: Arc<LotEntry>,
     pub(super) issuer_key: SpkiHash,
@@ -128,7 +128,8 @@ pub(super) struct Opened {
 }
 
 impl Admission {
-    /// Opens a request of any kind: form, sender, signature, clock.
+    /// Opens a request of any kind: form, sender, signature. Time is not looked at: a station that was switched off over
+    /// the holidays must still get what it was promised before.
     ///
     /// # Errors
     /// [`Refusal`].
@@ -137,7 +138,6 @@ impl Admission {
         peer: &Id,
         der: &[u8],
         signature: &[u8],
-        time: impl Fn(&R) -> Timestamp,
     ) -> Result<(R, Arc<StationStatement>), Refusal> {
         let request =
             R::from_bytes(der).map_err(|error| Refusal::new(Fault::EnvelopeMalformed, error))?;
@@ -148,12 +148,17 @@ impl Admission {
             ));
         }
         let station = self.station(peer)?;
-        if !signed_by::<R>(der, signature, &station.request_key, &AwsLcVerifier) {
-            return Err(Fault::EnvelopeSignature.into());
-        }
-        let off = time(&request).0.abs_diff(self.clock.now().0);
-        match off <= CLOCK_TOLERANCE_MS {
+        match signed_by::<R>(der, signature, &station.request_key, &AwsLcVerifier) {
             true => Ok((request, station)),
+            false => Err(Fault::EnvelopeSignature.into()),
+        }
+    }
+
+    /// A station's time must be near ours for anything that is new.
+    pub(super) fn check_time(&self, time: Timestamp) -> Result<(), Refusal> {
+        let off = time.0.abs_diff(self.clock.now().0);
+        match off <= CLOCK_TOLERANCE_MS {
+            true => Ok(()),
             false => Err(Refusal::new(
                 Fault::StationClock,
                 format!("{} s off", off / 1000),
@@ -186,8 +191,7 @@ impl Admission {
         der: Vec<u8>,
         signature: Vec<u8>,
     ) -> Result<Opened, Refusal> {
-        let (request, station) =
-            self.open_request::<Envelope>(peer, &der, &signature, |envelope| envelope.time)?;
+        let (request, station) = self.open_request::<Envelope>(peer, &der, &signature)?;
         let hash = request_hash::<Envelope>(&der);
         let grant = self.grant(&station, &request)?;
         let unknown = || Refusal::new(Fault::LotUnknown, request.lot);
@@ -209,6 +213,19 @@ impl Admission {
         })
     }
 
+    /// What a unit must meet that was not asked for before: the station's clock is right and the grant is in force.
+    ///
+    /// # Errors
+    /// [`Refusal`] of all new units of the envelope.
+    pub(super) fn check_now(&self, opened: &Opened) -> Result<(), Refusal> {
+        self.check_time(opened.request.time)?;
+        let grant = &opened.grant.grant;
+        match grant.valid_at(self.clock.now()) {
+            true => Ok(()),
+            false => Err(Refusal::new(Fault::GrantExpired, grant.id)),
+        }
+    }
+
     fn grant(
         &self,
         station: &StationStatement,
@@ -226,10 +243,7 @@ impl Admission {
                 format!("{} at {}", station.line, station.site),
             ));
         }
-        match grant.valid_at(self.clock.now()) {
-            true => Ok(entry),
-            false => Err(Refusal::new(Fault::GrantExpired, grant.id)),
-        }
+        Ok(entry)
     }
 
     /// The job for one unit: to bind or adopt it, or to record why not.
@@ -239,12 +253,7 @@ impl Admission {
                 Purpose::Provision => Job::Bind(Box::new(admitted)),
                 Purpose::Adopt => Job::Adopt(Box::new(admitted)),
             },
-            Err(refusal) => self.refuse(
-                &opened.station.id,
-                refusal,
-                opened.envelope.hash,
-                Some((&unit.uid, &unit.serial)),
-            ),
+            Err(refusal) => self.refuse_unit(opened, refusal, unit),
         }
     }
 
@@ -256,13 +265,18 @@ impl Admission {
         });
         match repeated {
             Ok(admitted) => Job::Repeat(Box::new(admitted)),
-            Err(refusal) => self.refuse(
-                &opened.station.id,
-                refusal,
-                opened.envelope.hash,
-                Some((&unit.uid, &unit.serial)),
-            ),
+            Err(refusal) => self.refuse_unit(opened, refusal, unit),
         }
+    }
+
+    /// The job that records the refusal of one unit.
+    pub(super) fn refuse_unit(&self, opened: &Opened, refusal: Refusal, unit: &Unit) -> Job {
+        self.refuse(
+            &opened.station.id,
+            refusal,
+            opened.envelope.hash,
+            Some((&unit.uid, &unit.serial)),
+        )
     }
 
     /// The job that records a refusal. Without entropy for its salts nothing but the refusal itself is kept.
@@ -308,7 +322,9 @@ impl Admission {
     ) -> Result<Admitted, Refusal> {
         let (key, grade) = judged;
         let now = self.clock.now();
-        let (certificate_serial, openings) = self.randomize(opened, unit, now)?;
+        let openings = seal_fields(opened, unit, now, self.entropy.as_ref())?;
+        let issuer_key = self.directory.issuer().key().spki_hash();
+        let certificate_serial = CertificateSerial::of_key(&issuer_key, &key.spki_hash());
         let facts = Facts {
             profile: &opened.grant.profile,
             serial: &unit.serial,
@@ -325,10 +341,10 @@ impl Admission {
             unit: unit.clone(),
             key,
             grade,
-            station: opened.station.id,
+            station: Arc::clone(&opened.station),
             grant: Arc::clone(&opened.grant),
             lot: Arc::clone(&opened.lot),
-            issuer_key: self.directory.issuer().key().spki_hash(),
+            issuer_key,
             certificate_serial,
             tbs,
             openings,
@@ -346,20 +362,6 @@ impl Admission {
             ChallengeError::Foreign => Fault::ChallengeInvalid.into(),
             ChallengeError::Stale => Fault::ChallengeStale.into(),
         })
-    }
-
-    fn randomize(
-        &self,
-        opened: &Opened,
-        unit: &Unit,
-        now: Timestamp,
-    ) -> Result<(CertificateSerial, Openings), Refusal> {
-        let mut serial = [0; 20];
-        self.entropy
-            .fill(&mut serial)
-            .map_err(|error| Refusal::new(Fault::Internal, error))?;
-        let openings = seal_fields(opened, unit, now, self.entropy.as_ref())?;
-        Ok((CertificateSerial::from_random(serial), openings))
     }
 }
 

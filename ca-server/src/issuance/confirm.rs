@@ -60,8 +60,7 @@ impl Admission {
         signature: &[u8],
         reader: &Reader,
     ) -> Result<ConfirmJob, Refusal> {
-        let (request, _) =
-            self.open_request::<ConfirmRequest>(peer, der, signature, |request| request.time)?;
+        let (request, _) = self.open_request::<ConfirmRequest>(peer, der, signature)?;
         let (binding, unit) = bound(&request.request, reader)?;
         let stored = binding.signature.ok_or(Fault::NotBound)?;
         let certificate = identity::idevid::assemble(&binding.tbs, &stored).map_err(internal)?;
@@ -105,8 +104,8 @@ impl Admission {
         signature: &[u8],
         reader: &Reader,
     ) -> Result<VoidJob, Refusal> {
-        let (request, _) =
-            self.open_request::<VoidRequest>(peer, der, signature, |request| request.time)?;
+        let (request, _) = self.open_request::<VoidRequest>(peer, der, signature)?;
+        self.check_time(request.time)?;
         let hash = Some(request_hash::<VoidRequest>(der));
         let subject = subject_of(&request.request, reader)?;
         Ok(VoidJob {
@@ -154,7 +153,7 @@ fn bound(request: &RequestId, reader: &Reader) -> Result<(StoredBinding, Unit), 
         .binding(bind)
         .map_err(internal)?
         .ok_or(Fault::NotBound)?;
-    let unit = super::release::unit_of(&binding).map_err(internal)?;
+    let unit = super::release::unit_of(&binding, reader).map_err(internal)?;
     Ok((binding, unit))
 }
 

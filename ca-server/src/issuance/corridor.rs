@@ -18,7 +18,7 @@ use crate::ledger::{Ledger, LedgerError, LedgerParts, LogFiles, LogKey};
 use crate::store::{ClaimKey, Reader, Store, StoreError};
 use identity::approval::{Approval, ApproverSet};
 use identity::document::{Ceremony, Grant, LotOrder, Profile, StationStatement};
-use identity::envelope::{ConfirmRequest, Envelope, VoidRequest, request_hash};
+use identity::envelope::{ConfirmRequest, Envelope, Unit, VoidRequest, request_hash};
 use identity::fault::Fault;
 use identity::hash::{DocumentHash, RequestHash};
 use identity::idevid::{IdevidError, Issuer};
@@ -38,8 +38,6 @@ const QUEUE: usize = 4096;
 const MOST_IN_BATCH: usize = 1024;
 /// Reserved batches that may wait for the finisher.
 const AHEAD: usize = 1;
-/// Leaves sent to a signer that is behind in one exchange.
-const CATCH_UP: u64 = 8192;
 /// Hint to whoever finds the queue full.
 const OVERLOAD_RETRY_MS: u64 = 200;
 
@@ -497,14 +495,7 @@ impl Corridor {
     }
 
     async fn enter(&self, job: DocumentJob) -> Result<Receipt, Refusal> {
-        let (kind, support) = job.for_directory()?;
-        let receipt = receipt(wait(self.enqueue(Job::Enter(Box::new(job)))?).await?)?;
-        self.shared
-            .admission
-            .directory
-            .add(kind, &support)
-            .map_err(internal)?;
-        Ok(receipt)
+        receipt(wait(self.enqueue(Job::Enter(Box::new(job)))?).await?)
     }
 
     /// How the CA is.
@@ -610,24 +601,32 @@ impl Corridor {
         let admission = &self.shared.admission;
         let opened = admission.open(peer, envelope, signature)?;
         self.check_seen(&opened.request)?;
-        let units = opened.request.units.iter().enumerate();
-        units
-            .map(|(position, unit)| self.known_or_admitted(&opened, position, unit))
-            .collect()
+        let known = self.known_requests(&opened.request)?;
+        let now = admission.check_now(&opened);
+        if let Err(refusal) = &now
+            && !known.contains(&true)
+        {
+            return Err(refusal.clone());
+        }
+        let units = opened.request.units.iter().enumerate().zip(known);
+        let job = |((position, unit), is_known)| match (is_known, &now) {
+            (true, _) => admission.known_unit(&opened, position, unit),
+            (false, Ok(())) => admission.unit(&opened, position, unit),
+            (false, Err(refusal)) => admission.refuse_unit(&opened, refusal.clone(), unit),
+        };
+        Ok(units.map(job).collect())
     }
 
-    /// Look-up by request id comes before freshness: a retry may carry a stale challenge.
-    fn known_or_admitted(
-        &self,
-        opened: &super::admit::Opened,
-        position: usize,
-        unit: &identity::envelope::Unit,
-    ) -> Result<Job, Refusal> {
-        let key = ClaimKey::request(&unit.request);
-        let known = self.with_reader(|reader| reader.owner(&key).map_err(internal))?;
-        Ok(match known {
-            Some(_) => self.shared.admission.known_unit(opened, position, unit),
-            None => self.shared.admission.unit(opened, position, unit),
+    /// Which units were asked for before. Look-up by request id comes before freshness: a retry may carry a stale
+    /// challenge, be years late, and come after its grant has ended.
+    fn known_requests(&self, envelope: &Envelope) -> Result<Vec<bool>, Refusal> {
+        let is_known = |reader: &Reader, unit: &Unit| {
+            let owner = reader.owner(&ClaimKey::request(&unit.request));
+            owner.map_err(internal).map(|owner| owner.is_some())
+        };
+        self.with_reader(|reader| {
+            let units = envelope.units.iter();
+            units.map(|unit| is_known(reader, unit)).collect()
         })
     }
 

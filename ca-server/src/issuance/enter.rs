@@ -122,13 +122,6 @@ impl DocumentJob {
             support,
         })
     }
-
-    /// Kind and packed bytes, for the directory once it is committed.
-    pub(super) fn for_directory(&self) -> Result<(&'static str, Vec<u8>), Refusal> {
-        let bytes = support::to_bytes(&self.support)
-            .map_err(|error| Refusal::new(Fault::Internal, error))?;
-        Ok((self.kind, bytes))
-    }
 }
 
 fn hashes(approvals: &[Approval]) -> Vec<DocumentHash> {
@@ -169,5 +162,6 @@ pub(super) fn enter(round: &mut Round<'_, '_>, job: &DocumentJob) -> Result<Due,
     if job.kind == LotOrder::KIND {
         round.transaction.open_lot(&job.hash)?;
     }
+    round.entered(job.kind, packed);
     Ok(Due::Leaf(entry, None))
 }

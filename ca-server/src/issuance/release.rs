@@ -13,6 +13,7 @@ use identity::fault::Fault;
 use identity::leaf::{Body, EntryRef, Leaf};
 use identity::receipt::ReceiptExtra;
 use identity::rules::Stage;
+use std::cell::RefCell;
 use std::fmt::Display;
 use translog::checkpoint::Checkpoint;
 use translog::note::SignedNote;
@@ -22,10 +23,12 @@ use translog::receipt::TlogProof;
 /// Makes answers from what is stored, under one published checkpoint.
 pub struct Releaser<'a> {
     reader: &'a Reader,
-    files: &'a LogFiles,
+    hashes: TileHashes<'a, LogFiles>,
     challenge: &'a ChallengeKey,
     note: SignedNote,
     size: u64,
+    /// The envelope that was read last: units of one envelope mostly follow one another.
+    envelope: RefCell<Option<(i64, Envelope)>>,
 }
 
 impl std::fmt::Debug for Releaser<'_> {
@@ -66,10 +69,11 @@ impl<'a> Releaser<'a> {
         let checkpoint: Checkpoint = note.text().parse().map_err(internal)?;
         Ok(Self {
             reader,
-            files,
+            hashes: TileHashes::new(files, checkpoint.size()),
             challenge,
             note,
             size: checkpoint.size(),
+            envelope: RefCell::default(),
         })
     }
 
@@ -157,8 +161,7 @@ impl<'a> Releaser<'a> {
     /// # Errors
     /// [`Refusal`].
     pub fn proof(&self, index: u64, extra: Option<Vec<u8>>) -> Result<String, Refusal> {
-        let hashes = prove_inclusion(&TileHashes::new(self.files, self.size), index, self.size)
-            .map_err(internal)?;
+        let hashes = prove_inclusion(&self.hashes, index, self.size).map_err(internal)?;
         let proof = TlogProof::new(index, hashes, self.note.clone()).map_err(internal)?;
         let proof = match extra {
             Some(extra) => proof.with_extra(extra).map_err(internal)?,
@@ -168,7 +171,7 @@ impl<'a> Releaser<'a> {
     }
 
     fn extra(&self, binding: &StoredBinding, last: EntryRef) -> Result<Vec<u8>, Refusal> {
-        let unit = unit_of(binding).map_err(internal)?;
+        let evidence = self.evidence(binding)?;
         let history = self.history(binding.bind, last.index)?;
         let extra = ReceiptExtra {
             version: Version1,
@@ -178,9 +181,24 @@ impl<'a> Releaser<'a> {
                 .collect::<Result<_, _>>()
                 .map_err(internal)?,
             openings: OctetString::new(binding.openings.as_slice()).map_err(internal)?,
-            evidence: Some(OctetString::new(unit.evidence.to_bytes()).map_err(internal)?),
+            evidence: Some(OctetString::new(evidence).map_err(internal)?),
         };
         Ok(extra.to_bytes())
+    }
+
+    /// The evidence that a binding's unit came with, DER.
+    fn evidence(&self, binding: &StoredBinding) -> Result<Vec<u8>, Refusal> {
+        let mut last = self.envelope.borrow_mut();
+        if last
+            .as_ref()
+            .is_none_or(|(row, _)| *row != binding.envelope)
+        {
+            let envelope = envelope_of(binding, self.reader).map_err(internal)?;
+            *last = Some((binding.envelope, envelope));
+        }
+        let units = last.as_ref().map(|(_, envelope)| envelope.units.as_slice());
+        let unit = unit_at(units.unwrap_or_default(), binding.unit);
+        unit.map(|unit| unit.evidence.to_bytes()).map_err(internal)
     }
 
     /// The subject's entries from its `bind` to `last`, found by walking back.
@@ -223,14 +241,21 @@ const fn previous(body: &Body) -> Option<EntryRef> {
 ///
 /// # Errors
 /// The stored envelope cannot be read.
-pub(super) fn unit_of(binding: &StoredBinding) -> Result<Unit, String> {
-    let envelope = Envelope::from_bytes(&binding.envelope).map_err(|error| error.to_string())?;
-    let position = usize::try_from(binding.unit).unwrap_or(usize::MAX);
-    envelope
-        .units
-        .into_iter()
-        .nth(position)
-        .ok_or_else(|| "a unit beyond its envelope".to_owned())
+pub(super) fn unit_of(binding: &StoredBinding, reader: &Reader) -> Result<Unit, String> {
+    let envelope = envelope_of(binding, reader)?;
+    unit_at(&envelope.units, binding.unit).cloned()
+}
+
+fn envelope_of(binding: &StoredBinding, reader: &Reader) -> Result<Envelope, String> {
+    let (der, _) = reader
+        .envelope(binding.envelope)
+        .map_err(|error| error.to_string())?;
+    Envelope::from_bytes(&der).map_err(|error| error.to_string())
+}
+
+fn unit_at(units: &[Unit], position: u32) -> Result<&Unit, String> {
+    let unit = usize::try_from(position).ok().and_then(|at| units.get(at));
+    unit.ok_or_else(|| "a unit beyond its envelope".to_owned())
 }
 
 fn internal(error: impl Display) -> Refusal {

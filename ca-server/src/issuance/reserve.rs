@@ -8,6 +8,7 @@ use super::admit::{Admitted, Job, RefusedJob, SignedEnvelope};
 use super::confirm::{self, Moved};
 use super::enter;
 use super::{Answer, Refusal};
+use crate::directory::Directory;
 use crate::store::{
     BindingState, ClaimKey, NewBinding, RefusalPlace, Store, StoreError, Transaction,
 };
@@ -96,16 +97,11 @@ impl Reserved {
         }
     }
 
-    /// What an earlier process committed and did not finish.
-    pub(super) fn recovered(
-        first: u64,
-        entries: Vec<Entered>,
-        head: (u64, Hash),
-        unsigned: Vec<u64>,
-    ) -> Self {
+    /// What an earlier process committed and did not finish, under a head that the signer has followed.
+    pub(super) fn recovered(head: (u64, Hash), unsigned: Vec<u64>) -> Self {
         Self {
-            first,
-            entries,
+            first: head.0,
+            entries: Vec::new(),
             size: head.0,
             root: head.1,
             unsigned,
@@ -114,18 +110,22 @@ impl Reserved {
     }
 }
 
-/// Reserves a batch.
+/// Kinds and packed bytes of documents that are in force from this commit on.
+pub(super) type NewDocuments = Vec<(&'static str, Vec<u8>)>;
+
+/// Reserves a batch, and gives the documents that it entered.
 ///
 /// # Errors
 /// The store failed and those who wait must be told; nothing of the batch was decided, or with
 /// [`StoreError::CommitUnknown`] that is not known.
-pub fn reserve(
+pub(super) fn reserve(
     store: &Store,
+    directory: &Directory,
     jobs: Vec<Queued>,
     now: Timestamp,
-) -> Result<Reserved, (StoreError, Vec<Queued>)> {
+) -> Result<(Reserved, NewDocuments), (StoreError, Vec<Queued>)> {
     let outcome = store.write(|transaction| {
-        let mut round = Round::new(now, transaction)?;
+        let mut round = Round::new(now, directory, transaction);
         let dues = jobs
             .iter()
             .map(|queued| round.decide(&queued.job))
@@ -138,11 +138,11 @@ pub fn reserve(
             head.frontier.root(),
             round.entries,
             round.unsigned,
-            dues,
+            (dues, round.documents),
         ))
     });
     match outcome {
-        Ok((first, size, root, entries, unsigned, dues)) => {
+        Ok((first, size, root, entries, unsigned, (dues, documents))) => {
             let waiting = dues
                 .into_iter()
                 .zip(jobs)
@@ -151,14 +151,15 @@ pub fn reserve(
                     reply: queued.reply,
                 })
                 .collect();
-            Ok(Reserved {
+            let reserved = Reserved {
                 first,
                 entries,
                 size,
                 root,
                 unsigned,
                 waiting,
-            })
+            };
+            Ok((reserved, documents))
         }
         Err(error) => Err((error, jobs)),
     }
@@ -168,6 +169,8 @@ pub fn reserve(
 pub(super) struct Round<'t, 'c> {
     pub(super) now: Timestamp,
     pub(super) transaction: &'t mut Transaction<'c>,
+    directory: &'t Directory,
+    documents: NewDocuments,
     first: u64,
     entries: Vec<Entered>,
     envelopes: BTreeMap<[u8; 32], i64>,
@@ -177,16 +180,22 @@ pub(super) struct Round<'t, 'c> {
 type Decided = Result<Due, StoreError>;
 
 impl<'t, 'c> Round<'t, 'c> {
-    fn new(now: Timestamp, transaction: &'t mut Transaction<'c>) -> Result<Self, StoreError> {
-        let first = transaction.head().size;
-        Ok(Self {
+    fn new(now: Timestamp, directory: &'t Directory, transaction: &'t mut Transaction<'c>) -> Self {
+        Self {
             now,
+            first: transaction.head().size,
             transaction,
-            first,
+            directory,
+            documents: Vec::new(),
             entries: Vec::new(),
             envelopes: BTreeMap::new(),
             unsigned: Vec::new(),
-        })
+        }
+    }
+
+    /// Notes a document that was entered.
+    pub(super) fn entered(&mut self, kind: &'static str, packed: Vec<u8>) {
+        self.documents.push((kind, packed));
     }
 
     fn decide(&mut self, job: &Job) -> Decided {
@@ -221,6 +230,14 @@ impl<'t, 'c> Round<'t, 'c> {
             .is_some()
         {
             return self.repeat(unit);
+        }
+        // The signer goes by the statement before the leaf; so it must be the one that door 1 went by.
+        if self.directory.station(&unit.station.id).as_deref() != Some(unit.station.as_ref()) {
+            return Ok(Due::Refusal(Refusal::passing(
+                Fault::Overloaded,
+                "the station was entered anew meanwhile",
+                0,
+            )));
         }
         if let Some(fault) = self.claimed(unit)? {
             return self.settle(unit, Err(fault.into()));
@@ -284,7 +301,7 @@ impl<'t, 'c> Round<'t, 'c> {
             entry,
             &NewBinding {
                 request: &unit.unit.request,
-                holder: unit.station.as_str(),
+                holder: unit.station.id.as_str(),
                 envelope,
                 unit: unit.position,
                 lot: &unit.lot.hash,
@@ -347,8 +364,11 @@ impl<'t, 'c> Round<'t, 'c> {
             Err(violation) => self.settle(unit, Err(refusal_of(violation))),
             Ok(_) => {
                 self.envelope(&unit.envelope)?;
-                self.transaction
-                    .pass_binding(bind, &unit.unit.request, unit.station.as_str())?;
+                self.transaction.pass_binding(
+                    bind,
+                    &unit.unit.request,
+                    unit.station.id.as_str(),
+                )?;
                 self.transaction
                     .claim(&ClaimKey::request(&unit.unit.request), bind)?;
                 Ok(Due::Certificate(bind))
@@ -360,9 +380,12 @@ impl<'t, 'c> Round<'t, 'c> {
     fn settle(&mut self, unit: &Admitted, decided: Result<Due, Refusal>) -> Decided {
         match decided {
             Ok(due) => Ok(due),
-            Err(refusal) => {
-                self.record_refusal(&unit.station, refusal, unit.envelope.hash, &unit.openings)
-            }
+            Err(refusal) => self.record_refusal(
+                &unit.station.id,
+                refusal,
+                unit.envelope.hash,
+                &unit.openings,
+            ),
         }
     }
 
@@ -480,7 +503,7 @@ fn repeated(unit: &Admitted, known: &BindingState) -> Result<Due, Refusal> {
     if known.facts != unit.facts() {
         return Err(Fault::RequestConflict.into());
     }
-    if known.request != unit.unit.request || known.holder != unit.station.as_str() {
+    if known.request != unit.unit.request || known.holder != unit.station.id.as_str() {
         return Err(Refusal::new(Fault::NotHolder, &known.holder));
     }
     match known.state.stage {

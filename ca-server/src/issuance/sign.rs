@@ -2,13 +2,23 @@
 
 use super::publish::{Published, PublishedParts};
 use super::reserve::{Due, Entered, Waiting};
+use crate::ledger::Ledger;
 use crate::store::{Reader, StoreError, StoredDocument};
 use der::asn1::OctetString;
 use identity::document::Version1;
 use identity::rules::Stage;
 use signer::Code;
 use signer::Signer;
-use signer::message::{Answer, Entry, Item, SignReply, SignRequest, Support};
+use signer::message::{Answer, Entry, Item, SignReply, SignRequest, SignedEnvelope, Support};
+use std::collections::BTreeMap;
+use translog::tree::Hash;
+
+/// Most certificates in one request to the signer.
+const MOST_ITEMS: usize = 1024;
+/// A request with this many bytes of certificates and envelopes takes no more: a quarter of what the signer reads.
+const ENOUGH_BYTES: usize = signer::message::MAX_REQUEST / 4;
+/// Leaves that are shown at once to a signer that is behind.
+const MOST_LEAVES: u64 = 32_768;
 
 /// A batch with the signer's outcomes. Only [`sign`] makes one.
 #[derive(Debug)]
@@ -85,25 +95,102 @@ pub(super) enum Given {
     NotNow(String),
 }
 
+/// As many requests as the certificates need; the first brings the new leaves.
 fn exchange(
     signer: &mut Signer,
     reader: &Reader,
     parts: &PublishedParts,
 ) -> Result<Outcomes, SignError> {
-    let entries = parts
+    let (mut first, mut entries) = (parts.first, parts.entries.as_slice());
+    let (mut unsigned, mut outcomes) = (parts.unsigned.as_slice(), Outcomes::new());
+    loop {
+        let (load, rest) = Load::take(unsigned, reader)?;
+        let new = Leaves {
+            note: &parts.note,
+            first,
+            entries,
+        };
+        outcomes.extend(ask(signer, &new, load)?);
+        if rest.is_empty() {
+            return Ok(outcomes);
+        }
+        (first, entries, unsigned) = (parts.size, &[], rest);
+    }
+}
+
+/// Certificates of one request.
+#[derive(Default)]
+struct Load {
+    places: BTreeMap<i64, u32>,
+    envelopes: Vec<SignedEnvelope>,
+    items: Vec<Item>,
+    bytes: usize,
+}
+
+impl Load {
+    /// Takes what fits into one request, and gives what is left.
+    fn take<'a>(binds: &'a [u64], reader: &Reader) -> Result<(Self, &'a [u64]), SignError> {
+        let mut load = Self::default();
+        for (at, bind) in binds.iter().enumerate() {
+            if load.items.len() >= MOST_ITEMS || load.bytes >= ENOUGH_BYTES {
+                return Ok((load, binds.get(at..).unwrap_or_default()));
+            }
+            load.add(*bind, reader)?;
+        }
+        Ok((load, &[]))
+    }
+
+    fn add(&mut self, bind: u64, reader: &Reader) -> Result<(), SignError> {
+        let binding = reader
+            .binding(bind)?
+            .ok_or(StoreError::Damaged("a reserved binding is gone"))?;
+        let envelope = self.envelope(binding.envelope, reader)?;
+        self.bytes += binding.tbs.len() + binding.openings.len();
+        self.items.push(Item {
+            index: bind,
+            tbs: octets(&binding.tbs)?,
+            openings: octets(&binding.openings)?,
+            envelope,
+            unit: binding.unit,
+        });
+        Ok(())
+    }
+
+    fn envelope(&mut self, row: i64, reader: &Reader) -> Result<u32, SignError> {
+        if let Some(place) = self.places.get(&row) {
+            return Ok(*place);
+        }
+        let (der, signature) = reader.envelope(row)?;
+        let place = u32::try_from(self.envelopes.len()).unwrap_or(u32::MAX);
+        self.bytes += der.len();
+        self.envelopes.push(SignedEnvelope {
+            der: octets(&der)?,
+            signature: octets(&signature)?,
+        });
+        self.places.insert(row, place);
+        Ok(place)
+    }
+}
+
+/// Leaves for the signer, up to a checkpoint.
+struct Leaves<'a> {
+    note: &'a str,
+    first: u64,
+    entries: &'a [Entered],
+}
+
+fn ask(signer: &mut Signer, new: &Leaves<'_>, load: Load) -> Result<Outcomes, SignError> {
+    let entries = new
         .entries
         .iter()
         .map(|(leaf, support)| entry(leaf, support.clone()));
     let request = SignRequest {
         version: Version1,
-        checkpoint: octets(parts.note.as_bytes())?,
-        first: parts.first,
+        checkpoint: octets(new.note.as_bytes())?,
+        first: new.first,
         entries: entries.collect::<Result<_, _>>()?,
-        items: parts
-            .unsigned
-            .iter()
-            .map(|bind| item(*bind, reader))
-            .collect::<Result<_, _>>()?,
+        envelopes: load.envelopes,
+        items: load.items,
     };
     let request = request
         .to_bytes()
@@ -119,6 +206,39 @@ fn exchange(
             .map(|one| (one.index, answer(one.answer)))
             .collect()),
     }
+}
+
+/// Shows a signer that is behind all that it lacks, in steps, each under a head that was committed.
+///
+/// # Errors
+/// [`SignError`]; the signer keeps what it has followed.
+pub(super) fn catch_up(
+    signer: &mut Signer,
+    reader: &Reader,
+    ledger: &Ledger,
+) -> Result<(), SignError> {
+    let size = reader.head()?.size;
+    let documents = reader.documents()?;
+    while signer.size() < size {
+        let first = signer.size();
+        let (step, root) = reader.committed_head(first, first.saturating_add(MOST_LEAVES))?;
+        tracing::info!(
+            from = first,
+            to = step,
+            of = size,
+            "the signer is catching up"
+        );
+        let note = ledger
+            .sign(step, Hash::new(root))
+            .map_err(|error| SignError::Interface(error.to_string()))?;
+        let leaves = Leaves {
+            note: &note.to_string(),
+            first,
+            entries: &entries_from(reader, &documents, first, step)?,
+        };
+        ask(signer, &leaves, Load::default())?;
+    }
+    Ok(())
 }
 
 /// A unit that is waited for and was not signed the last time, because the HSM failed, is asked for again.
@@ -156,8 +276,8 @@ fn passes(code: &str) -> bool {
         .any(|passing| passing.as_str() == code)
 }
 
-/// Leaves `first..size` with their documents, for a signer that is behind.
-pub(super) fn entries_from(
+/// Leaves `first..size` with their documents.
+fn entries_from(
     reader: &Reader,
     documents: &[StoredDocument],
     first: u64,
@@ -165,7 +285,8 @@ pub(super) fn entries_from(
 ) -> Result<Vec<Entered>, StoreError> {
     let leaves = reader.leaves(first, size - first)?;
     let with_support = (first..).zip(leaves).map(|(index, leaf)| {
-        let document = documents.iter().find(|document| document.index == index);
+        let document = documents.binary_search_by_key(&index, |document| document.index);
+        let document = document.ok().and_then(|at| documents.get(at));
         let support = document
             .map(|document| crate::support::parse(&document.support))
             .transpose();
@@ -181,19 +302,6 @@ fn entry(leaf: &[u8], support: Option<Support>) -> Result<Entry, SignError> {
     Ok(Entry {
         leaf: octets(leaf)?,
         support,
-    })
-}
-
-fn item(bind: u64, reader: &Reader) -> Result<Item, SignError> {
-    let binding = reader
-        .binding(bind)?
-        .ok_or(StoreError::Damaged("a reserved binding is gone"))?;
-    Ok(Item {
-        index: bind,
-        tbs: octets(&binding.tbs)?,
-        envelope: octets(&binding.envelope)?,
-        signature: octets(&binding.envelope_signature)?,
-        unit: binding.unit,
     })
 }
 

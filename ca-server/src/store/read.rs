@@ -31,10 +31,8 @@ pub struct StoredBinding {
     pub holder: String,
     /// Lot order.
     pub lot: DocumentHash,
-    /// The envelope that brought it, DER.
-    pub envelope: Vec<u8>,
-    /// Its signature.
-    pub envelope_signature: Vec<u8>,
+    /// Row of the envelope that brought it.
+    pub envelope: i64,
     /// Which unit of it.
     pub unit: u32,
     /// `TBSCertificate`.
@@ -60,8 +58,9 @@ pub struct StoredDocument {
     pub support: Vec<u8>,
 }
 
-const BINDING: &str = "SELECT b.idx, b.stage, b.last_idx, b.last_hash, b.request, b.holder, b.lot, e.der, e.signature, b.unit,
-    b.tbs, b.openings, b.signature, b.alarm FROM binding b JOIN envelope e ON e.id = b.envelope";
+const BINDING: &str =
+    "SELECT idx, stage, last_idx, last_hash, request, holder, lot, envelope, unit, tbs, openings,
+    signature, alarm FROM binding";
 
 impl Reader {
     pub(super) const fn new(connection: Connection) -> Self {
@@ -124,24 +123,58 @@ impl Reader {
     pub fn binding(&self, bind: u64) -> Result<Option<StoredBinding>, StoreError> {
         let mut statement = self
             .connection
-            .prepare_cached(&format!("{BINDING} WHERE b.idx = ?1"))?;
+            .prepare_cached(&format!("{BINDING} WHERE idx = ?1"))?;
         statement
             .query_row([to_sql(bind)?], binding_row)
             .optional()?
             .transpose()
     }
 
+    /// An envelope, DER, and its station's signature.
+    ///
+    /// # Errors
+    /// [`StoreError`], also if there is none.
+    pub fn envelope(&self, row: i64) -> Result<(Vec<u8>, Vec<u8>), StoreError> {
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT der, signature FROM envelope WHERE id = ?1")?;
+        let found = statement.query_row([row], |row| Ok((row.get(0)?, row.get(1)?)));
+        found
+            .optional()?
+            .ok_or(StoreError::Damaged("a binding without its envelope"))
+    }
+
     /// Bindings that still wait for their signature, oldest first. Voided and alarmed ones do not.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn open_bindings(&self) -> Result<Vec<StoredBinding>, StoreError> {
-        let query = format!(
-            "{BINDING} WHERE b.signature IS NULL AND b.alarm IS NULL AND b.stage = 1 ORDER BY b.idx"
-        );
-        let mut statement = self.connection.prepare(&query)?;
-        let rows = statement.query_map([], binding_row)?;
-        rows.map(|row| row?).collect()
+    pub fn open_bindings(&self) -> Result<Vec<u64>, StoreError> {
+        let mut statement = self.connection.prepare(
+            "SELECT idx FROM binding WHERE signature IS NULL AND alarm IS NULL AND stage = 1 ORDER BY idx",
+        )?;
+        let rows = statement.query_map([], |row| row.get(0))?;
+        rows.map(|row| from_sql(row?)).collect()
+    }
+
+    /// The newest head that was committed at a size above `above` and at most `most`; else the first above.
+    ///
+    /// # Errors
+    /// [`StoreError`], also if there is none above.
+    pub fn committed_head(&self, above: u64, most: u64) -> Result<(u64, [u8; 32]), StoreError> {
+        let within = "SELECT size, root FROM past_head WHERE size > ?1 AND size <= ?2 ORDER BY size DESC LIMIT 1";
+        let first =
+            "SELECT size, root FROM past_head WHERE size > ?1 AND ?2 >= 0 ORDER BY size LIMIT 1";
+        let bounds = (to_sql(above)?, to_sql(most)?);
+        for query in [within, first] {
+            let mut statement = self.connection.prepare_cached(query)?;
+            let row = statement
+                .query_row(bounds, |row| Ok((row.get(0)?, row.get::<_, Vec<u8>>(1)?)))
+                .optional()?;
+            if let Some((size, root)) = row {
+                return Ok((from_sql(size)?, super::rows::hash32(&root)?));
+            }
+        }
+        Err(StoreError::Damaged("no head is committed"))
     }
 
     /// All documents in the order they were entered.
@@ -209,12 +242,12 @@ impl Reader {
 }
 
 fn binding_row(row: &Row<'_>) -> rusqlite::Result<Result<StoredBinding, StoreError>> {
-    let numbers: (i64, i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?, row.get(9)?);
+    let numbers: (i64, i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?, row.get(8)?);
     let (last_hash, request, lot): (Vec<u8>, Vec<u8>, Vec<u8>) =
         (row.get(3)?, row.get(4)?, row.get(6)?);
-    let signature: Option<Vec<u8>> = row.get(12)?;
-    let (holder, envelope, envelope_signature) = (row.get(5)?, row.get(7)?, row.get(8)?);
-    let (tbs, openings, alarm) = (row.get(10)?, row.get(11)?, row.get(13)?);
+    let signature: Option<Vec<u8>> = row.get(11)?;
+    let (holder, envelope) = (row.get(5)?, row.get(7)?);
+    let (tbs, openings, alarm) = (row.get(9)?, row.get(10)?, row.get(12)?);
     let read = || {
         let wrong = |_length| StoreError::Damaged("a fixed-length column");
         let request = request.as_slice().try_into().map_err(wrong)?;
@@ -234,7 +267,6 @@ fn binding_row(row: &Row<'_>) -> rusqlite::Result<Result<StoredBinding, StoreErr
             holder,
             lot: document_hash(&lot)?,
             envelope,
-            envelope_signature,
             unit: small(numbers.3)?,
             tbs,
             openings,

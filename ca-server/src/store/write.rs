@@ -329,14 +329,20 @@ impl<'c> Transaction<'c> {
     /// # Errors
     /// [`StoreError::Damaged`] if another signature is there already.
     pub fn put_signature(&self, bind: u64, signature: &[u8; 64]) -> Result<(), StoreError> {
-        let sql = "UPDATE binding SET signature = ?2 WHERE idx = ?1 AND (signature IS NULL OR signature = ?2)";
-        match self
+        let index = to_sql(bind)?;
+        let sql = "UPDATE binding SET signature = ?2 WHERE idx = ?1 AND signature IS NULL";
+        let stored = self
             .inner
             .prepare_cached(sql)?
-            .execute((to_sql(bind)?, signature.as_slice()))?
-        {
-            1 => Ok(()),
-            _ => Err(StoreError::Damaged("a second signature for one binding")),
+            .execute((index, signature.as_slice()))?;
+        if stored == 1 {
+            return Ok(());
+        }
+        let sql = "SELECT signature FROM binding WHERE idx = ?1";
+        let present: Option<Vec<u8>> = self.row(sql, [index], |row| row.get(0))?;
+        match present.as_deref() == Some(signature.as_slice()) {
+            true => Ok(()),
+            false => Err(StoreError::Damaged("a second signature for one binding")),
         }
     }
 

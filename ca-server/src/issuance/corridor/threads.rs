@@ -1,8 +1,8 @@
 //! The corridor's two threads.
 
-use super::{AHEAD, CATCH_UP, MOST_IN_BATCH, StartError, State};
+use super::{AHEAD, MOST_IN_BATCH, StartError, State};
 use crate::challenge::ChallengeKey;
-use crate::issuance::admit::Admission;
+use crate::issuance::admit::{Admission, Job};
 use crate::issuance::reserve::{Queued, Reserved, Waiting, reserve};
 use crate::issuance::{Answer, Refusal, publish, record, release, sign};
 use crate::ledger::Ledger;
@@ -54,8 +54,9 @@ impl Writer {
     fn run(&self, jobs: &Receiver<Queued>) {
         while let Ok(first) = jobs.recv() {
             let more = jobs.try_iter().take(MOST_IN_BATCH - 1);
-            let batch = std::iter::once(first).chain(more).collect();
-            self.reserve(batch);
+            for batch in apart(std::iter::once(first).chain(more)) {
+                self.reserve(batch);
+            }
         }
     }
 
@@ -63,8 +64,12 @@ impl Writer {
         if let Some(stopped) = self.state.stopped() {
             return refuse_all(batch.into_iter().map(|queued| queued.reply), &stopped);
         }
-        match reserve(&self.store, batch, self.admission.clock.now()) {
-            Ok(reserved) => {
+        let directory = &self.admission.directory;
+        match reserve(&self.store, directory, batch, self.admission.clock.now()) {
+            Ok((reserved, documents)) => {
+                for (kind, packed) in documents {
+                    self.put_in_force(kind, &packed);
+                }
                 if self.batches.send(reserved).is_err() {
                     self.state
                         .stop(&Refusal::new(Fault::Internal, "the finisher is gone"));
@@ -77,6 +82,28 @@ impl Writer {
             }
         }
     }
+
+    /// From its commit on a document counts, whether or not whoever brought it still listens.
+    fn put_in_force(&self, kind: &str, packed: &[u8]) {
+        if let Err(error) = self.admission.directory.add(kind, packed) {
+            self.state.stop(&Refusal::new(Fault::Internal, error));
+        }
+    }
+}
+
+/// Jobs as they come, but each document in a batch of its own: it changes who may do what, and what follows must be
+/// judged by it.
+fn apart(jobs: impl Iterator<Item = Queued>) -> Vec<Vec<Queued>> {
+    let (mut batches, mut alone) = (Vec::<Vec<Queued>>::new(), true);
+    for queued in jobs {
+        let is_document = matches!(queued.job, Job::Enter(_));
+        match batches.last_mut().filter(|_| !alone && !is_document) {
+            Some(batch) => batch.push(queued),
+            None => batches.push(vec![queued]),
+        }
+        alone = is_document;
+    }
+    batches
 }
 
 fn refuse_all(replies: impl Iterator<Item = oneshot::Sender<Answer>>, refusal: &Refusal) {
@@ -136,25 +163,16 @@ impl Finisher {
         if head.size == 0 {
             return Ok(());
         }
-        let documents = self.reader.documents()?;
-        let behind = head.size - self.signer.size();
-        if behind > CATCH_UP {
-            tracing::info!(behind, "the signer is catching up");
-        }
-        let entries = sign::entries_from(&self.reader, &documents, self.signer.size(), head.size)?;
-        let open: Vec<_> = self
-            .reader
-            .open_bindings()?
-            .iter()
-            .map(|binding| binding.bind)
-            .collect();
+        sign::catch_up(&mut self.signer, &self.reader, &self.ledger)
+            .map_err(|error| StartError::Unfinished(error.to_string()))?;
+        let open = self.reader.open_bindings()?;
         if !open.is_empty() {
             tracing::info!(
                 open = open.len(),
                 "finishing reservations that an earlier process left open"
             );
         }
-        let batch = Reserved::recovered(self.signer.size(), entries, (head.size, head.root), open);
+        let batch = Reserved::recovered((head.size, head.root), open);
         self.pass(batch)
             .map_err(|(refusal, _)| StartError::Unfinished(refusal.to_string()))
     }

@@ -270,7 +270,9 @@ impl House {
             uid(ordinal),
             public(100 + ordinal),
         );
-        let certificate_serial = CertificateSerial::from_random([ordinal; 20]);
+        let issuer = Issuer::from_certificate(&ISSUING_CA.der()).unwrap();
+        let certificate_serial =
+            CertificateSerial::of_key(&issuer.key().spki_hash(), &key.spki_hash());
         let facts = Facts {
             profile: &profile,
             serial: &serial,
@@ -279,11 +281,7 @@ impl House {
             certificate_serial: &certificate_serial,
             not_before: Timestamp(NOW.0 - 3_600_000),
         };
-        let tbs = build_tbs(
-            &Issuer::from_certificate(&ISSUING_CA.der()).unwrap(),
-            &facts,
-        )
-        .unwrap();
+        let tbs = build_tbs(&issuer, &facts).unwrap();
         let certificate = assemble(&tbs, &sign(ISSUING, &sha256(&tbs))).unwrap();
         let values: [(Tag, &[u8]); 4] = [
             (Tag::DeviceSerial, serial.as_bytes()),
