@@ -32,6 +32,12 @@ impl Policies {
         Ok(Self(to.to_owned()))
     }
 
+    /// A copy that is there.
+    #[must_use]
+    pub fn at(dir: &Path) -> Self {
+        Self(dir.to_owned())
+    }
+
     /// The directory.
     #[must_use]
     pub fn dir(&self) -> &Path {
