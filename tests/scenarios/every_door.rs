@@ -156,11 +156,13 @@ async fn live(
     }
 }
 
-/// Before every call; in the middle of every write; after every call that makes others durable or visible.
+/// Before every call; in the middle of every write; after every call that makes others durable or visible. Of a run of
+/// writes to one file only the first, the middle and the last: what is in a log of SQLite before its COMMIT is nothing.
 fn points(calls: &[Call]) -> Vec<Point> {
     let mut points = Vec::new();
     for ((at, call), number) in calls.iter().enumerate().zip(1..) {
         let deeds: &[Deed] = match call.name.as_str() {
+            "write" | "pwrite" | "writev" if is_amid_equals(calls, at) => &[],
             "write" | "pwrite" | "writev" => &[Deed::KillBefore, Deed::Tear],
             "fsync" | "fdatasync" | "rename" => &[Deed::KillBefore, Deed::KillAfter],
             _ => &[Deed::KillBefore],
@@ -174,6 +176,14 @@ fn points(calls: &[Call]) -> Vec<Point> {
         }));
     }
     points
+}
+
+/// Neither the first nor the middle nor the last of a run of equal calls.
+fn is_amid_equals(calls: &[Call], at: usize) -> bool {
+    let is_equal = |call: &&Call| **call == calls[at];
+    let before = calls[..at].iter().rev().take_while(is_equal).count();
+    let after = calls[at + 1..].iter().take_while(is_equal).count();
+    before > 0 && after > 0 && before != after && before != after + 1
 }
 
 fn door(before: &[Call], call: &Call) -> &'static str {

@@ -50,10 +50,20 @@ impl Shop {
     }
 
     /// As [`Self::open`], with policies altered before anybody reads them.
-    pub(crate) fn open_with(hsm: Hsm, lines: &[Line], alter: impl FnOnce(&Factory)) -> Self {
+    pub(crate) fn open_with(hsm: Hsm, lines: &[Line], alter: impl FnOnce(&mut Factory)) -> Self {
+        Self::open_at(hsm, lines, jiff::Timestamp::now(), alter)
+    }
+
+    /// As [`Self::open_with`], with policies for another day.
+    pub(crate) fn open_at(
+        hsm: Hsm,
+        lines: &[Line],
+        now: jiff::Timestamp,
+        alter: impl FnOnce(&mut Factory),
+    ) -> Self {
         let home = tempfile::tempdir().unwrap();
-        let mut factory = Factory::prepare(home.path(), hsm).unwrap();
-        alter(&factory);
+        let mut factory = Factory::prepare_at(home.path(), hsm, now).unwrap();
+        alter(&mut factory);
         factory.hold_ceremony().unwrap();
         factory.start_server().unwrap();
         let mut station = Station::enroll(&factory, STATION).unwrap();
@@ -117,6 +127,8 @@ pub(crate) struct Floor {
     pub(crate) station: SoftStation,
     pub(crate) order: Order,
     pub(crate) ledger: Acknowledged,
+    /// The request of the unit that is made.
+    pub(crate) made: Option<Signed>,
     shim: Shim,
     home: TempDir,
 }
@@ -138,6 +150,7 @@ impl Floor {
             station,
             order,
             ledger: Acknowledged::default(),
+            made: None,
             shim,
             home,
         };
@@ -155,6 +168,7 @@ impl Floor {
         let confirmation = station.confirmation(&signed, &chip, &given).unwrap();
         let receipt = station.confirm(&confirmation).await.unwrap();
         self.ledger.receipt(&signed, &receipt).unwrap();
+        self.made = Some(signed);
     }
 
     /// A request for the unit of this number in the lot.

@@ -67,7 +67,10 @@ impl Acknowledged {
     }
 
     /// Takes in the checkpoint that ends a proof.
-    fn head(&mut self, proof: &[u8]) -> Outcome<()> {
+    ///
+    /// # Errors
+    /// [`Failure`] if there is none.
+    pub fn head(&mut self, proof: &[u8]) -> Outcome<()> {
         let text = std::str::from_utf8(proof).map_err(Failure::new)?;
         let (_, checkpoint) = text.split_once("\n\n").unwrap_or(("", text));
         self.checkpoint(checkpoint.as_bytes())

@@ -38,7 +38,15 @@ impl Factory {
     /// # Errors
     /// [`Failure`] says what is missing.
     pub fn prepare(home: &Path, hsm: Hsm) -> Outcome<Self> {
-        let policies = Policies::copy(&home.join("policies"))?;
+        Self::prepare_at(home, hsm, jiff::Timestamp::now())
+    }
+
+    /// As [`Self::prepare`], with policies for this moment.
+    ///
+    /// # Errors
+    /// [`Failure`] says what is missing.
+    pub fn prepare_at(home: &Path, hsm: Hsm, now: jiff::Timestamp) -> Outcome<Self> {
+        let policies = Policies::copy(&home.join("policies"), now)?;
         let vendor = Vendor::found(&home.join("vendor"))?;
         let pinned = policies.dir().join("vendors/sim-chips.pem");
         fs::copy(vendor.public(), &pinned).at(&pinned)?;
