@@ -11,7 +11,7 @@ use std::process::Command;
 const HOUR: i64 = 3_600;
 const YEAR: i64 = 8_766 * HOUR;
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_clock_behind_the_log_stops_issuing() {
     let floor = Floor::open().await;
     let mut factory = floor.governed_copy(&floor.home("behind")).unwrap();
@@ -41,7 +41,7 @@ async fn a_clock_behind_the_log_stops_issuing() {
     finishes(&floor, &mut factory, 2).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_clock_ten_years_off_neither_issues_nor_freezes_the_log() {
     let floor = Floor::open().await;
     for (shift, name) in [

@@ -26,7 +26,7 @@ const DOORS: [&str; 8] = [
     "7 confirm, followed by the signer",
 ];
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn the_server_is_killed_at_every_door() {
     let floor = Floor::open().await;
     let calls = floor.watch_one_unit().await;

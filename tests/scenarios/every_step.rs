@@ -25,10 +25,11 @@ fn the_line_agent_is_killed_at_every_step() {
     let calls = faults(&shop).trace().unwrap();
     let mut fired = 0;
     for (call, number) in calls.iter().zip(1..) {
+        // What was only opened or written is nothing yet: a write is torn, what makes it durable is done.
         let deed = match call.name.as_str() {
             "fsync" | "fdatasync" | "rename" => Deed::KillAfter,
             "write" | "writev" => Deed::Tear,
-            _ => Deed::KillBefore,
+            _ => continue,
         };
         units += 1;
         faults(&shop).arm(&of_the_station(number, 1, deed)).unwrap();
@@ -54,7 +55,7 @@ fn the_line_agent_is_killed_at_every_step() {
     }
     assert!(fired > 10, "only {fired} calls of the agent are durable");
     assert_made_once(&shop, units);
-    println!("{fired} kills of the line agent, none lost, none twice");
+    println!("{fired} kills of the line agent, none lost, none twice: {calls:#?}");
 }
 
 #[test]

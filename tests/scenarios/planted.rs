@@ -69,7 +69,7 @@ impl Aged {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_store_from_before_an_acknowledgement_is_refused_or_reported() {
     let floor = Floor::open().await;
     // The store alone: the head file has seen more.
@@ -105,7 +105,7 @@ async fn a_store_from_before_an_acknowledgement_is_refused_or_reported() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_fork_is_reported() {
     let floor = Floor::open().await;
     let mut aged = Aged::of(&floor, "fork").await;
@@ -134,7 +134,7 @@ async fn a_fork_is_reported() {
     assert!(forked.starts_with("FORK"), "{forked}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn an_acknowledged_answer_with_other_bytes_is_reported() {
     let floor = Floor::open().await;
     let mut aged = Aged::of(&floor, "bytes").await;
