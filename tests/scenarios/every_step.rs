@@ -16,7 +16,9 @@ const STATION_FILES: &str = "stations/";
 #[test]
 fn the_line_agent_is_killed_at_every_step() {
     let mut shop = governed_shop();
-    let (mut ledger, mut units) = (OutsideLedger::default(), 1);
+    let (mut ledger, mut units) = (OutsideLedger::default(), 2);
+    // The first unit finds no directories yet; the second is like all others.
+    assert_eq!(shop.make(CAMERAS, 1, 1).code, Some(0));
     faults(&shop)
         .arm(&of_the_station(1, 0, Deed::Watch))
         .unwrap();
@@ -55,7 +57,7 @@ fn the_line_agent_is_killed_at_every_step() {
     }
     assert!(fired > 10, "only {fired} calls of the agent are durable");
     assert_made_once(&shop, units);
-    println!("{fired} kills of the line agent, none lost, none twice: {calls:#?}");
+    println!("{fired} kills of the line agent, none lost, none twice");
 }
 
 #[test]

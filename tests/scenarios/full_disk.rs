@@ -92,7 +92,11 @@ async fn full_from(floor: &Floor, first: u64, used: bool) {
     assert_eq!(told["findings"].as_array().unwrap().len(), 0, "{told}");
     factory.stop_server().unwrap();
     let signed_meanwhile = signatures(&factory) - before;
-    assert_eq!(signed_meanwhile, usize::from(used), "full from write {first}");
+    assert_eq!(
+        signed_meanwhile,
+        usize::from(used),
+        "full from write {first}"
+    );
     let attempts = attempts(&factory)
         .difference(&attempts(&floor.factory))
         .count();
