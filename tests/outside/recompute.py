@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Recomputes the root of a log from its published files with nothing but the standard library.
 
-Usage: recompute.py DIR      prints size and root, base64, if both tree and entries lead to the checkpoint's root
+Usage: recompute.py DIR [SIZE]...    prints size and root, base64, if both tree and entries lead to the checkpoint's
+                                     root; then the same of every smaller SIZE named
 
 Reads DIR/checkpoint, DIR/tile/entries/... and DIR/tile/0/... as C2SP tlog-tiles describes them, and hashes as
 RFC 6962 section 2.1 says. Signatures are not checked here: OpenSSL does that.
@@ -79,6 +80,10 @@ def main():
     if root_of(from_entries) != root:
         sys.exit("the root is not the checkpoint's")
     print(size, base64.b64encode(root).decode())
+    for smaller in map(int, sys.argv[2:]):
+        if smaller > size:
+            sys.exit("the log has %d leaves, not %d" % (size, smaller))
+        print(smaller, base64.b64encode(root_of(from_entries[:smaller])).decode())
 
 
 if __name__ == "__main__":

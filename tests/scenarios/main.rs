@@ -4,8 +4,13 @@
 mod a_lot_is_made;
 mod architecture;
 mod bad_input;
+mod clocks;
+mod every_door;
+mod every_step;
+mod full_disk;
 mod licences;
 mod once_and_for_ever;
 mod others_accept_it;
+mod planted;
 mod power_cuts;
 mod support;

@@ -17,11 +17,11 @@ const KILLS: usize = 5;
 
 /// Certificates and receipts that the station was given and has put away: kept by us, outside of both programs.
 #[derive(Default)]
-struct OutsideLedger(BTreeMap<PathBuf, Vec<u8>>);
+pub(crate) struct OutsideLedger(BTreeMap<PathBuf, Vec<u8>>);
 
 impl OutsideLedger {
     /// Takes in what is new; what is known must be as it was.
-    fn hold_against(&mut self, station: &Station) {
+    pub(crate) fn hold_against(&mut self, station: &Station) {
         for path in station.devices().unwrap() {
             let bytes = fs::read(&path).unwrap();
             let known = self.0.entry(path).or_insert_with(|| bytes.clone());
@@ -56,7 +56,7 @@ fn the_server_is_killed_at_seeded_moments() {
         shop.station.run(&lot, &programmer.sockets).unwrap();
     }
     ledger.hold_against(&shop.station);
-    assert_all_made_once(&shop);
+    assert_made_once(&shop, UNITS);
 }
 
 #[test]
@@ -85,22 +85,22 @@ fn the_station_is_killed_at_seeded_moments() {
     assert!(interrupted > 0, "no kill hit a unit under work");
     shop.station.run(&lot, &programmer.sockets).unwrap();
     ledger.hold_against(&shop.station);
-    assert_all_made_once(&shop);
+    assert_made_once(&shop, UNITS);
 }
 
 /// Counted by the station, by the server and from the leaves.
-fn assert_all_made_once(shop: &Shop) {
-    let units = usize::try_from(UNITS).unwrap();
+pub(crate) fn assert_made_once(shop: &Shop, count: u32) {
+    let units = usize::try_from(count).unwrap();
     assert_eq!(shop.station.devices().unwrap().len(), units);
     let status = shop.factory.status().unwrap();
-    assert!(status.contains(&format!(" {UNITS} of ")), "{status}");
+    assert!(status.contains(&format!(" {count} of ")), "{status}");
     let mut audit = Command::new(program("koseki-verify").unwrap());
     audit.arg("log").arg(shop.factory.log_dir()).arg("--json");
     let told = succeed(audit.arg("--trust").arg(shop.station.trust())).unwrap();
     let findings: serde_json::Value = serde_json::from_str(&told).unwrap();
     assert_eq!(findings["findings"].as_array().unwrap().len(), 0, "{told}");
-    assert_eq!(findings["kinds"]["bind"], UNITS, "{told}");
-    assert_eq!(findings["kinds"]["confirm"], UNITS, "{told}");
+    assert_eq!(findings["kinds"]["bind"], count, "{told}");
+    assert_eq!(findings["kinds"]["confirm"], count, "{told}");
 }
 
 /// The same moments in every run (Vigna, splitmix64).

@@ -62,6 +62,12 @@ impl Vendor {
         Ok(Self(dir.to_owned()))
     }
 
+    /// A vendor whose key is in this directory.
+    #[must_use]
+    pub fn at(dir: &Path) -> Self {
+        Self(dir.to_owned())
+    }
+
     /// File of its public key, PEM.
     #[must_use]
     pub fn public(&self) -> PathBuf {

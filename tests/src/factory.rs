@@ -2,6 +2,7 @@
 
 use crate::chips::Vendor;
 use crate::failure::{At as _, Failure, Outcome};
+use crate::faults::{Faults, Shim};
 use crate::hsm::{Hsm, Module};
 use crate::patience::until;
 use crate::policies::Policies;
@@ -28,6 +29,7 @@ pub struct Factory {
     module: Module,
     address: SocketAddr,
     server: Option<Daemon>,
+    faults: Option<Faults>,
 }
 
 impl Factory {
@@ -36,7 +38,15 @@ impl Factory {
     /// # Errors
     /// [`Failure`] says what is missing.
     pub fn prepare(home: &Path, hsm: Hsm) -> Outcome<Self> {
-        let policies = Policies::copy(&home.join("policies"))?;
+        Self::prepare_at(home, hsm, jiff::Timestamp::now())
+    }
+
+    /// As [`Self::prepare`], with policies for this moment.
+    ///
+    /// # Errors
+    /// [`Failure`] says what is missing.
+    pub fn prepare_at(home: &Path, hsm: Hsm, now: jiff::Timestamp) -> Outcome<Self> {
+        let policies = Policies::copy(&home.join("policies"), now)?;
         let vendor = Vendor::found(&home.join("vendor"))?;
         let pinned = policies.dir().join("vendors/sim-chips.pem");
         fs::copy(vendor.public(), &pinned).at(&pinned)?;
@@ -47,6 +57,7 @@ impl Factory {
             module: Module::prepare(hsm, &home.join("hsm"))?,
             address: TcpListener::bind("127.0.0.1:0")?.local_addr()?,
             server: None,
+            faults: None,
         };
         let config = factory.config();
         fs::write(&config, factory.settings()).at(&config)?;
@@ -76,6 +87,62 @@ impl Factory {
         factory.hold_ceremony()?;
         factory.start_server()?;
         Ok(factory)
+    }
+
+    /// Puts every program of the CA that is started from now on under a page of faults.
+    ///
+    /// # Errors
+    /// [`Failure`] names the file.
+    pub fn govern(&mut self, shim: &Shim) -> Outcome<&Faults> {
+        let faults = Faults::prepare(shim, &self.home)?;
+        Ok(self.faults.insert(faults))
+    }
+
+    /// The page that governs the CA's programs.
+    ///
+    /// # Errors
+    /// [`Failure`] if there is none.
+    pub fn faults(&self) -> Outcome<&Faults> {
+        let faults = self.faults.as_ref();
+        faults.ok_or_else(|| Failure::new("no page of faults governs this factory"))
+    }
+
+    /// Another factory that is what this one is now, in another directory. The server must not be running.
+    ///
+    /// # Errors
+    /// [`Failure`] names the file.
+    pub fn copy_to(&self, home: &Path) -> Outcome<Self> {
+        crate::failure::require(self.server.is_none(), "a running server is not copied")?;
+        copy_all(&self.home, home)?;
+        let copy = Self {
+            home: home.to_owned(),
+            policies: Policies::at(&home.join("policies")),
+            vendor: Vendor::at(&home.join("vendor")),
+            module: self.module.moved_to(&home.join("hsm"))?,
+            address: TcpListener::bind("127.0.0.1:0")?.local_addr()?,
+            server: None,
+            faults: None,
+        };
+        let config = copy.config();
+        fs::write(&config, copy.settings()).at(&config)?;
+        // The ceremony wrote whole paths.
+        let signer = home.join("signer.toml");
+        let text = fs::read_to_string(&signer).at(&signer)?;
+        let (old, new) = (self.home.to_string_lossy(), home.to_string_lossy());
+        fs::write(&signer, text.replace(&*old, &new)).at(&signer)?;
+        Ok(copy)
+    }
+
+    /// Waits until the server has ended by itself, as one that was killed from inside does.
+    ///
+    /// # Errors
+    /// [`Failure`] if it does not run, or goes on.
+    pub fn await_end(&mut self) -> Outcome<()> {
+        let mut server = self.server.take();
+        let server = server
+            .as_mut()
+            .ok_or_else(|| Failure::new("no server runs"))?;
+        until("the server's end", || server.ended()).map(drop)
     }
 
     /// Starts the server and waits until both of its sockets answer.
@@ -310,6 +377,9 @@ impl Factory {
     fn ca_server(&self, args: &[&str]) -> Outcome<Command> {
         let mut command = Command::new(program("ca-server")?);
         self.module.tell(command.args(args));
+        if let Some(faults) = &self.faults {
+            faults.govern(&mut command);
+        }
         Ok(command)
     }
 

@@ -66,9 +66,21 @@ impl Module {
             path,
             home: home.to_owned(),
         };
+        module.moved_to(home)
+    }
+
+    /// The same kind of module, with the tokens below this directory.
+    ///
+    /// # Errors
+    /// [`Failure`] if its settings cannot be written.
+    pub fn moved_to(&self, home: &Path) -> Outcome<Self> {
+        let module = Self {
+            home: home.to_owned(),
+            ..self.clone()
+        };
         let settings = format!(
             "directories.tokendir = {}\nobjectstore.backend = file\nlog.level = ERROR\n",
-            tokens.display()
+            home.join("tokens").display()
         );
         let conf = module.softhsm_conf();
         fs::write(&conf, settings).at(&conf)?;

@@ -1,11 +1,13 @@
 //! A whole factory in a directory, for stories across the rooms.
 #![forbid(unsafe_code)]
 
+pub mod acknowledged;
 pub mod bench;
 pub mod chips;
 pub mod demo;
 pub mod factory;
 pub mod failure;
+pub mod faults;
 pub mod hsm;
 pub mod metadata;
 pub mod patience;
@@ -13,3 +15,4 @@ pub mod policies;
 pub mod process;
 pub mod soft;
 pub mod station;
+pub mod way;

@@ -13,12 +13,12 @@ const DAY: Duration = Duration::from_secs(86_400);
 pub struct Policies(PathBuf);
 
 impl Policies {
-    /// Copies the project's policies into a directory that is not there yet. Grants and mandates run from yesterday
-    /// for a hundred days, so that the factory works on any day.
+    /// Copies the project's policies into a directory that is not there yet. Grants and mandates run from the day
+    /// before `now` for a hundred days, so that the factory works on any day.
     ///
     /// # Errors
     /// [`Failure`] names the file.
-    pub fn copy(to: &Path) -> Outcome<Self> {
+    pub fn copy(to: &Path, now: jiff::Timestamp) -> Outcome<Self> {
         let from = metadata::root().join("policies");
         for folder in entries(&from)?.into_iter().filter(|path| path.is_dir()) {
             let target = to.join(folder.file_name().unwrap_or_default());
@@ -26,10 +26,16 @@ impl Policies {
             for file in entries(&folder)? {
                 let text = fs::read_to_string(&file).at(&file)?;
                 let copy = target.join(file.file_name().unwrap_or_default());
-                fs::write(&copy, with_dates_of_today(&text)?).at(&copy)?;
+                fs::write(&copy, with_dates_around(&text, now)?).at(&copy)?;
             }
         }
         Ok(Self(to.to_owned()))
+    }
+
+    /// A copy that is there.
+    #[must_use]
+    pub fn at(dir: &Path) -> Self {
+        Self(dir.to_owned())
     }
 
     /// The directory.
@@ -96,16 +102,17 @@ fn entries(dir: &Path) -> Outcome<Vec<PathBuf>> {
     paths.at(dir)
 }
 
-fn with_dates_of_today(text: &str) -> Outcome<String> {
-    let now = jiff::Timestamp::now();
+fn with_dates_around(text: &str, now: jiff::Timestamp) -> Outcome<String> {
     let round = |moment: jiff::Timestamp| moment.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let shifted = |sum: Result<jiff::Timestamp, jiff::Error>| sum.map(round).map_err(Failure::new);
     let yesterday = shifted(now.checked_sub(DAY))?;
     let later = shifted(now.checked_add(DAY.saturating_mul(100)))?;
+    let in_ten_years = shifted(now.checked_add(DAY.saturating_mul(3_652)))?;
     let line = |line: &str| match line.split_once(" = 20") {
         Some((key @ ("from" | "not_before"), _)) => format!("{key} = {yesterday}"),
-        // The infrastructure root outlives what it signs, as written.
-        Some(("until", rest)) if !rest.starts_with("36") => format!("until = {later}"),
+        // The infrastructure root outlives what it signs.
+        Some(("until", rest)) if rest.starts_with("36") => format!("until = {in_ten_years}"),
+        Some(("until", _)) => format!("until = {later}"),
         _ => line.to_owned(),
     };
     let lines: Vec<_> = text.lines().map(line).collect();

@@ -8,7 +8,7 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use base64ct::{Base64, Encoding as _};
 use hyper_util::rt::TokioIo;
 use identity::document::{Document as _, Grant};
-use identity::envelope::{Envelope, Purpose, StationRequest as _, Unit, Version1, request_hash};
+use identity::envelope::{Envelope, Purpose, StationRequest, Unit, Version1, request_hash};
 use identity::evidence::{Bytes32, EndorsedChip, Evidence, OnChip, Signature};
 use identity::message::{Endorsement, KeyOrigin, Message as _, Possession};
 use identity::{
@@ -52,7 +52,6 @@ pub struct SoftStation {
     pub id: Id,
     pub(crate) request: SoftKey,
     pub(crate) client: FactoryServiceClient<Channel>,
-    certificate: PathBuf,
     tls: SoftKey,
 }
 
@@ -227,7 +226,7 @@ impl SoftStation {
     /// # Errors
     /// [`Failure`] of a step.
     pub fn enroll(factory: &Factory, id: &str) -> Outcome<Self> {
-        let home = factory.path("soft-stations").join(id);
+        let home = home(factory, id);
         fs::create_dir_all(&home).at(&home)?;
         let [tls, request, receipt] = [(); 3].map(|()| SoftKey::generate());
         let (tls, request, receipt) = (tls?, request?, receipt?);
@@ -236,19 +235,19 @@ impl SoftStation {
         factory.enroll_station(id, &home, &certificate)?;
         Ok(Self {
             id: Id::new(id).map_err(Failure::new)?,
-            request,
             client: FactoryServiceClient::new(channel(factory, &certificate, &tls)?),
-            certificate,
             tls,
+            request,
         })
     }
 
-    /// The same station over another connection.
+    /// The same station with another connection, to its factory or a copy of it.
     ///
     /// # Errors
-    /// [`Failure`] of the certificate.
-    pub fn reconnected(&self, factory: &Factory) -> Outcome<Self> {
-        let channel = channel(factory, &self.certificate, &self.tls)?;
+    /// [`Failure`] names the file.
+    pub fn at(&self, factory: &Factory) -> Outcome<Self> {
+        let certificate = home(factory, self.id.as_str()).join("station.cert.pem");
+        let channel = channel(factory, &certificate, &self.tls)?;
         Ok(Self {
             client: FactoryServiceClient::new(channel),
             ..self.clone()
@@ -281,7 +280,7 @@ impl SoftStation {
         chip: &SoftChip,
         serial: u64,
     ) -> Outcome<Signed> {
-        let (challenges, time) = self.challenges(std::iter::once(chip)).await?;
+        let (challenges, _time) = self.challenges(std::iter::once(chip)).await?;
         let challenge = challenges.into_iter().next();
         let challenge = challenge.ok_or_else(|| Failure::new("no challenge"))?;
         let unit = self.unit(order, chip, serial, challenge)?;
@@ -289,7 +288,7 @@ impl SoftStation {
             version: Version1,
             purpose,
             station: self.id,
-            time,
+            time: now()?,
             grant: order.grant,
             lot: order.lot,
             seen: None,
@@ -337,13 +336,13 @@ impl SoftStation {
         })
     }
 
-    /// Signs an envelope, whatever it says.
+    /// Signs a request, whatever it says.
     ///
     /// # Errors
     /// [`Failure`] of the algorithm.
-    pub fn seal(&self, envelope: &Envelope) -> Outcome<Signed> {
-        let bytes = envelope.to_bytes();
-        let signature = self.request.sign(&request_hash::<Envelope>(&bytes).0)?;
+    pub fn seal<R: StationRequest>(&self, request: &R) -> Outcome<Signed> {
+        let bytes = request.to_bytes();
+        let signature = self.request.sign(&request_hash::<R>(&bytes).0)?;
         Ok(Signed {
             envelope: bytes,
             signature: signature.0.to_vec(),
@@ -381,6 +380,16 @@ impl SoftStation {
             .into_inner()
             .results)
     }
+}
+
+/// The station's own clock.
+pub(crate) fn now() -> Outcome<Timestamp> {
+    let millis = u64::try_from(jiff::Timestamp::now().as_millisecond());
+    millis.map(Timestamp).map_err(Failure::new)
+}
+
+fn home(factory: &Factory, id: &str) -> PathBuf {
+    factory.path("soft-stations").join(id)
 }
 
 fn refused(status: &tonic::Status) -> Failure {

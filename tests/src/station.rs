@@ -2,6 +2,7 @@
 
 use crate::factory::{Factory, SERVER_NAME};
 use crate::failure::{At as _, Outcome};
+use crate::faults::Faults;
 use crate::process::{Daemon, program, said, succeed};
 use serde_json::Value;
 use std::fs;
@@ -17,6 +18,7 @@ pub struct Station {
     module: crate::hsm::Module,
     address: String,
     grants: Vec<(PathBuf, String)>,
+    faults: Option<Faults>,
 }
 
 /// What a run ended with.
@@ -29,7 +31,7 @@ pub struct Ended {
 }
 
 impl Station {
-    /// Makes the station's keys and has it enrolled.
+    /// Makes the station's keys and has it enrolled. The page of faults that governs the factory governs it too.
     ///
     /// # Errors
     /// [`Failure`](crate::failure::Failure) of a step.
@@ -40,6 +42,7 @@ impl Station {
             module: factory.module().clone(),
             address: factory.address().to_string(),
             grants: Vec::new(),
+            faults: factory.faults().ok().cloned(),
         };
         fs::create_dir_all(&station.home).at(&station.home)?;
         station.write_secret("user.pin", "station-0815")?;
@@ -156,6 +159,9 @@ impl Station {
         command.arg(action).arg("--config");
         self.module
             .tell(command.arg(self.home.join("line-agent.toml")));
+        if let Some(faults) = &self.faults {
+            faults.govern(&mut command);
+        }
         Ok(command)
     }
 

@@ -1,6 +1,9 @@
 use identity::fault::Fault;
 use std::fmt;
 
+/// When to ask again a CA that people or a restart must mend first.
+const MENDED_MS: u64 = 2000;
+
 /// A typed refusal: nothing was changed but the record of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
@@ -17,9 +20,8 @@ impl Refusal {
     #[must_use]
     pub fn new(fault: Fault, detail: impl fmt::Display) -> Self {
         Self {
-            fault,
             detail: detail.to_string(),
-            retry_after_ms: None,
+            ..Self::from(fault)
         }
     }
 
@@ -38,9 +40,17 @@ impl From<Fault> for Refusal {
         Self {
             fault,
             detail: String::new(),
-            retry_after_ms: None,
+            retry_after_ms: passes(fault).then_some(MENDED_MS),
         }
     }
+}
+
+/// Faults that say nothing about the request: the same one is worth sending again once the CA is mended.
+const fn passes(fault: Fault) -> bool {
+    matches!(
+        fault,
+        Fault::Stopped | Fault::HsmUnavailable | Fault::StoreUnavailable | Fault::ClockBackward
+    )
 }
 
 impl fmt::Display for Refusal {

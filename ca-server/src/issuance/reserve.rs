@@ -24,6 +24,10 @@ use std::collections::BTreeMap;
 use tokio::sync::oneshot;
 use translog::tree::Hash;
 
+/// Refusals of one station in one minute that get a leaf of their own.
+const OWN_LEAVES: i64 = 20;
+const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+
 /// A job and whoever waits for it.
 #[derive(Debug)]
 pub struct Queued {
@@ -428,12 +432,28 @@ impl<'t, 'c> Round<'t, 'c> {
     }
 
     fn count(&self, station: &Id, fault: Fault) -> Result<RefusalPlace, StoreError> {
+        let most = if self.may_date_refusals() {
+            OWN_LEAVES
+        } else {
+            0
+        };
         self.transaction
-            .count_refusal(station.as_str(), self.now, fault.code())
+            .count_refusal(station.as_str(), self.now, fault.code(), most)
+    }
+
+    /// No leaf may be older than the one before, so a clock that ran ahead once would stop the log for as long. What
+    /// else is appended has a station's or a person's word for the time; a refusal has not, and alone moves the log's
+    /// clock on by a day at most. Until something else does, refusals are only counted.
+    const fn may_date_refusals(&self) -> bool {
+        let ahead = self.now.0.checked_sub(self.transaction.head().last_ms);
+        matches!(ahead, Some(0..=DAY_MS))
     }
 
     /// One aggregated leaf for each station whose window is over.
     fn close_windows(&mut self) -> Result<(), StoreError> {
+        if !self.may_date_refusals() {
+            return Ok(());
+        }
         for (_station, reason, count) in self.transaction.take_closed_windows(self.now)? {
             let reason = Id::new(&reason).map_err(|_bad| StoreError::Damaged("a fault code"))?;
             let fields = Openings::default().root();

@@ -6,6 +6,7 @@ use crate::ledger::Ledger;
 use crate::store::{Reader, StoreError, StoredDocument};
 use der::asn1::OctetString;
 use identity::document::Version1;
+use identity::fault::Fault;
 use identity::rules::Stage;
 use signer::Code;
 use signer::Signer;
@@ -51,6 +52,24 @@ pub enum SignError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl SignError {
+    /// The fault that this is to whoever waits.
+    #[must_use]
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Store(_) => Fault::StoreUnavailable,
+            Self::Interface(_) => Fault::Internal,
+            Self::Stopped { code, .. } => match Code::from_code(code) {
+                Some(Code::StoreFailed | Code::OutcomeUnknown | Code::StoreDamaged) => {
+                    Fault::StoreUnavailable
+                }
+                Some(Code::Behind | Code::Fork) => Fault::LogAhead,
+                _ => Fault::Stopped,
+            },
+        }
+    }
 }
 
 /// Has a published batch signed.

@@ -357,7 +357,8 @@ impl<'c> Transaction<'c> {
         )
     }
 
-    /// Counts a refusal of a station in a window of one minute and says whether it gets a leaf of its own.
+    /// Counts a refusal of a station in a window of one minute and says whether it gets a leaf of its own, of which
+    /// there are `most` in a window.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -366,11 +367,12 @@ impl<'c> Transaction<'c> {
         station: &str,
         now: Timestamp,
         reason: &str,
+        most: i64,
     ) -> Result<RefusalPlace, StoreError> {
         let (minute, day) = (to_sql(now.0 / 60_000)?, i64::from(now.day().0));
         let query = "SELECT own FROM refusal_count WHERE station = ?1 AND minute = ?2";
         let own: Option<i64> = self.row(query, (station, minute), |row| row.get(0))?;
-        let place = if own.unwrap_or(0) < OWN_LEAVES {
+        let place = if own.unwrap_or(0) < most {
             RefusalPlace::Leaf
         } else {
             RefusalPlace::Counted
@@ -387,7 +389,7 @@ impl<'c> Transaction<'c> {
         Ok(place)
     }
 
-    /// Takes the windows that are over: station, newest reason, and how many refusals were only counted.
+    /// Takes the windows that are over, and those of a clock that ran ahead: station, newest reason, and how many refusals were only counted.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -396,7 +398,7 @@ impl<'c> Transaction<'c> {
         now: Timestamp,
     ) -> Result<Vec<(String, String, u32)>, StoreError> {
         let query =
-            "DELETE FROM refusal_count WHERE minute < ?1 RETURNING station, reason, counted";
+            "DELETE FROM refusal_count WHERE minute <> ?1 RETURNING station, reason, counted";
         let mut statement = self.inner.prepare_cached(query)?;
         let rows = statement.query_map([to_sql(now.0 / 60_000)?], |row| {
             Ok((
@@ -467,9 +469,6 @@ impl<'c> Transaction<'c> {
             .optional()?)
     }
 }
-
-/// Refusals of one station in one minute that get a leaf of their own.
-const OWN_LEAVES: i64 = 20;
 
 /// A binding as the writer needs it.
 #[derive(Clone, Debug)]

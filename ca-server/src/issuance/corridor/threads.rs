@@ -144,7 +144,7 @@ impl Finisher {
             self.state.publish(note.to_string());
         }
         let signed = sign::sign(&mut self.signer, &self.reader, published)
-            .map_err(|(error, waiting)| refuse(Fault::HsmUnavailable, &error, waiting))?;
+            .map_err(|(error, waiting)| refuse(error.fault(), &error, waiting))?;
         let recorded = record::record(&self.store, signed)
             .map_err(|(error, waiting)| refuse(Fault::StoreUnavailable, &error, waiting))?;
         release::release(&self.reader, self.ledger.files(), &self.challenge, recorded);

@@ -1,0 +1,125 @@
+//! The line agent is killed at every call that makes something durable on the way of one unit; so is the server under
+//! a real agent. The same agent, started again where it was killed, finishes the unit: once, and with nothing lost.
+
+use crate::power_cuts::{OutsideLedger, assert_made_once};
+use crate::support::{CAMERAS, Shop};
+use acceptance::chips::Programmer;
+use acceptance::faults::{Deed, Faults, Kind, Plan, Shim};
+use acceptance::hsm::Hsm;
+use acceptance::process::Daemon;
+use acceptance::station::Ended;
+use std::path::PathBuf;
+
+/// Where the station keeps its files, below the factory's directory.
+const STATION_FILES: &str = "stations/";
+
+#[test]
+fn the_line_agent_is_killed_at_every_step() {
+    let mut shop = governed_shop();
+    let (mut ledger, mut units) = (OutsideLedger::default(), 2);
+    // The first unit finds no directories yet; the second is like all others.
+    assert_eq!(shop.make(CAMERAS, 1, 1).code, Some(0));
+    faults(&shop)
+        .arm(&of_the_station(1, 0, Deed::Watch))
+        .unwrap();
+    let made = shop.make(CAMERAS, units, 1);
+    assert_eq!(made.code, Some(0), "{}", made.said);
+    let calls = faults(&shop).trace().unwrap();
+    let mut fired = 0;
+    for (call, number) in calls.iter().zip(1..) {
+        // What was only opened or written is nothing yet: a write is torn, what makes it durable is done.
+        let deed = match call.name.as_str() {
+            "fsync" | "fdatasync" | "rename" => Deed::KillAfter,
+            "write" | "writev" => Deed::Tear,
+            _ => continue,
+        };
+        units += 1;
+        faults(&shop).arm(&of_the_station(number, 1, deed)).unwrap();
+        let (mut killed, programmer, lot) = start_one(&mut shop, units);
+        let ended = Ended::of(killed.wait().unwrap(), &killed);
+        let place = format!("{deed:?} at {call:?}: {}", ended.said);
+        assert_eq!(
+            (ended.code, faults(&shop).fired().unwrap()),
+            (None, 1),
+            "{place}"
+        );
+        fired += 1;
+        faults(&shop).disarm().unwrap();
+        ledger.hold_against(&shop.station);
+        let resumed = shop.station.run(&lot, &programmer.sockets).unwrap();
+        assert_eq!(resumed.code, Some(0), "{place}\n{}", resumed.said);
+        ledger.hold_against(&shop.station);
+        assert_eq!(
+            shop.station.devices().unwrap().len(),
+            units as usize,
+            "{place}"
+        );
+    }
+    assert!(fired > 10, "only {fired} calls of the agent are durable");
+    assert_made_once(&shop, units);
+    println!("{fired} kills of the line agent, none lost, none twice");
+}
+
+#[test]
+fn the_server_is_killed_at_its_commits_under_a_real_agent() {
+    let mut shop = governed_shop();
+    let mut ledger = OutsideLedger::default();
+    // Reserve, record and confirm are committed in the server's store, the attempt and the signature in the signer's.
+    let commits = [
+        ("ca.sqlite-wal", 1),
+        ("ca.sqlite-wal", 2),
+        ("ca.sqlite-wal", 3),
+        ("signer.sqlite-wal", 1),
+        ("signer.sqlite-wal", 2),
+    ];
+    let mut units = 0;
+    for (file, commit) in commits {
+        units += 1;
+        let plan = Plan {
+            kinds: vec![Kind::Sync],
+            path: file.to_owned(),
+            ..Plan::at(commit, Deed::KillAfter)
+        };
+        faults(&shop).arm(&plan).unwrap();
+        let (mut agent, _programmer, _lot) = start_one(&mut shop, units);
+        shop.factory.await_end().unwrap();
+        assert_eq!(faults(&shop).fired().unwrap(), 1, "{plan:?}");
+        faults(&shop).disarm().unwrap();
+        ledger.hold_against(&shop.station);
+        shop.factory.start_server().unwrap();
+        let ended = Ended::of(agent.wait().unwrap(), &agent);
+        assert_eq!(ended.code, Some(0), "{plan:?}: {}", ended.said);
+        ledger.hold_against(&shop.station);
+    }
+    assert_made_once(&shop, units);
+}
+
+fn governed_shop() -> Shop {
+    Shop::open_with(Hsm::Simulator, &[CAMERAS], |factory| {
+        let shim = Shim::build(&factory.path("")).unwrap();
+        factory.govern(&shim).unwrap();
+    })
+}
+
+fn faults(shop: &Shop) -> &Faults {
+    shop.factory.faults().unwrap()
+}
+
+fn of_the_station(first: u64, count: u64, deed: Deed) -> Plan {
+    Plan {
+        path: STATION_FILES.to_owned(),
+        count,
+        ..Plan::at(first, deed)
+    }
+}
+
+/// An agent at the work of one fresh chip.
+fn start_one(shop: &mut Shop, unit: u32) -> (Daemon, Programmer, PathBuf) {
+    let mut tray = shop.tray();
+    tray.put(&shop.factory.vendor, CAMERAS.part, unit, 1)
+        .unwrap();
+    let programmer = tray.present(1).unwrap();
+    let lot = shop.lot(CAMERAS, u64::from(unit), 1);
+    let agent = shop.station.start(&lot, &programmer.sockets).unwrap();
+    (agent, programmer, lot)
+}

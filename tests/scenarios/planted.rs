@@ -1,0 +1,175 @@
+//! Known bugs, planted: what the stories of faults hold against the server would be caught if it happened.
+
+use crate::support::Floor;
+use acceptance::acknowledged::Acknowledged;
+use acceptance::factory::{Factory, copy_all};
+use acceptance::soft::{Signed, SoftChip, SoftStation};
+use acceptance::way::Certified;
+use identity::envelope::{Envelope, StationRequest as _};
+use std::fs;
+use std::path::Path;
+
+/// The server's own files, the head file that is in no backup, the signer's files.
+const STORE: &str = "ca/state";
+const HEAD: &str = "ca/head";
+const SIGNER: &str = "ca/state/signer";
+
+/// A factory that acknowledged a unit and was killed, and all its files from before.
+struct Aged {
+    factory: Factory,
+    station: SoftStation,
+    ledger: Acknowledged,
+    signed: Signed,
+    given: Certified,
+    before: std::path::PathBuf,
+}
+
+impl Aged {
+    async fn of(floor: &Floor, name: &str) -> Self {
+        let home = floor.home(name);
+        let before = home.join("before");
+        let mut factory = floor.factory.copy_to(&home).unwrap();
+        copy_all(&factory.path("ca"), &before.join("ca")).unwrap();
+        factory.start_server().unwrap();
+        let station = floor.station.at(&factory).unwrap();
+        let chip = SoftChip::make(&factory.vendor, 2).unwrap();
+        let signed = floor.prepare(&station, &chip, 1).await.unwrap();
+        let given = station.certify(&signed).await.unwrap();
+        let mut ledger = floor.ledger.clone();
+        ledger.certificate(&signed, &given).unwrap();
+        factory.kill_server().unwrap();
+        ledger
+            .hold_against(&factory.log_dir(), &floor.trust())
+            .unwrap();
+        Self {
+            factory,
+            station,
+            ledger,
+            signed,
+            given,
+            before,
+        }
+    }
+
+    /// Puts a directory back as it was before the unit.
+    fn put_back(&self, directory: &str) {
+        let now = self.factory.path(directory);
+        fs::remove_dir_all(&now).unwrap();
+        copy_all(&self.before.join(directory), &now).unwrap();
+    }
+
+    /// Keeps a directory as it is now over whatever `put_back` does.
+    fn keeping(&self, directory: &str, put_back: impl FnOnce(&Self)) {
+        let kept = self.factory.path("kept");
+        copy_all(&self.factory.path(directory), &kept).unwrap();
+        put_back(self);
+        let now = self.factory.path(directory);
+        fs::remove_dir_all(&now).unwrap();
+        copy_all(&kept, &now).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_store_from_before_an_acknowledgement_is_refused_or_reported() {
+    let floor = Floor::open().await;
+    // The store alone: the head file has seen more.
+    let mut aged = Aged::of(&floor, "store").await;
+    aged.put_back(STORE);
+    let refused = aged.factory.start_server().unwrap_err().to_string();
+    assert!(refused.contains("the head file knows a head"), "{refused}");
+    // Store and head file: the signer has seen more.
+    let mut aged = Aged::of(&floor, "head").await;
+    aged.keeping(SIGNER, |aged| {
+        aged.put_back(STORE);
+        aged.put_back(HEAD);
+    });
+    let refused = aged.factory.start_server().unwrap_err().to_string();
+    assert!(refused.contains("the signer has followed"), "{refused}");
+    // Everything that the CA has: it starts, the outside ledger misses the unit, and the station stops the CA.
+    let mut aged = Aged::of(&floor, "everything").await;
+    aged.put_back(STORE);
+    aged.put_back(HEAD);
+    aged.factory.start_server().unwrap();
+    let lost = held(&aged, &aged.ledger, &floor.trust());
+    assert!(lost.starts_with("LOST"), "{lost}");
+    let ahead = as_seen(&aged);
+    let refused = crate::support::answered(|| aged.station.certify(&ahead))
+        .await
+        .unwrap_err();
+    assert_eq!(refused.code.as_deref(), Some("CA-0904"), "{refused}");
+    let refused = aged.station.certify(&aged.signed).await.unwrap_err();
+    assert_eq!(
+        refused.code.as_deref(),
+        Some("CA-0904"),
+        "issuing goes on: {refused}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_fork_is_reported() {
+    let floor = Floor::open().await;
+    let mut aged = Aged::of(&floor, "fork").await;
+    aged.put_back(STORE);
+    aged.put_back(HEAD);
+    aged.factory.start_server().unwrap();
+    // A station that says nothing of what it saw: another unit takes the place of the one acknowledged.
+    let chip = SoftChip::make(&aged.factory.vendor, 3).unwrap();
+    let station = aged.station.at(&aged.factory).unwrap();
+    let other = floor.prepare(&station, &chip, 2).await.unwrap();
+    let given = station.certify(&other).await.unwrap();
+    assert_eq!(given.index, aged.given.index);
+    let twice = aged
+        .ledger
+        .certificate(&other, &given)
+        .unwrap_err()
+        .to_string();
+    assert!(twice.starts_with("TWICE"), "{twice}");
+    let mut ledger = floor.ledger.clone();
+    ledger.certificate(&other, &given).unwrap();
+    ledger
+        .hold_against(&aged.factory.log_dir(), &floor.trust())
+        .unwrap();
+    ledger.head(&aged.given.proof).unwrap();
+    let forked = held(&aged, &ledger, &floor.trust());
+    assert!(forked.starts_with("FORK"), "{forked}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn an_acknowledged_answer_with_other_bytes_is_reported() {
+    let floor = Floor::open().await;
+    let mut aged = Aged::of(&floor, "bytes").await;
+    for at in [0, aged.given.certificate.len() - 1] {
+        let mut altered = aged.given.clone();
+        altered.certificate[at] ^= 1;
+        let fork = aged
+            .ledger
+            .certificate(&aged.signed, &altered)
+            .unwrap_err()
+            .to_string();
+        assert!(fork.starts_with("FORK"), "{fork}");
+    }
+    let mut moved = aged.given.clone();
+    moved.index += 1;
+    assert!(aged.ledger.certificate(&aged.signed, &moved).is_err());
+    let same = aged.given.clone();
+    aged.ledger.certificate(&aged.signed, &same).unwrap();
+    // The leaf of a unit that nobody was told of.
+    let surplus = held(&aged, &floor.ledger, &floor.trust());
+    assert!(surplus.starts_with("TWICE"), "{surplus}");
+}
+
+fn held(aged: &Aged, ledger: &Acknowledged, trust: &Path) -> String {
+    ledger
+        .hold_against(&aged.factory.log_dir(), trust)
+        .unwrap_err()
+        .to_string()
+}
+
+/// The same request with the checkpoint that came with its first answer, as a line agent would send it.
+fn as_seen(aged: &Aged) -> Signed {
+    let proof = String::from_utf8(aged.given.proof.clone()).unwrap();
+    let (_, checkpoint) = proof.split_once("\n\n").unwrap();
+    let mut envelope = Envelope::from_bytes(&aged.signed.envelope).unwrap();
+    envelope.seen = Some(der::asn1::OctetString::new(checkpoint.as_bytes()).unwrap());
+    aged.station.seal(&envelope).unwrap()
+}
