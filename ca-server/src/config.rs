@@ -113,6 +113,9 @@ pub struct InfrastructureToken {
 pub struct SignerFile {
     /// The file.
     pub config: PathBuf,
+    /// Where `init` makes the signer's store; the signer's own file says the same afterwards. Never in a backup: what
+    /// it remembers must not be rolled back with `state`.
+    pub store: PathBuf,
 }
 
 /// How much a peer may ask at once.
@@ -208,6 +211,10 @@ impl Config {
             rule,
         })?;
         config.resolve(path.parent().unwrap_or_else(|| Path::new("")));
+        config.check_places().map_err(|rule| ConfigError::Rule {
+            path: path.to_owned(),
+            rule,
+        })?;
         Ok(config)
     }
 
@@ -239,6 +246,18 @@ impl Config {
         Ok(())
     }
 
+    /// What must not be rolled back lies outside of what is backed up.
+    fn check_places(&self) -> Result<(), &'static str> {
+        let state = &self.paths.state;
+        if self.paths.head.starts_with(state) {
+            return Err("paths.head lies outside paths.state, which is backed up");
+        }
+        if self.signer.store.starts_with(state) {
+            return Err("signer.store lies outside paths.state, which is backed up");
+        }
+        Ok(())
+    }
+
     fn resolve(&mut self, base: &Path) {
         let paths = [
             Some(&mut self.paths.state),
@@ -247,6 +266,7 @@ impl Config {
             Some(&mut self.paths.admin_socket),
             Some(&mut self.hsm.module),
             Some(&mut self.signer.config),
+            Some(&mut self.signer.store),
             self.hsm.log.pin_file.as_mut(),
             self.hsm.infrastructure.pin_file.as_mut(),
         ];
@@ -426,6 +446,16 @@ mod tests {
                 "names = [\"ca.mihon-denki.example\"]",
                 "names = []",
                 "at least one name",
+            ),
+            (
+                "/var/lib/koseki-head/head",
+                "/var/lib/koseki/ca/head",
+                "paths.head lies outside",
+            ),
+            (
+                "/var/lib/koseki-signer/signer.sqlite",
+                "/var/lib/koseki/ca/signer/signer.sqlite",
+                "signer.store lies outside",
             ),
             (
                 "format = \"json\"",

@@ -345,6 +345,7 @@ pin_file = "pins/koseki-infrastructure.pin"
 
 [signer]
 config = "signer.toml"
+store = "ca/signer/signer.sqlite"
 "#
         )
     }

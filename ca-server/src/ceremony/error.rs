@@ -1,7 +1,9 @@
+use crate::ledger::LedgerError;
 use identity::document::WireError;
 use identity::key::KeyError;
 use keyvault::VaultError;
 use keyvault::rcgen_key::RcgenFault;
+use signer::SignerError;
 use std::io;
 use std::path::PathBuf;
 
@@ -44,6 +46,12 @@ pub enum CeremonyError {
     /// The ceremony document breaks a rule.
     #[error("ceremony document: {0}")]
     Document(#[from] WireError),
+    /// The signer's store could not be made.
+    #[error("signer: {0}")]
+    Signer(#[from] SignerError),
+    /// The head file could not be made.
+    #[error("{0}")]
+    Head(#[from] LedgerError),
     /// The source of randomness failed.
     #[error("the source of randomness failed")]
     Entropy,
@@ -70,7 +78,7 @@ impl CeremonyError {
             Self::Begun { tokens, files } => undo(tokens, files),
             Self::Vault(error) => error.hint().to_owned(),
             Self::OpenDirectory(path) => format!("chmod 700 {}", path.display()),
-            Self::File { .. } => "check the path, its owner and the free space".to_owned(),
+            Self::File { .. } | Self::Head(_) | Self::Signer(_) => "check the path, its owner and the free space".to_owned(),
             Self::Certificate(_)
             | Self::LogKey(_)
             | Self::Key(_)

@@ -135,6 +135,8 @@ impl From<CeremonyError> for Failure {
             | CeremonyError::Key(_)
             | CeremonyError::Document(_)
             | CeremonyError::Entropy
+            | CeremonyError::Signer(_)
+            | CeremonyError::Head(_)
             | CeremonyError::File { .. } => Self::new(Exit::Unavailable, &error, &error.remedy()),
         }
     }

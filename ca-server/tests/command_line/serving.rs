@@ -212,6 +212,36 @@ fn the_network_is_mutual_tls_1_3_and_the_socket_is_closed_to_others() {
 }
 
 #[test]
+fn nothing_that_was_lost_begins_a_second_log() {
+    let room = Room::new();
+    room.init().done();
+    Server::start(&room).stop();
+    let serve = || room.run(&["serve", "--config", "@ca-server.toml"]);
+    let lost = |path: &str| {
+        let (place, aside) = (room.path(path), room.path("aside"));
+        std::fs::rename(&place, &aside).unwrap();
+        let error = serve().refused(69);
+        assert!(!place.exists(), "{path} was made anew");
+        // An empty file in its place is no memory either.
+        std::fs::write(&place, b"").unwrap();
+        assert_eq!(serve().refused(69), error);
+        std::fs::remove_file(&place).unwrap();
+        std::fs::rename(&aside, &place).unwrap();
+        error
+    };
+    let error = lost("signer/signer.sqlite");
+    assert!(error.contains("signer/signer.sqlite is missing"), "{error}");
+    let error = lost("head/head");
+    assert!(error.contains("head/head is missing"), "{error}");
+    // The server's own state gone, with the head file and without it.
+    std::fs::remove_dir_all(room.path("state")).unwrap();
+    let error = serve().refused(69);
+    assert!(error.contains("a head of 1 leaves"), "{error}");
+    let error = lost("head/head");
+    assert!(error.contains("head/head is missing"), "{error}");
+}
+
+#[test]
 fn no_pin_is_ever_logged() {
     let room = Room::new();
     room.init().done();
