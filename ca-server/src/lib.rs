@@ -12,6 +12,7 @@ pub mod directory;
 pub mod issuance;
 pub mod ledger;
 pub mod policy;
+mod private;
 pub mod rpc;
 pub mod store;
 mod support;

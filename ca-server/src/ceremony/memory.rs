@@ -4,13 +4,12 @@
 
 use super::CeremonyError;
 use super::artefacts::sync_directory;
+use super::pins::closed_directory;
 use crate::config::Config;
 use crate::ledger::HeadFile;
 use identity::approval::ApproverSet;
 use identity::document::Ceremony;
 use signer::{Signer, SignerConfig};
-use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
 /// Makes both, empty.
@@ -22,7 +21,7 @@ pub(super) fn begin(
     let (store, head) = (&config.signer.store, &config.paths.head);
     let places = [store, head].map(|file| file.parent().unwrap_or_else(|| Path::new("/")));
     for place in places {
-        private_directory(place)?;
+        closed_directory(place)?;
     }
     Signer::make_store(SignerConfig {
         store: store.clone(),
@@ -33,15 +32,4 @@ pub(super) fn begin(
     })?;
     HeadFile::make(head)?;
     places.into_iter().try_for_each(sync_directory)
-}
-
-fn private_directory(path: &Path) -> Result<(), CeremonyError> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .map_err(|error| CeremonyError::File {
-            path: path.to_owned(),
-            error,
-        })
 }

@@ -127,7 +127,7 @@ impl From<CeremonyError> for Failure {
             }
             CeremonyError::Held(_)
             | CeremonyError::Begun { .. }
-            | CeremonyError::OpenDirectory(_) => {
+            | CeremonyError::NotPrivate { .. } => {
                 Self::new(Exit::Permission, &error, &error.remedy())
             }
             CeremonyError::Certificate(_)
