@@ -4,6 +4,7 @@
 //! *finisher* takes reserved batches in order through doors 3 to 6. So the next batch is reserved while the one
 //! before is being signed, and each commit serves as many units as were waiting for it.
 
+mod peers;
 mod threads;
 
 use super::admit::{Admission, DebugClock, DebugEntropy, Job};
