@@ -122,8 +122,14 @@ pub struct SignerFile {
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// Connections at once; more wait unaccepted.
+    /// Named connections at once; more are closed.
     pub connections: u16,
+    /// Named connections of one peer at once; more are closed.
+    pub connections_per_peer: u16,
+    /// Handshakes at once, of nobody knows whom; more wait unaccepted.
+    pub handshakes: u16,
+    /// Handshakes at once from one address; more are closed.
+    pub handshakes_per_address: u16,
     /// Calls at once on one connection.
     pub calls_per_connection: u16,
     /// Seconds for a TLS handshake.
@@ -222,6 +228,9 @@ impl Config {
         let limits = &self.limits;
         let positive = [
             limits.connections,
+            limits.connections_per_peer,
+            limits.handshakes,
+            limits.handshakes_per_address,
             limits.calls_per_connection,
             limits.handshake_seconds,
             limits.call_seconds,
@@ -332,6 +341,9 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 256,
+            connections_per_peer: 16,
+            handshakes: 256,
+            handshakes_per_address: 32,
             calls_per_connection: 64,
             handshake_seconds: 10,
             call_seconds: 60,

@@ -14,6 +14,7 @@ pub mod ledger;
 pub mod policy;
 mod private;
 pub mod rpc;
+mod shares;
 pub mod store;
 mod support;
 pub mod telemetry;

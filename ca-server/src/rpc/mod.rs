@@ -4,6 +4,7 @@ mod audit;
 mod factory;
 mod gate;
 mod incoming;
+mod places;
 pub mod status;
 mod tls;
 
