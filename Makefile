@@ -26,7 +26,7 @@ test-only: build ## the tests alone
 	$(CARGO) test --workspace --locked
 
 demo: clean-demo ## one factory morning with real processes; HSM=softhsm2 takes SoftHSM2
-	@if [ "$(HSM)" = softhsm2 ]; then scripts/setup.sh; fi
+	@if [ "$(HSM)" = softhsm2 ] || ! command -v openssl >/dev/null; then scripts/setup.sh; fi
 	$(CARGO) build --release --workspace --locked
 	@target/release/demo --hsm $(HSM) --out target/demo
 

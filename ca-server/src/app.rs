@@ -16,8 +16,7 @@ use keyvault::{KeyUse, Module, Token, VaultError};
 use signer::SignerError;
 use std::future::Future;
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 use tokio::net::TcpListener;
@@ -139,9 +138,7 @@ impl Parts {
         let infrastructure = module.open(&settings.token, settings.pin().read()?)?;
         let challenge = infrastructure.derive_secret(&settings.challenge_key, CHALLENGE_CONTEXT)?;
         let signer = SignerParts::load(&config.signer.config)?;
-        private_directory(signer.store_directory())?;
-        private_directory(Some(&config.paths.state))?;
-        private_directory(config.paths.head.parent())?;
+        private_directories(config)?;
         let corridor = Corridor::start(CorridorParts {
             store: config.paths.state.join("ca.sqlite"),
             log: config.paths.state.join("log"),
@@ -301,13 +298,15 @@ async fn asked_to_stop() -> io::Result<()> {
     Ok(())
 }
 
-fn private_directory(path: Option<&Path>) -> Result<(), AppError> {
-    let path: PathBuf = path.unwrap_or_else(|| Path::new(".")).to_owned();
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(&path)
-        .map_err(|error| system(&path.display().to_string(), error))
+/// Where the store, the head and the signer's store are.
+fn private_directories(config: &Config) -> Result<(), AppError> {
+    let above = |file: &Path| file.parent().unwrap_or_else(|| Path::new("/")).to_owned();
+    let (head, signer) = (above(&config.paths.head), above(&config.signer.store));
+    for path in [&config.paths.state, &head, &signer] {
+        let refused = |error| system(&path.display().to_string(), io::Error::other(error));
+        crate::private::directory(path).map_err(refused)?;
+    }
+    Ok(())
 }
 
 fn system(what: &str, error: io::Error) -> AppError {

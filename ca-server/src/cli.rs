@@ -228,6 +228,11 @@ struct Void {
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
+    if let Err(error) = keyvault::keep_memory_private() {
+        let failure = Failure::new(Exit::Unavailable, error, "see what limits this process");
+        complain(&failure);
+        return ExitCode::from(failure.exit.code());
+    }
     run(std::env::args_os())
 }
 

@@ -113,14 +113,23 @@ pub struct InfrastructureToken {
 pub struct SignerFile {
     /// The file.
     pub config: PathBuf,
+    /// Where `init` makes the signer's store; the signer's own file says the same afterwards. Never in a backup: what
+    /// it remembers must not be rolled back with `state`.
+    pub store: PathBuf,
 }
 
 /// How much a peer may ask at once.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// Connections at once; more wait unaccepted.
+    /// Named connections at once; more are closed.
     pub connections: u16,
+    /// Named connections of one peer at once; more are closed.
+    pub connections_per_peer: u16,
+    /// Handshakes at once, of nobody knows whom; more wait unaccepted.
+    pub handshakes: u16,
+    /// Handshakes at once from one address; more are closed.
+    pub handshakes_per_address: u16,
     /// Calls at once on one connection.
     pub calls_per_connection: u16,
     /// Seconds for a TLS handshake.
@@ -208,6 +217,10 @@ impl Config {
             rule,
         })?;
         config.resolve(path.parent().unwrap_or_else(|| Path::new("")));
+        config.check_places().map_err(|rule| ConfigError::Rule {
+            path: path.to_owned(),
+            rule,
+        })?;
         Ok(config)
     }
 
@@ -215,6 +228,9 @@ impl Config {
         let limits = &self.limits;
         let positive = [
             limits.connections,
+            limits.connections_per_peer,
+            limits.handshakes,
+            limits.handshakes_per_address,
             limits.calls_per_connection,
             limits.handshake_seconds,
             limits.call_seconds,
@@ -239,6 +255,18 @@ impl Config {
         Ok(())
     }
 
+    /// What must not be rolled back lies outside of what is backed up.
+    fn check_places(&self) -> Result<(), &'static str> {
+        let state = &self.paths.state;
+        if self.paths.head.starts_with(state) {
+            return Err("paths.head lies outside paths.state, which is backed up");
+        }
+        if self.signer.store.starts_with(state) {
+            return Err("signer.store lies outside paths.state, which is backed up");
+        }
+        Ok(())
+    }
+
     fn resolve(&mut self, base: &Path) {
         let paths = [
             Some(&mut self.paths.state),
@@ -247,6 +275,7 @@ impl Config {
             Some(&mut self.paths.admin_socket),
             Some(&mut self.hsm.module),
             Some(&mut self.signer.config),
+            Some(&mut self.signer.store),
             self.hsm.log.pin_file.as_mut(),
             self.hsm.infrastructure.pin_file.as_mut(),
         ];
@@ -312,6 +341,9 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 256,
+            connections_per_peer: 16,
+            handshakes: 256,
+            handshakes_per_address: 32,
             calls_per_connection: 64,
             handshake_seconds: 10,
             call_seconds: 60,
@@ -426,6 +458,16 @@ mod tests {
                 "names = [\"ca.mihon-denki.example\"]",
                 "names = []",
                 "at least one name",
+            ),
+            (
+                "/var/lib/koseki-head/head",
+                "/var/lib/koseki/ca/head",
+                "paths.head lies outside",
+            ),
+            (
+                "/var/lib/koseki-signer/signer.sqlite",
+                "/var/lib/koseki/ca/signer/signer.sqlite",
+                "signer.store lies outside",
             ),
             (
                 "format = \"json\"",

@@ -54,10 +54,8 @@ pub enum LedgerError {
         /// Its size.
         size: u64,
     },
-    /// The head file is gone.
-    #[error(
-        "the head file {0} is missing while the store holds leaves; without it nothing is signed"
-    )]
+    /// The head file is gone or holds no head. It is made once, at the ceremony.
+    #[error("the head file {0} is missing or holds no head; without it nothing is signed")]
     HeadFileMissing(std::path::PathBuf),
     /// What the store holds does not make the root that it says.
     #[error("the stored leaves do not make the stored root")]
@@ -102,7 +100,7 @@ impl Ledger {
     pub fn open(parts: LedgerParts<'_>, store: &Reader) -> Result<Self, LedgerError> {
         let head = store.head()?;
         let files = LogFiles::open(parts.directory)?;
-        let head_file = HeadFile::open(parts.head_file, head.size == 0)?;
+        let head_file = HeadFile::open(parts.head_file)?;
         known_head("the head file", head_file.newest(), store)?;
         let trusted = TrustedLog::new(parts.origin, vec![parts.key.verifier_key().clone()])
             .map_err(|error| LedgerError::Checkpoint(error.to_string()))?;

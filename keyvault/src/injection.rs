@@ -154,6 +154,7 @@ pub(crate) fn inject(
             derivation,
         };
         let (wrapped, ephemeral_public) = agreement.wrap(private, &info)?;
+        shut(&held.session, private);
         Ok(Injection {
             wrapped,
             ephemeral_public,
@@ -287,6 +288,14 @@ fn derivation_of(pool: &SessionPool) -> Result<KekDerivation> {
     } else {
         KekDerivation::RawX
     })
+}
+
+/// Once wrapped, the key never leaves the module again. A module may refuse to change an object (PKCS#11 v2.40 §4.1.1);
+/// then the key stays extractable, by this session only, until it is destroyed.
+fn shut(session: &Session, private: ObjectHandle) {
+    if let Err(error) = session.update_attributes(private, &[Attribute::Extractable(false)]) {
+        tracing::warn!(%error, "the module leaves a wrapped key extractable until it is destroyed");
+    }
 }
 
 /// The fixed key pair: (public, private).

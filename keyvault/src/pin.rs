@@ -3,9 +3,10 @@
 use std::fmt;
 use std::fs::File;
 use std::io::Read;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt};
 use std::path::{Component, Path};
 
+use rustix::process::{Uid, geteuid};
 use secrecy::{ExposeSecret, SecretString};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
@@ -35,16 +36,16 @@ impl Pin {
     /// Reads a PIN from a file that only its owner may read. One newline at the end is dropped.
     ///
     /// # Errors
-    /// [`PinFault::File`] if the file cannot be read, is not a regular file, is open to group or others, is empty, over
-    /// 1 KiB, or not UTF-8.
+    /// [`PinFault::File`] if the file cannot be read, is not a regular file, is another user's, is open to group or
+    /// others, is empty, over 1 KiB, or not UTF-8.
     pub fn from_file(path: &Path) -> Result<Self> {
-        read(path, GROUP_AND_OTHERS)
+        read(path, GROUP_AND_OTHERS, &[geteuid()])
     }
 
     /// Reads the systemd credential `name` from `directory`, the service's `$CREDENTIALS_DIRECTORY`
     /// (systemd.exec(5), "Credentials").
     ///
-    /// The directory itself is closed to everybody but the service. An access list that systemd sets for the
+    /// The directory itself is closed to everybody but the service; what is in it is root's or the service's. An access list that systemd sets for the
     /// service's user shows as group permission, so that only permissions of others are refused here.
     ///
     /// # Errors
@@ -53,7 +54,7 @@ impl Pin {
         let path = directory.join(name);
         let mut components = Path::new(name).components();
         match (components.next(), components.next()) {
-            (Some(Component::Normal(_)), None) => read(&path, OTHERS),
+            (Some(Component::Normal(_)), None) => read(&path, OTHERS, &[geteuid(), Uid::ROOT]),
             _ => Err(refused(
                 &path,
                 "the credential's name must be a plain file name",
@@ -81,13 +82,17 @@ impl fmt::Debug for Pin {
     }
 }
 
-fn read(path: &Path, forbidden: u32) -> Result<Pin> {
+fn read(path: &Path, forbidden: u32, owners: &[Uid]) -> Result<Pin> {
     let unreadable = |error: std::io::Error| refused(path, &error.to_string());
     // Permissions are those of the open file, so that it cannot be exchanged between check and use.
     let file = File::open(path).map_err(unreadable)?;
     let metadata = file.metadata().map_err(unreadable)?;
     if !metadata.is_file() {
         return Err(refused(path, "not a regular file"));
+    }
+    // Whoever owns the file may put a PIN of his own choice into it.
+    if !owners.iter().any(|owner| owner.as_raw() == metadata.uid()) {
+        return Err(refused(path, "owned by another user"));
     }
     if metadata.permissions().mode() & forbidden != 0 {
         return Err(refused(path, "open to more than its owner"));
@@ -152,6 +157,15 @@ mod tests {
             let (_keep, path) = file("1234\n", mode);
             assert_eq!(reason(Pin::from_file(&path)), "open to more than its owner");
         }
+    }
+
+    #[test]
+    fn a_file_of_another_user_is_refused() {
+        let (_keep, path) = file("1234\n", 0o600);
+        let stranger = Uid::from_raw(geteuid().as_raw() + 1);
+        let read_as = |owner| read(&path, GROUP_AND_OTHERS, &[owner]);
+        read_as(geteuid()).unwrap();
+        assert_eq!(reason(read_as(stranger)), "owned by another user");
     }
 
     #[test]

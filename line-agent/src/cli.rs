@@ -69,6 +69,10 @@ pub fn main() -> ExitCode {
         Err(refusal) => return usage(&refusal),
     };
     start_log();
+    if let Err(error) = keyvault::keep_memory_private() {
+        tracing::error!(%error, "not started");
+        return Exit::Unavailable.into();
+    }
     execute(cli.command).into()
 }
 

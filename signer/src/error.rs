@@ -30,6 +30,18 @@ pub enum SignerError {
         #[source]
         error: rusqlite::Error,
     },
+    /// The store could not be made: the file is there already, for instance.
+    #[error("store {}: {error}", path.display())]
+    StoreNotMade {
+        /// File of the store.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        error: std::io::Error,
+    },
+    /// The store is gone or empty. It is made once, at the ceremony.
+    #[error("the signer's store {} is missing or empty; without its memory nothing is signed", .0.display())]
+    StoreMissing(PathBuf),
     /// The store was written by a newer release.
     #[error("the store has version {found}; this release knows {known}")]
     NewerStore {

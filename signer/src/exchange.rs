@@ -46,14 +46,23 @@ pub struct Signer {
 type Answered = Result<[u8; 64], Fault>;
 
 impl Signer {
+    /// Makes the empty store of a CA key that has signed nothing yet. Once, at the ceremony.
+    ///
+    /// # Errors
+    /// [`SignerError`]: the configuration is not fit, or the file is there already or cannot be written.
+    pub fn make_store(config: SignerConfig) -> Result<(), SignerError> {
+        let path = config.store.clone();
+        Store::make(&path, &Pinned::try_from(config)?)
+    }
+
     /// Opens the store, exclusively, and checks it: the tree over all leaf hashes must be that of the newest
     /// checkpoint followed. Takes time in proportion to the log, about a second for some million leaves.
     ///
     /// A store that has seen its log fork is opened, and every exchange is answered with that.
     ///
     /// # Errors
-    /// [`SignerError`]: configuration and key do not fit together, or the store is in use, newer, of another log or
-    /// damaged.
+    /// [`SignerError`]: configuration and key do not fit together, or the store is missing, in use, newer, of
+    /// another log or damaged.
     pub fn open(config: SignerConfig, key: Box<dyn CaKey>) -> Result<Self, SignerError> {
         let path = config.store.clone();
         let pinned = Pinned::try_from(config)?;

@@ -13,7 +13,9 @@ use crate::error::{Fault, SignerError};
 use crate::pinned::Pinned;
 use identity::Day;
 use identity::hash::{Sink as _, sha256_of};
-use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Transaction, params};
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 /// Version of the schema.
@@ -41,13 +43,39 @@ CREATE TABLE attempt (entry INTEGER PRIMARY KEY, tbs BLOB NOT NULL UNIQUE, signa
 pub(crate) struct Store(Connection);
 
 impl Store {
-    /// Opens or creates the store and keeps every other process out of it.
+    /// Makes the empty store, once in the life of a CA key; readable by its owner only.
+    pub(crate) fn make(path: &Path, pinned: &Pinned) -> Result<(), SignerError> {
+        OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)
+            .map_err(|error| SignerError::StoreNotMade {
+                path: path.to_owned(),
+                error,
+            })?;
+        let failed = |error| SignerError::Store {
+            path: path.to_owned(),
+            error,
+        };
+        let connection = connect(path).map_err(failed)?;
+        lock_and_read_version(&connection).map_err(failed)?;
+        configure(&connection).map_err(failed)?;
+        Self(connection).create(pinned).map_err(failed)
+    }
+
+    /// Opens the store and keeps every other process out of it. A store that is gone is never made anew: it would
+    /// permit once more everything that the lost one knows to be used up.
     pub(crate) fn open(path: &Path, pinned: &Pinned) -> Result<Self, SignerError> {
         let failed = |error| SignerError::Store {
             path: path.to_owned(),
             error,
         };
-        let connection = Connection::open(path).map_err(failed)?;
+        let missing = || SignerError::StoreMissing(path.to_owned());
+        if !path.exists() {
+            return Err(missing());
+        }
+        let connection = connect(path).map_err(failed)?;
         // No waiting: whoever holds the lock holds it for life. Nothing is written before the version is known.
         let version = lock_and_read_version(&connection).map_err(failed)?;
         if version > VERSION {
@@ -56,11 +84,11 @@ impl Store {
                 known: VERSION,
             });
         }
+        if version == 0 {
+            return Err(missing());
+        }
         configure(&connection).map_err(failed)?;
         let store = Self(connection);
-        if version < VERSION {
-            store.create(pinned).map_err(failed)?;
-        }
         store.check_meta(pinned, failed)?;
         Ok(store)
     }
@@ -150,6 +178,12 @@ impl Store {
             Err(SignerError::OtherStore { origin })
         }
     }
+}
+
+/// Never makes the file.
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    Connection::open_with_flags(path, flags)
 }
 
 fn lock_and_read_version(connection: &Connection) -> rusqlite::Result<i64> {

@@ -8,6 +8,7 @@ mod clocks;
 mod every_door;
 mod every_step;
 mod full_disk;
+mod kept_out;
 mod licences;
 mod once_and_for_ever;
 mod others_accept_it;

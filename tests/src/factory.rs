@@ -188,6 +188,17 @@ impl Factory {
             .processor_seconds()
     }
 
+    /// Largest core dump that the server may leave and that it may ask for.
+    ///
+    /// # Errors
+    /// [`Failure`] if it does not run.
+    pub fn server_core_limits(&self) -> Outcome<Vec<String>> {
+        let server = self.server.as_ref();
+        server
+            .ok_or_else(|| Failure::new("no server runs"))?
+            .core_limits()
+    }
+
     /// Asks the server to stop, and waits.
     ///
     /// # Errors
@@ -415,6 +426,7 @@ pin_file = "pins/koseki-infrastructure.pin"
 
 [signer]
 config = "signer.toml"
+store = "ca/signer/signer.sqlite"
 "#
         )
     }

@@ -118,6 +118,19 @@ impl Daemon {
         Ok(ticks.iter().sum::<f64>() / 100.0)
     }
 
+    /// Largest core dump that it may leave and that it may ask for (proc(5), `limits`).
+    ///
+    /// # Errors
+    /// [`Failure`] if it is gone.
+    pub fn core_limits(&self) -> Outcome<Vec<String>> {
+        let path = PathBuf::from(format!("/proc/{}/limits", self.child.id()));
+        let text = fs::read_to_string(&path).at(&path)?;
+        let mut lines = text.lines();
+        let line = lines.find_map(|line| line.strip_prefix("Max core file size"));
+        let line = line.ok_or_else(|| Failure::new("no limit of core dumps"))?;
+        Ok(line.split_whitespace().take(2).map(str::to_owned).collect())
+    }
+
     /// How it ended, if it has.
     ///
     /// # Errors

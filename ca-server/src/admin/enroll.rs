@@ -95,6 +95,7 @@ impl Registrar {
             peer: Peer {
                 role: Role::Station,
                 id: statement.id,
+                key: Some(statement.tls_key.spki_hash()),
             },
             domain: &self.domain,
             key,

@@ -55,6 +55,7 @@ impl AdminSocket {
             operator: Peer {
                 role: Role::Operator,
                 id: Id::new("local-operator").map_err(io::Error::other)?,
+                key: None,
             },
         })
     }

@@ -5,4 +5,4 @@ mod peer;
 mod table;
 
 pub use peer::{Peer, PeerError, TrustDomain};
-pub use table::allows;
+pub use table::{Common, allows, allows_path};

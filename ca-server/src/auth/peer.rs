@@ -1,8 +1,9 @@
 //! The peer of a connection, from its certificate.
 
 use crate::policy::Role;
-use der::Decode as _;
-use identity::Id;
+use der::{Decode as _, Encode as _};
+use identity::hash::sha256;
+use identity::{Id, SpkiHash};
 use std::fmt;
 use x509_cert::Certificate;
 use x509_cert::ext::pkix::SubjectAltName;
@@ -15,6 +16,8 @@ pub struct Peer {
     pub role: Role,
     /// Its name.
     pub id: Id,
+    /// The key of its TLS certificate; none on the local socket.
+    pub key: Option<SpkiHash>,
 }
 
 /// The trust domain of the infrastructure root's certificates: the host of the log's origin.
@@ -54,14 +57,23 @@ impl TrustDomain {
     /// # Errors
     /// [`PeerError`] says what was found in its place.
     pub fn peer(&self, certificate: &[u8]) -> Result<Peer, PeerError> {
-        let uris = uris(certificate).map_err(PeerError::Certificate)?;
+        let certificate = Certificate::from_der(certificate).map_err(PeerError::Certificate)?;
+        let uris = uris(&certificate).map_err(PeerError::Certificate)?;
         match uris.as_slice() {
-            [uri] => self.named(uri),
+            [uri] => {
+                let key = spki_hash(&certificate).map_err(PeerError::Certificate)?;
+                let (role, id) = self.named(uri)?;
+                Ok(Peer {
+                    role,
+                    id,
+                    key: Some(key),
+                })
+            }
             several => Err(PeerError::Uris(several.len())),
         }
     }
 
-    fn named(&self, uri: &str) -> Result<Peer, PeerError> {
+    fn named(&self, uri: &str) -> Result<(Role, Id), PeerError> {
         let stranger = || PeerError::Stranger(uri.to_owned());
         let path = uri
             .strip_prefix("spiffe://")
@@ -75,7 +87,7 @@ impl TrustDomain {
             _ => return Err(stranger()),
         };
         let id = Id::new(name).map_err(|_not_a_name| stranger())?;
-        Ok(Peer { role, id })
+        Ok((role, id))
     }
 }
 
@@ -93,8 +105,12 @@ const fn segment(role: Role) -> &'static str {
     }
 }
 
-fn uris(certificate: &[u8]) -> Result<Vec<String>, der::Error> {
-    let certificate = Certificate::from_der(certificate)?;
+fn spki_hash(certificate: &Certificate) -> Result<SpkiHash, der::Error> {
+    let spki = certificate.tbs_certificate().subject_public_key_info();
+    Ok(SpkiHash(sha256(&spki.to_der()?)))
+}
+
+fn uris(certificate: &Certificate) -> Result<Vec<String>, der::Error> {
     let names = certificate
         .tbs_certificate()
         .get_extension::<SubjectAltName>()?

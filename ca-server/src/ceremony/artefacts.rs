@@ -3,6 +3,7 @@
 use super::CeremonyError;
 use super::certificates::Certificates;
 use super::signer_file::SignerSettings;
+use crate::config::Config;
 use der::pem::{self, LineEnding};
 use identity::CertificateHash;
 use identity::document::{Ceremony, Document as _, WireError};
@@ -115,16 +116,19 @@ pub(super) struct Output {
     directory: PathBuf,
     part: PathBuf,
     signer: PathBuf,
+    memory: [PathBuf; 2],
 }
 
 impl Output {
-    pub(super) fn new(directory: &Path, signer: &Path) -> Self {
+    pub(super) fn new(config: &Config) -> Self {
+        let directory = &config.paths.ceremony;
         let mut part = directory.as_os_str().to_owned();
         part.push(".part");
         Self {
-            directory: directory.to_owned(),
+            directory: directory.clone(),
             part: part.into(),
-            signer: signer.to_owned(),
+            signer: config.signer.config.clone(),
+            memory: [config.signer.store.clone(), config.paths.head.clone()],
         }
     }
 
@@ -139,6 +143,7 @@ impl Output {
     pub(super) fn left_behind(&self) -> Vec<PathBuf> {
         [&self.part, &self.signer]
             .into_iter()
+            .chain(&self.memory)
             .filter(|path| path.exists())
             .cloned()
             .collect()
@@ -169,8 +174,8 @@ impl Output {
         }
         sync_directory(&self.part)?;
         write_new(&self.signer, settings.to_toml()?.as_bytes())?;
-        // If the power goes before the rename, a new run names the `.part` directory, the signer's file and the
-        // tokens; after it the ceremony has been held.
+        // If the power goes before the rename, a new run names the `.part` directory, the signer's file and store, the
+        // head file and the tokens; after it the ceremony has been held.
         std::fs::rename(&self.part, &self.directory)
             .map_err(|error| file_error(&self.directory, error))?;
         let parent = self.directory.parent().unwrap_or_else(|| Path::new("/"));
@@ -209,7 +214,7 @@ fn write_new(path: &Path, bytes: &[u8]) -> Result<(), CeremonyError> {
     written.map_err(|error| file_error(path, error))
 }
 
-fn sync_directory(path: &Path) -> Result<(), CeremonyError> {
+pub(super) fn sync_directory(path: &Path) -> Result<(), CeremonyError> {
     File::open(path)
         .and_then(|directory| directory.sync_all())
         .map_err(|error| file_error(path, error))

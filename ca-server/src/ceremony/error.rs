@@ -1,7 +1,9 @@
+use crate::ledger::LedgerError;
 use identity::document::WireError;
 use identity::key::KeyError;
 use keyvault::VaultError;
 use keyvault::rcgen_key::RcgenFault;
+use signer::SignerError;
 use std::io;
 use std::path::PathBuf;
 
@@ -44,6 +46,12 @@ pub enum CeremonyError {
     /// The ceremony document breaks a rule.
     #[error("ceremony document: {0}")]
     Document(#[from] WireError),
+    /// The signer's store could not be made.
+    #[error("signer: {0}")]
+    Signer(#[from] SignerError),
+    /// The head file could not be made.
+    #[error("{0}")]
+    Head(#[from] LedgerError),
     /// The source of randomness failed.
     #[error("the source of randomness failed")]
     Entropy,
@@ -55,9 +63,14 @@ pub enum CeremonyError {
         /// What the system says.
         error: io::Error,
     },
-    /// The directory of PINs is open to others.
-    #[error("{}: open to group or others", .0.display())]
-    OpenDirectory(PathBuf),
+    /// A directory of PINs or of what must not be rolled back is not private.
+    #[error("{}: {why}", path.display())]
+    NotPrivate {
+        /// The directory.
+        path: PathBuf,
+        /// Why not.
+        why: String,
+    },
 }
 
 impl CeremonyError {
@@ -69,8 +82,11 @@ impl CeremonyError {
             Self::Held(_) => "go on with `ca-server serve`; a ceremony is held once".to_owned(),
             Self::Begun { tokens, files } => undo(tokens, files),
             Self::Vault(error) => error.hint().to_owned(),
-            Self::OpenDirectory(path) => format!("chmod 700 {}", path.display()),
-            Self::File { .. } => "check the path, its owner and the free space".to_owned(),
+            Self::NotPrivate { path, .. } => format!(
+                "see that {} is this user's and closed to others, and that nobody put files into it",
+                path.display()
+            ),
+            Self::File { .. } | Self::Head(_) | Self::Signer(_) => "check the path, its owner and the free space".to_owned(),
             Self::Certificate(_)
             | Self::LogKey(_)
             | Self::Key(_)

@@ -7,6 +7,7 @@
 mod artefacts;
 mod certificates;
 mod error;
+mod memory;
 mod pins;
 mod signer_file;
 mod tokens;
@@ -53,7 +54,7 @@ pub fn hold(
     entropy: &dyn Entropy,
 ) -> Result<String, CeremonyError> {
     agree(orders)?;
-    let output = Output::new(&orders.config.paths.ceremony, &orders.config.signer.config);
+    let output = Output::new(orders.config);
     output.refuse_if_held()?;
     let module = Module::load(&orders.config.hsm.module)?;
     refuse_if_begun(&module, orders.plan, &output)?;
@@ -63,6 +64,7 @@ pub fn hold(
     let ceremony = document(orders.plan, &keys, &certificates, clock)?;
     let transcript = transcript::write(orders, &keys, &certificates, &ceremony);
     let settings = SignerSettings::of_ceremony(orders, &ceremony, pins.issuing_file());
+    memory::begin(orders.config, &ceremony, &certificates.issuing)?;
     output.publish(&certificates, &ceremony, &transcript, &settings)?;
     Ok(transcript)
 }

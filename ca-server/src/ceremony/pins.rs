@@ -1,7 +1,8 @@
 //! PINs of the ceremony: random, one file each, closed to everybody but their owner.
 //!
 //! `<pins>/` holds what runs every day, `<pins>/offline/` the root's PIN and all security officers' PINs, and
-//! `<pins>/approvers/<id>/` what goes home with each approver's card. A file that is there already is used.
+//! `<pins>/approvers/<id>/` what goes home with each approver's card. A file that is there already is used, if
+//! nobody else could have put or read it there.
 
 use super::{CeremonyError, Orders};
 use crate::config::PinSource;
@@ -9,17 +10,14 @@ use crate::policy::{CeremonyPlan, TokenKey};
 use identity::{Entropy, Id};
 use keyvault::Pin;
 use std::collections::BTreeMap;
-use std::fs::{DirBuilder, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 /// Random bytes of a PIN: 128 bits, written as 32 hexadecimal digits.
 const PIN_BYTES: usize = 16;
-
-/// Permission bits of group and others.
-const GROUP_AND_OTHERS: u32 = 0o077;
 
 /// The PINs of every token.
 pub(super) struct Pins {
@@ -105,21 +103,12 @@ fn pin_file(directory: &Path, key: &TokenKey) -> PathBuf {
     directory.join(format!("{}.pin", key.token))
 }
 
-fn closed_directory(path: &Path) -> Result<(), CeremonyError> {
-    let failed = |error| CeremonyError::File {
+/// Makes a directory that is closed to others, or refuses the one that is there.
+pub(super) fn closed_directory(path: &Path) -> Result<(), CeremonyError> {
+    crate::private::directory(path).map_err(|why| CeremonyError::NotPrivate {
         path: path.to_owned(),
-        error,
-    };
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .map_err(failed)?;
-    let mode = std::fs::metadata(path).map_err(failed)?.mode();
-    if mode & GROUP_AND_OTHERS == 0 {
-        return Ok(());
-    }
-    Err(CeremonyError::OpenDirectory(path.to_owned()))
+        why: why.to_string(),
+    })
 }
 
 fn read_or_make(path: &Path, entropy: &dyn Entropy) -> Result<Pin, CeremonyError> {

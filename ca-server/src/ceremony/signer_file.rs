@@ -95,7 +95,7 @@ impl SignerSettings {
             origin: ceremony.origin.clone(),
             log_vkey: ceremony.log_vkey.clone(),
             issuing_certificate: config.paths.ceremony.join("issuing.pem"),
-            store: config.paths.state.join("signer").join("signer.sqlite"),
+            store: config.signer.store.clone(),
             hsm: HsmSettings {
                 module: config.hsm.module.clone(),
                 token: issuing.token.to_string(),
@@ -144,12 +144,6 @@ impl SignerParts {
             approvers,
         };
         Ok(Self { config, key })
-    }
-
-    /// Directory of the signer's store.
-    #[must_use]
-    pub fn store_directory(&self) -> Option<&Path> {
-        self.config.store.parent()
     }
 
     /// Opens the signer.

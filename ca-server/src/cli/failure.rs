@@ -127,7 +127,7 @@ impl From<CeremonyError> for Failure {
             }
             CeremonyError::Held(_)
             | CeremonyError::Begun { .. }
-            | CeremonyError::OpenDirectory(_) => {
+            | CeremonyError::NotPrivate { .. } => {
                 Self::new(Exit::Permission, &error, &error.remedy())
             }
             CeremonyError::Certificate(_)
@@ -135,6 +135,8 @@ impl From<CeremonyError> for Failure {
             | CeremonyError::Key(_)
             | CeremonyError::Document(_)
             | CeremonyError::Entropy
+            | CeremonyError::Signer(_)
+            | CeremonyError::Head(_)
             | CeremonyError::File { .. } => Self::new(Exit::Unavailable, &error, &error.remedy()),
         }
     }

@@ -4,6 +4,7 @@
 //! *finisher* takes reserved batches in order through doors 3 to 6. So the next batch is reserved while the one
 //! before is being signed, and each commit serves as many units as were waiting for it.
 
+mod peers;
 mod threads;
 
 use super::admit::{Admission, DebugClock, DebugEntropy, Job};
@@ -15,6 +16,7 @@ use super::{Answer, Challenge, Issued, Outcome, Receipt, Refusal};
 use crate::challenge::ChallengeKey;
 use crate::directory::{Directory, DirectoryError};
 use crate::ledger::{Ledger, LedgerError, LedgerParts, LogFiles, LogKey};
+use crate::shares::Shares;
 use crate::store::{ClaimKey, Reader, Store, StoreError};
 use identity::approval::{Approval, ApproverSet};
 use identity::document::{Ceremony, Grant, LotOrder, Profile, StationStatement};
@@ -34,6 +36,8 @@ use translog::checkpoint::TrustedLog;
 
 /// Jobs that may wait for door 2; more are refused with a hint when to come again.
 const QUEUE: usize = 4096;
+/// Most of them that one station may have waiting, so that it never shuts the others out.
+const QUEUE_SHARE: usize = 1024;
 /// Most jobs in one transaction.
 const MOST_IN_BATCH: usize = 1024;
 /// Reserved batches that may wait for the finisher.
@@ -145,6 +149,7 @@ struct Shared {
     admission: Admission,
     approvers: ApproverSet,
     queue: Mutex<Option<SyncSender<Queued>>>,
+    shares: Shares<Id>,
     readers: Mutex<Vec<Reader>>,
     store: Arc<Store>,
     files: LogFiles,
@@ -239,6 +244,7 @@ impl Corridor {
             admission,
             approvers: parts.approvers,
             queue: Mutex::new(Some(queue)),
+            shares: Shares::new(QUEUE_SHARE),
             readers: Mutex::default(),
             store,
             files,
@@ -305,18 +311,26 @@ impl Corridor {
             Ok(jobs) => jobs,
             Err(refusal) => return Err(self.recorded(peer, refusal, name).await),
         };
-        let replies = jobs
-            .into_iter()
-            .map(|job| self.enqueue(job))
-            .collect::<Vec<_>>();
-        let mut answers = Vec::with_capacity(replies.len());
-        for reply in replies {
-            answers.push(match reply {
-                Ok(reply) => wait(reply).await.and_then(issued),
-                Err(refusal) => Err(refusal),
-            });
-        }
-        Ok(answers)
+        let share = self.shared.shares.take(*peer, jobs.len()).ok_or_else(|| {
+            let detail = "the station has its share of the queue";
+            Refusal::passing(Fault::Overloaded, detail, OVERLOAD_RETRY_MS)
+        })?;
+        let replies: Vec<_> = jobs.into_iter().map(|job| self.enqueue(job)).collect();
+        // Goes on when the caller hangs up: what waits stays counted.
+        let answered = tokio::spawn(async move {
+            let mut answers = Vec::with_capacity(replies.len());
+            for reply in replies {
+                answers.push(match reply {
+                    Ok(reply) => wait(reply).await.and_then(issued),
+                    Err(refusal) => Err(refusal),
+                });
+            }
+            drop(share);
+            answers
+        });
+        answered
+            .await
+            .map_err(|error| Refusal::new(Fault::Internal, error))
     }
 
     /// Confirms that a certificate is in its chip.

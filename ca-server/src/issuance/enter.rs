@@ -2,6 +2,7 @@
 
 use super::Refusal;
 use super::reserve::{Due, Round, refusal_of};
+use crate::policy::SerialPattern;
 use crate::store::StoreError;
 use crate::support;
 use identity::Id;
@@ -73,6 +74,13 @@ impl DocumentJob {
                 "the profile is not the one that the grant names",
             ));
         }
+        // What cannot be loaded again must not be committed: the next start would fail on it for ever.
+        SerialPattern::of(profile).map_err(|error| {
+            Refusal::new(
+                Fault::GrantUnknown,
+                format!("the profile's serial pattern: {error}"),
+            )
+        })?;
         let (first, last) = grant.days();
         let terms = GrantTerms {
             limit: grant.limit,
@@ -164,4 +172,33 @@ pub(super) fn enter(round: &mut Round<'_, '_>, job: &DocumentJob) -> Result<Due,
     }
     round.entered(job.kind, packed);
     Ok(Due::Leaf(entry, None))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::load_grant;
+    use std::path::Path;
+
+    /// The project's own grant under a profile with this pattern, approved by nobody, as nobody need approve it here.
+    fn grant_with(serial_pattern: &str) -> Result<DocumentJob, Refusal> {
+        let policies = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies");
+        let file = policies.join("grants/2026-ota-line-2-cam2.toml");
+        let proposal = load_grant(&policies, &file).unwrap();
+        let mut profile = proposal.product.profile;
+        profile.serial_pattern = serial_pattern.to_owned();
+        let mut grant = proposal.grant;
+        grant.profile = profile.hash();
+        DocumentJob::grant(&grant, &profile, &[], &ApproverSet::new(0, Vec::new()))
+    }
+
+    #[test]
+    fn a_grant_that_no_start_could_load_is_never_entered() {
+        grant_with("[0-9]{11}").unwrap();
+        for pattern in ["", "[0-9", "(a{99}){99}"] {
+            let refusal = grant_with(pattern).unwrap_err();
+            assert_eq!(refusal.fault, Fault::GrantUnknown);
+            assert!(refusal.to_string().contains("serial pattern"), "{refusal}");
+        }
+    }
 }

@@ -2,8 +2,9 @@ use super::LedgerError;
 use identity::hash::sha256;
 use std::fs::{File, OpenOptions};
 use std::io::ErrorKind;
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use translog::tree::Frontier;
 
 const SLOT: usize = 56;
 
@@ -17,25 +18,32 @@ pub struct HeadFile {
 }
 
 impl HeadFile {
-    /// Opens the file; makes an empty one only if `may_create`.
+    /// Makes the file of a log that has no leaf yet. Once, at the ceremony.
+    ///
+    /// # Errors
+    /// [`LedgerError::File`]: it is there already, or cannot be written.
+    pub fn make(path: &Path) -> Result<(), LedgerError> {
+        let root = *Frontier::new().root().as_bytes();
+        let written = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)
+            .and_then(|file| {
+                file.write_all_at(&slot(0, &root), 0)?;
+                file.sync_all()
+            });
+        written.map_err(|error| at(path, error))
+    }
+
+    /// Opens the file. One that is gone or empty is never made anew: a second log could begin under the same name.
     ///
     /// # Errors
     /// [`LedgerError::HeadFileMissing`], or [`LedgerError::File`].
-    #[expect(
-        clippy::fn_params_excessive_bools,
-        reason = "whether the store is empty is a yes or no"
-    )]
-    pub fn open(path: &Path, may_create: bool) -> Result<Self, LedgerError> {
-        let opened = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(may_create)
-            .truncate(false)
-            .open(path);
-        let file = match opened {
-            Err(error) if error.kind() == ErrorKind::NotFound && !may_create => {
-                return Err(LedgerError::HeadFileMissing(path.to_path_buf()));
-            }
+    pub fn open(path: &Path) -> Result<Self, LedgerError> {
+        let missing = || LedgerError::HeadFileMissing(path.to_path_buf());
+        let file = match OpenOptions::new().read(true).write(true).open(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Err(missing()),
             opened => opened.map_err(|error| at(path, error))?,
         };
         let mut bytes = [0; 2 * SLOT];
@@ -43,10 +51,7 @@ impl HeadFile {
             .read_at(&mut bytes, 0)
             .map_err(|error| at(path, error))?;
         let slots = bytes.get(..read).unwrap_or_default().chunks_exact(SLOT);
-        let newest = slots.filter_map(parse).max().unwrap_or((0, [0; 32]));
-        if newest.0 == 0 && !may_create {
-            return Err(LedgerError::HeadFileMissing(path.to_path_buf()));
-        }
+        let newest = slots.filter_map(parse).max().ok_or_else(missing)?;
         Ok(Self {
             path: path.to_path_buf(),
             file,
@@ -121,7 +126,8 @@ mod tests {
     fn a_torn_write_leaves_the_older_head() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("head");
-        let mut file = HeadFile::open(&path, true).unwrap();
+        HeadFile::make(&path).unwrap();
+        let mut file = HeadFile::open(&path).unwrap();
         file.write(1, [1; 32]).unwrap();
         file.write(2, [2; 32]).unwrap();
         let whole = std::fs::read(&path).unwrap();
@@ -129,13 +135,26 @@ mod tests {
             let mut torn = whole.clone();
             torn[at] ^= 0x40;
             std::fs::write(&path, &torn).unwrap();
-            let newest = HeadFile::open(&path, false).unwrap().newest();
+            let newest = HeadFile::open(&path).unwrap().newest();
             assert!(newest == (1, [1; 32]) || newest == (2, [2; 32]));
         }
+    }
+
+    #[test]
+    fn a_file_that_is_gone_is_never_made_anew() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("head");
+        let refused = || match HeadFile::open(&path) {
+            Err(LedgerError::HeadFileMissing(named)) => assert_eq!(named, path),
+            other => panic!("{other:?}"),
+        };
+        refused();
+        assert!(!path.exists());
+        std::fs::write(&path, b"").unwrap();
+        refused();
+        assert!(HeadFile::make(&path).is_err());
         std::fs::remove_file(&path).unwrap();
-        assert!(matches!(
-            HeadFile::open(&path, false),
-            Err(LedgerError::HeadFileMissing(_))
-        ));
+        HeadFile::make(&path).unwrap();
+        assert_eq!(HeadFile::open(&path).unwrap().newest().0, 0);
     }
 }

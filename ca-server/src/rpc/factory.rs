@@ -42,6 +42,11 @@ impl Factory {
         }
     }
 
+    /// What it is a face of.
+    pub(super) const fn corridor(&self) -> &Corridor {
+        &self.corridor
+    }
+
     /// Whether certificates are issued now.
     pub(super) fn issues(&self) -> bool {
         self.corridor

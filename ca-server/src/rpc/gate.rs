@@ -1,10 +1,9 @@
 //! The gate before every service: role of the peer against the table, before any byte of the message is read.
 
 use super::status;
-use crate::auth::{Peer, allows};
-use crate::issuance::Refusal;
+use crate::auth::{Peer, allows_path};
+use crate::issuance::{Corridor, Refusal};
 use identity::fault::Fault;
-use proto::Rpc;
 use std::future::{Future, ready};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -17,13 +16,39 @@ use tonic::server::NamedService;
 #[derive(Clone, Debug)]
 pub struct Gate<S> {
     inner: S,
+    enrolled: Option<Corridor>,
 }
 
 impl<S> Gate<S> {
     /// Puts a service behind the gate.
     #[must_use]
     pub const fn new(inner: S) -> Self {
-        Self { inner }
+        Self {
+            inner,
+            enrolled: None,
+        }
+    }
+
+    /// The same, and a station is let in only with the TLS key of its enrolment in force.
+    #[must_use]
+    pub const fn for_enrolled(inner: S, corridor: Corridor) -> Self {
+        Self {
+            inner,
+            enrolled: Some(corridor),
+        }
+    }
+
+    /// Role first, then enrolment.
+    fn admit(&self, path: &str, peer: Option<&Peer>) -> Result<(), Box<Status>> {
+        let peer = admit(path, peer)?;
+        let in_force = self
+            .enrolled
+            .as_ref()
+            .map(|corridor| corridor.in_force(peer));
+        in_force.unwrap_or(Ok(())).map_err(|refusal| {
+            tracing::warn!(%peer, path, "a TLS key that is not enrolled any more");
+            Box::new(status::status(&refusal))
+        })
     }
 }
 
@@ -46,7 +71,7 @@ where
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        match admit(request.uri().path(), request.extensions().get::<Peer>()) {
+        match self.admit(request.uri().path(), request.extensions().get::<Peer>()) {
             Ok(()) => Box::pin(self.inner.call(request)),
             Err(status) => Box::pin(ready(Ok(status.into_http()))),
         }
@@ -54,13 +79,9 @@ where
 }
 
 /// Lets a call in if the table does. A connection without a peer, and an RPC without a row, are not let in.
-fn admit(path: &str, peer: Option<&Peer>) -> Result<(), Box<Status>> {
-    let allowed = match (Rpc::from_path(path), peer) {
-        (Some(rpc), Some(peer)) => allows(rpc, peer.role),
-        (None, _) | (_, None) => false,
-    };
-    if allowed {
-        return Ok(());
+fn admit<'p>(path: &str, peer: Option<&'p Peer>) -> Result<&'p Peer, Box<Status>> {
+    if let Some(peer) = peer.filter(|peer| allows_path(path, peer.role)) {
+        return Ok(peer);
     }
     let who = peer.map_or_else(|| "nobody".to_owned(), Peer::to_string);
     tracing::warn!(peer = who, path, "call not authorized");
@@ -72,14 +93,17 @@ fn admit(path: &str, peer: Option<&Peer>) -> Result<(), Box<Status>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::allows;
     use crate::policy::Role;
     use identity::Id;
+    use proto::Rpc;
     use tonic::Code;
 
     fn peer(role: Role) -> Peer {
         Peer {
             role,
             id: Id::new("ota-l2-prov-01").unwrap(),
+            key: None,
         }
     }
 
@@ -87,7 +111,8 @@ mod tests {
     fn every_call_is_let_in_as_the_table_says() {
         for rpc in Rpc::ALL {
             for role in [Role::Station, Role::Auditor, Role::Operator] {
-                let admitted = admit(rpc.path(), Some(&peer(role)));
+                let peer = peer(role);
+                let admitted = admit(rpc.path(), Some(&peer));
                 assert_eq!(admitted.is_ok(), allows(rpc, role), "{rpc:?} {role:?}");
             }
         }

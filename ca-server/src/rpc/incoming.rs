@@ -1,5 +1,6 @@
 //! Connections: accepted, shaken hands with, named, and only then handed to the services.
 
+use super::places::{Place, Places};
 use crate::auth::{Peer, TrustDomain};
 use crate::config::Limits;
 use std::io;
@@ -9,7 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
@@ -31,7 +32,7 @@ pub struct TlsIncoming {
 pub struct PeerStream {
     stream: TlsStream<TcpStream>,
     peer: Peer,
-    _permit: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl TlsIncoming {
@@ -65,17 +66,22 @@ impl TlsIncoming {
         listener: &TcpListener,
         ready: &mpsc::Sender<Result<PeerStream, io::Error>>,
     ) {
-        let connections = Arc::new(Semaphore::new(self.limits.connections.into()));
-        loop {
-            // The semaphore is never closed.
-            let Ok(permit) = Arc::clone(&connections).acquire_owned().await else {
-                return;
-            };
+        let places = Places::new(self.limits);
+        while let Some(permit) = places.next_handshake().await {
             match listener.accept().await {
                 Ok((stream, address)) => {
-                    let (this, ready) = (self.clone(), ready.clone());
+                    let place = match places.handshake(address.ip(), permit) {
+                        Ok(place) => place,
+                        Err(reason) => {
+                            tracing::info!(%address, reason, "connection refused");
+                            continue;
+                        }
+                    };
+                    let (this, ready, places) = (self.clone(), ready.clone(), places.clone());
                     tokio::spawn(async move {
-                        match this.shake_hands(stream, permit).await {
+                        let named = this.shake_hands(stream, &places).await;
+                        drop(place);
+                        match named {
                             Ok(named) => drop(ready.send(Ok(named)).await),
                             Err(reason) => tracing::info!(%address, reason, "connection refused"),
                         }
@@ -89,11 +95,7 @@ impl TlsIncoming {
         }
     }
 
-    async fn shake_hands(
-        &self,
-        stream: TcpStream,
-        permit: OwnedSemaphorePermit,
-    ) -> Result<PeerStream, String> {
+    async fn shake_hands(&self, stream: TcpStream, places: &Places) -> Result<PeerStream, String> {
         stream
             .set_nodelay(true)
             .map_err(|error| error.to_string())?;
@@ -112,11 +114,12 @@ impl TlsIncoming {
             .domain
             .peer(certificate)
             .map_err(|error| error.to_string())?;
+        let place = places.connection(&peer)?;
         tracing::debug!(%peer, "connected");
         Ok(PeerStream {
             stream,
             peer,
-            _permit: permit,
+            _place: place,
         })
     }
 }

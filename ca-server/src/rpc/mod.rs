@@ -4,6 +4,7 @@ mod audit;
 mod factory;
 mod gate;
 mod incoming;
+mod places;
 pub mod status;
 mod tls;
 
@@ -57,6 +58,7 @@ pub async fn serve(
     stop: impl Future<Output = ()> + Send,
 ) -> Result<(), ServeError> {
     let (factory, audit) = services;
+    let corridor = factory.corridor().clone();
     let (reporter, health) = tonic_health::server::health_reporter();
     let watch = tokio::spawn(report_health(reporter, factory.clone()));
     let reflection = tonic_reflection::server::Builder::configure()
@@ -65,14 +67,15 @@ pub async fn serve(
         .with_service_name("koseki.audit.v1.AuditService")
         .build_v1()?;
     let served = builder(limits)
-        .add_service(Gate::new(
+        .add_service(Gate::for_enrolled(
             FactoryServiceServer::new(factory)
                 .max_decoding_message_size(proto::MAX_REQUEST_MESSAGE)
                 .max_encoding_message_size(proto::MAX_RESPONSE_MESSAGE),
+            corridor.clone(),
         ))
         .add_service(audit_service(audit))
-        .add_service(health)
-        .add_service(reflection)
+        .add_service(Gate::for_enrolled(health, corridor.clone()))
+        .add_service(Gate::for_enrolled(reflection, corridor))
         .serve_with_incoming_shutdown(tls.connections(listener), stop)
         .await;
     watch.abort();

@@ -154,11 +154,15 @@ fn a_ceremony_that_broke_off_names_what_to_remove() {
         "token approver-qa-03",
         "ceremony.part",
         "signer.toml",
+        "signer/signer.sqlite",
+        "head/head",
     ] {
         assert!(error.contains(named), "{named}: {error}");
     }
     std::fs::remove_dir_all(room.path("ceremony.part")).unwrap();
-    std::fs::remove_file(room.path("signer.toml")).unwrap();
+    for file in ["signer.toml", "signer/signer.sqlite", "head/head"] {
+        std::fs::remove_file(room.path(file)).unwrap();
+    }
     std::fs::remove_dir_all(room.path("tokens")).unwrap();
     std::fs::create_dir(room.path("tokens")).unwrap();
     room.init().done();

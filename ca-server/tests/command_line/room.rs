@@ -33,6 +33,7 @@ impl Room {
             .replace("\"/var/lib/koseki/ca\"", "\"state\"")
             .replace("\"/etc/koseki/ceremony\"", "\"ceremony\"")
             .replace("\"/var/lib/koseki-head/head\"", "\"head/head\"")
+            .replace("\"/var/lib/koseki-signer/", "\"signer/")
             .replace("\"/run/koseki/admin.sock\"", "\"admin.sock\"")
             .replace("\"/etc/koseki/signer.toml\"", "\"signer.toml\"")
             .replace("/etc/koseki/pins/", "pins/")

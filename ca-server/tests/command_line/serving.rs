@@ -1,6 +1,6 @@
 use crate::room::{Room, policies};
-use std::io::{BufRead as _, BufReader};
-use std::net::TcpListener;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
 
@@ -209,6 +209,72 @@ fn the_network_is_mutual_tls_1_3_and_the_socket_is_closed_to_others() {
         .mode();
     assert_eq!(mode & 0o777, 0o600);
     server.stop();
+}
+
+#[test]
+fn nothing_that_was_lost_begins_a_second_log() {
+    let room = Room::new();
+    room.init().done();
+    Server::start(&room).stop();
+    let serve = || room.run(&["serve", "--config", "@ca-server.toml"]);
+    let lost = |path: &str| {
+        let (place, aside) = (room.path(path), room.path("aside"));
+        std::fs::rename(&place, &aside).unwrap();
+        let error = serve().refused(69);
+        assert!(!place.exists(), "{path} was made anew");
+        // An empty file in its place is no memory either.
+        std::fs::write(&place, b"").unwrap();
+        assert_eq!(serve().refused(69), error);
+        std::fs::remove_file(&place).unwrap();
+        std::fs::rename(&aside, &place).unwrap();
+        error
+    };
+    let error = lost("signer/signer.sqlite");
+    assert!(error.contains("signer/signer.sqlite is missing"), "{error}");
+    let error = lost("head/head");
+    assert!(error.contains("head/head is missing"), "{error}");
+    // The server's own state gone, with the head file and without it.
+    std::fs::remove_dir_all(room.path("state")).unwrap();
+    let error = serve().refused(69);
+    assert!(error.contains("a head of 1 leaves"), "{error}");
+    let error = lost("head/head");
+    assert!(error.contains("head/head is missing"), "{error}");
+}
+
+/// An address of this machine that is not the one of the silent.
+const ELSEWHERE: &str = "127.0.0.2";
+
+#[test]
+fn the_silent_shut_nobody_out() {
+    let room = Room::new();
+    let config = room
+        .read("ca-server.toml")
+        .replace("\nconnections = 256", "\nconnections = 1")
+        .replace("handshakes_per_address = 32", "handshakes_per_address = 4");
+    std::fs::write(room.path("ca-server.toml"), config).unwrap();
+    room.init().done();
+    let server = Server::start(&room);
+    let silent: Vec<_> = (0..10)
+        .map(|_| TcpStream::connect(("127.0.0.1", server.port)).unwrap())
+        .collect();
+    // Those above the limit are closed at once.
+    let closed = silent.iter().filter(|stream| {
+        let mut stream = *stream;
+        let patience = Some(std::time::Duration::from_millis(500));
+        stream.set_read_timeout(patience).unwrap();
+        matches!(stream.read(&mut [0]), Ok(0))
+    });
+    assert_eq!(closed.count(), 6);
+    // Handshakes go on for the others, and places of named connections are still free.
+    let bound = format!("{ELSEWHERE}:0");
+    let other = server.connect(&["-tls1_3", "-bind", &bound]);
+    assert!(other.contains("certificate required"), "{other}");
+    drop(silent);
+    let log = server.stop();
+    assert!(
+        log.contains("too many handshakes with this address"),
+        "{log}"
+    );
 }
 
 #[test]

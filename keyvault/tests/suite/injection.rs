@@ -126,6 +126,22 @@ on_every_module!(another_chip_or_session_unwraps_nothing, |hsm| {
     );
 });
 
+on_every_module!(a_wrapped_key_never_leaves_the_module_again, |hsm| {
+    let token = hsm.token();
+    let (_, point) = chip();
+    let injection = token.inject(&point, |_| Vec::new()).unwrap();
+    let session = hsm.foreign_session();
+    let keys = |extractable| {
+        let template = [
+            Attribute::Class(ObjectClass::PRIVATE_KEY),
+            Attribute::Extractable(extractable),
+        ];
+        session.find_objects(&template).unwrap().len()
+    };
+    assert_eq!((keys(true), keys(false)), (0, 1));
+    injection.pending.destroy().unwrap();
+});
+
 on_every_module!(the_key_is_gone_once_destroyed_or_dropped, |hsm| {
     let token = hsm.token();
     let (_, point) = chip();

@@ -21,6 +21,8 @@ pub struct Expected<'a> {
     pub uid: &'a ChipUid,
     /// The fixed key.
     pub key: &'a P256Key,
+    /// Where the answer says the `bind` leaf is in the log.
+    pub index: u64,
 }
 
 /// Checks what the CA answers.
@@ -90,6 +92,7 @@ impl<C: Clock> Inspect for Inspector<'_, C> {
         if !is_for_unit {
             return Err(refuse("the certificate is for another key, chip or serial"));
         }
+        check_place(proof, expected.index)?;
         let (_, leaf) = extra_of(proof)?.linked_history().map_err(refuse)?;
         Ok(leaf)
     }
@@ -101,16 +104,45 @@ impl<C: Clock> Inspect for Inspector<'_, C> {
 
 /// The `extra` line of a `tlog-proof` that was verified (C2SP tlog-proof).
 fn extra_of(proof: &[u8]) -> Step<ReceiptExtra> {
-    let line = proof
-        .split(|byte| *byte == b'\n')
-        .find_map(|line| line.strip_prefix(b"extra "));
-    let text = line
-        .and_then(|line| std::str::from_utf8(line).ok())
-        .ok_or_else(|| refuse("the proof has no extra line"))?;
+    let text = line_of(proof, b"extra ").ok_or_else(|| refuse("the proof has no extra line"))?;
     let bytes = Base64::decode_vec(text).map_err(refuse)?;
     ReceiptExtra::from_bytes(&bytes).map_err(refuse)
 }
 
+/// What is journalled and recorded as the leaf's place is what was proved, not what the CA says beside it.
+fn check_place(proof: &[u8], index: u64) -> Step<()> {
+    let proved = line_of(proof, b"index ").and_then(|text| text.parse().ok());
+    if proved == Some(index) {
+        return Ok(());
+    }
+    Err(refuse(format!("the proof is not of leaf {index}")))
+}
+
+/// The rest of the first line that begins so.
+fn line_of<'p>(proof: &'p [u8], begin: &[u8]) -> Option<&'p str> {
+    let mut lines = proof.split(|byte| *byte == b'\n');
+    let line = lines.find_map(|line| line.strip_prefix(begin))?;
+    std::str::from_utf8(line).ok()
+}
+
 fn refuse(detail: impl ToString) -> Failure {
     Failure::new(Fault::ProofInvalid, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_place_in_the_log_is_the_proved_one() {
+        let proof = b"c2sp.org/tlog-proof@v1\nextra aW5kZXggNwo=\nindex 6\n\norigin\n7\n";
+        check_place(proof, 6).unwrap();
+        for other in [5, 7] {
+            assert_eq!(
+                check_place(proof, other).unwrap_err().fault,
+                Fault::ProofInvalid
+            );
+        }
+        check_place(b"c2sp.org/tlog-proof@v1\n\norigin\n7\n", 0).unwrap_err();
+    }
 }

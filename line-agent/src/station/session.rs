@@ -423,6 +423,7 @@ impl Sent {
             serial: &bench.task.serial,
             uid: &self.unit.uid,
             key: &self.unit.key,
+            index: answer.index,
         };
         let leaf =
             bench

@@ -277,6 +277,8 @@ impl<M: Memory, E: Entropy> Core<M, E> {
     /// Slot, read back, lock word, read back. The station names the key, so a key that it does not expect (another
     /// session's, a repeated command's) is never burnt.
     fn burn(&mut self, spki: &SpkiHash) -> Result<P256Key, Refusal> {
+        // Asked of the memory itself: the slot is never written once the lock word is.
+        self.identification.state = read_state(&self.memory)?;
         self.require_blank()?;
         let candidate = self.candidate.take().ok_or(Refusal::NoKey)?;
         if candidate.public.spki_hash() != *spki {
@@ -284,9 +286,12 @@ impl<M: Memory, E: Entropy> Core<M, E> {
             return Err(Refusal::WrongKey);
         }
         let written = self.write_slot_and_lock(&candidate);
-        // Whatever the writes said, what counts is what the memory says now.
-        self.identification.state = read_state(&self.memory)?;
+        // Whatever the writes said, what counts is what the memory says now. If it says nothing, no key is taken again
+        // before the power was off.
+        let state = read_state(&self.memory);
+        self.identification.state = state.unwrap_or(ChipState::Torn);
         written?;
+        state?;
         Ok(self.require_burnt()?.0)
     }
 

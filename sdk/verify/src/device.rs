@@ -8,7 +8,7 @@ mod profile;
 
 use crate::reason::Reason;
 use crate::trust::Trust;
-use crate::verdict::{Check, Miss, Step, Verdict, quoted};
+use crate::verdict::{Check, Miss, State, Step, Verdict, quoted};
 use history::History;
 use identity::evidence::Grade;
 use identity::field::Openings;
@@ -22,7 +22,8 @@ use translog::tree::Hash;
 ///
 /// `certificate` is DER, at most 4,096 bytes; `proof` is the text of a C2SP `tlog-proof` file whose `extra` holds a
 /// [`ReceiptExtra`]. Both may come from anybody. Every step is made that can be; the verdict accepts only if all of
-/// them hold, save that the evidence of the key's origin may stand as the log recorded it.
+/// them hold, save that the evidence of the key's origin may stand as the log recorded it where nobody's key is at hand
+/// to judge it by. With a chip vendor's key, evidence that is left out, or that nobody can relate to a chip, fails.
 #[must_use]
 pub fn verify_device(certificate: &[u8], proof: &[u8], trust: &Trust, at: Timestamp) -> Verdict {
     match Case::read(certificate, proof) {
@@ -147,10 +148,14 @@ impl Case {
     fn verdict(&self, history: Option<&History>, checks: Vec<Check>) -> Verdict {
         let parsed = self.parsed.as_ref().ok();
         let history = history.filter(|_| checks.iter().all(Check::lets_history_speak));
+        let recorded_grade = history.map(|history| Grade::name(history.bind.evidence.grade));
+        // Evidence holds only if it earned what is recorded.
+        let proved = |check: &Check| (check.step, check.state) == (Step::Evidence, State::Held);
         Verdict {
             accepted: checks.iter().all(Check::permits),
             level: history.map(|history| history.level),
-            grade: history.map(|history| Grade::name(history.bind.evidence.grade)),
+            recorded_grade,
+            proved_grade: recorded_grade.filter(|_| checks.iter().any(proved)),
             serial: parsed.map(|parsed| parsed.device_serial.to_string()),
             chip: parsed.map(|parsed| parsed.uid.to_string()),
             subject: history.map(|history| history.bind.subject.to_string()),
@@ -182,7 +187,8 @@ fn unreadable(miss: Miss) -> Verdict {
     Verdict {
         accepted: false,
         level: None,
-        grade: None,
+        recorded_grade: None,
+        proved_grade: None,
         serial: None,
         chip: None,
         subject: None,

@@ -12,7 +12,9 @@ pub struct Verdict {
     /// How far the device's history goes; `None` unless that history is this certificate's and in the log.
     pub level: Option<Level>,
     /// Name of the evidence's grade, as the log recorded it; `None` as for `level`.
-    pub grade: Option<&'static str>,
+    pub recorded_grade: Option<&'static str>,
+    /// The same, if the evidence was judged here and earned it; `None` if the recorded grade is only the log's word.
+    pub proved_grade: Option<&'static str>,
     /// Serial of the device, as the certificate says.
     pub serial: Option<String>,
     /// UID of the chip, lower-case hexadecimal, as the certificate says.

@@ -290,6 +290,7 @@ fn approvers_of_the_log_that_are_not_pinned_count_for_nothing() {
         key: public(&key(77)),
     };
     config.approvers = identity::approval::ApproverSet::new(2, pinned);
+    signer::Signer::make_store(config.clone()).unwrap();
     let mut signer = signer::Signer::open(config, Box::new(TestCaKey::new(CA))).unwrap();
     assert_eq!(
         answers(world.ask(&mut signer, &[])).unwrap_err(),

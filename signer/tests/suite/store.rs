@@ -36,6 +36,26 @@ fn a_newer_store_is_refused_untouched() {
 }
 
 #[test]
+fn a_store_that_is_gone_is_never_made_anew() {
+    let (world, _) = filled();
+    let ca = || Box::new(TestCaKey::new(CA));
+    std::fs::remove_file(world.store()).unwrap();
+    for _ in 0..2 {
+        let gone = signer::Signer::open(world.config(), ca());
+        assert!(matches!(gone.unwrap_err(), SignerError::StoreMissing(_)));
+        assert!(!world.store().exists());
+    }
+    std::fs::write(world.store(), b"").unwrap();
+    let empty = signer::Signer::open(world.config(), ca());
+    assert!(matches!(empty.unwrap_err(), SignerError::StoreMissing(_)));
+    let again = signer::Signer::make_store(world.config());
+    assert!(matches!(
+        again.unwrap_err(),
+        SignerError::StoreNotMade { .. }
+    ));
+}
+
+#[test]
 fn two_signers_never_share_a_store() {
     let world = World::new();
     let _first = world.open(&TestCaKey::new(CA));

@@ -131,7 +131,11 @@ impl World {
         self.try_open(Box::new(key.clone())).unwrap()
     }
 
+    /// The first to ask finds a signer fresh from the ceremony.
     pub fn try_open(&self, key: Box<dyn CaKey>) -> Result<Signer, SignerError> {
+        if !self.store().exists() {
+            Signer::make_store(self.config())?;
+        }
         Signer::open(self.config(), key)
     }
 

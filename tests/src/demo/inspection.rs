@@ -70,10 +70,13 @@ fn ask_verifier(results: &Path, devices: &[PathBuf], teller: &mut Teller<'_>) ->
         let said = succeed(command.args(["--require", "confirmed", "--json"]))?;
         let verdict: Value = serde_json::from_str(&said).map_err(Failure::new)?;
         require(verdict["accepted"] == true, &said)?;
-        grades.insert(verdict["grade"].as_str().unwrap_or_default().to_owned());
+        let name = |grade: &str| verdict[grade].as_str().unwrap_or("none").to_owned();
+        let (recorded, proved) = (name("recorded_grade"), name("proved_grade"));
+        grades.insert(format!("{recorded} ({proved} proved)"));
     }
     let grades = grades.into_iter().collect::<Vec<_>>().join(" and ");
-    require(grades == "chip-attested and station-asserted", &grades)?;
+    let expected = "chip-attested (chip-attested proved) and station-asserted (none proved)";
+    require(grades == expected, &grades)?;
     teller.claim(format_args!(
         "koseki-verify accepts all {} offline as confirmed; grades {grades}",
         devices.len()

@@ -51,6 +51,10 @@ pub(crate) struct Flash {
     pub(crate) tears: bool,
     /// Writes that were done.
     pub(crate) writes: u32,
+    /// Reads of the key slot that fail, after this many that succeed.
+    pub(crate) slot_read_fault: Option<u32>,
+    /// Reads of the slot that failed.
+    pub(crate) faults: u32,
 }
 
 #[derive(Clone)]
@@ -66,6 +70,8 @@ impl Bench {
             power: None,
             tears: false,
             writes: 0,
+            slot_read_fault: None,
+            faults: 0,
         })))
     }
 
@@ -115,7 +121,16 @@ impl Memory for Bench {
     }
 
     fn read_slot(&self, out: &mut [u8; 32]) -> Result<(), MemoryError> {
-        *out = self.0.borrow().slot;
+        let mut flash = self.0.borrow_mut();
+        match &mut flash.slot_read_fault {
+            Some(0) => {
+                flash.faults += 1;
+                return Err(MemoryError);
+            }
+            Some(left) => *left -= 1,
+            None => {}
+        }
+        *out = flash.slot;
         Ok(())
     }
 

@@ -306,6 +306,35 @@ fn a_torn_lock_word_is_scrap() {
 }
 
 #[test]
+fn a_slot_that_cannot_be_read_after_the_lock_word_is_never_written_again() {
+    let bench = Bench::new();
+    let wire = Wire::new(&bench);
+    let mut driver = wire.driver(1);
+    driver.identify().unwrap();
+    let made = driver.make_key(&NONCE).unwrap();
+    // The read back succeeds, the read behind the lock word fails.
+    bench.0.borrow_mut().slot_read_fault = Some(1);
+    let burnt = driver.burn(&made.key.spki_hash());
+    assert_eq!(refusal(burnt), Some(Refusal::MemoryFault));
+    assert_eq!(bench.0.borrow().faults, 1);
+    bench.0.borrow_mut().slot_read_fault = None;
+    // The memory itself panics when its slot is written behind the lock word.
+    assert_eq!(refusal(driver.make_key(&NONCE)), Some(Refusal::Torn));
+    let again = driver.burn(&made.key.spki_hash());
+    assert_eq!(refusal(again), Some(Refusal::AlreadyBurnt));
+    wire.power_cycle(3);
+    let burnt = wire.driver(2).identify().unwrap();
+    let origin = Origin::Made;
+    assert_eq!(
+        burnt.state,
+        ChipState::Burnt {
+            key: made.key,
+            origin
+        }
+    );
+}
+
+#[test]
 fn a_lock_word_over_no_key_is_scrap() {
     let bench = Bench::new();
     bench.0.borrow_mut().lock = *b"MADE";

@@ -31,11 +31,15 @@ impl Show {
             .level
             .map_or_else(String::new, |level| format!(" {}", level.name()));
         writeln!(self.out, "{style}{word}{style:#}{level}")?;
+        let grade = verdict.recorded_grade.map(|recorded| {
+            let proved = verdict.proved_grade.unwrap_or("none");
+            format!("{recorded} recorded, {proved} proved")
+        });
         let facts = [
             ("serial", verdict.serial.as_deref()),
             ("chip", verdict.chip.as_deref()),
             ("subject", verdict.subject.as_deref()),
-            ("grade", verdict.grade),
+            ("grade", grade.as_deref()),
         ];
         for (name, value) in facts {
             writeln!(self.out, "  {name:<9} {}", value.unwrap_or("unknown"))?;

@@ -42,31 +42,38 @@ impl Question<'_> {
         }
         let as_recorded =
             |reason| Miss::not_checked(reason, format!("{}, as recorded by the log", grade.name()));
-        let bytes = self
-            .bytes
-            .ok_or_else(|| as_recorded(Reason::EvidenceAbsent))?;
+        let vendors = self.vendors();
+        // Whoever pins vendors wants the evidence judged: what the presenter leaves out must not spare it.
+        let withheld = |reason| {
+            if vendors.is_empty() {
+                as_recorded(reason)
+            } else {
+                Miss::failed(reason, format!("{} is only recorded", grade.name()))
+            }
+        };
+        let bytes = self.bytes.ok_or_else(|| withheld(Reason::EvidenceAbsent))?;
         if Bytes32(sha256(bytes)) != recorded.hash {
             return Err(Miss::failed(Reason::OtherEvidence, "its hash differs"));
         }
         let evidence = Evidence::from_bytes(bytes)
             .map_err(|error| Miss::failed(Reason::EvidenceForm, error.to_string()))?;
-        let vendors = self.vendors();
+        if earnable(&evidence) != grade {
+            return Err(other_grade(earnable(&evidence), grade));
+        }
         if vendors.is_empty() {
             return Err(as_recorded(Reason::NoVendors));
         }
         let parsed = self
             .parsed
             .ok_or_else(|| Miss::needs("an IDevID certificate"))?;
-        let part = self
-            .part()
-            .ok_or_else(|| as_recorded(Reason::PartUnknown))?;
+        let part = self.part().ok_or_else(|| withheld(Reason::PartUnknown))?;
         let chip = Chip {
             parsed,
             part,
             vendors: &vendors,
         };
         match &evidence {
-            Evidence::OnChip(on_chip) => chip.judge_on_chip(&evidence, on_chip, grade),
+            Evidence::OnChip(on_chip) => chip.judge_on_chip(&evidence, on_chip),
             Evidence::Injected(injected) => Err(chip.judge_injected(injected, grade)),
         }
     }
@@ -94,12 +101,7 @@ struct Chip<'a> {
 }
 
 impl Chip<'_> {
-    fn judge_on_chip(
-        &self,
-        evidence: &Evidence,
-        on_chip: &OnChip,
-        recorded: Grade,
-    ) -> Result<String, Miss> {
+    fn judge_on_chip(&self, evidence: &Evidence, on_chip: &OnChip) -> Result<String, Miss> {
         let facts = EvidenceFacts {
             uid: &self.parsed.uid,
             part: &self.part,
@@ -110,21 +112,15 @@ impl Chip<'_> {
             receipt_key: &on_chip.chip.attestation,
         };
         let earned = evidence.judge(&facts, &PortableVerifier).map_err(fails)?;
-        match earned == recorded {
-            true => Ok(format!(
-                "{}: the key was made on this chip, by the word of the chip vendor you named",
-                earned.name()
-            )),
-            false => Err(other_grade(earned, recorded)),
-        }
+        Ok(format!(
+            "{}: the key was made on this chip, by the word of the chip vendor you named",
+            earned.name()
+        ))
     }
 
     /// All of an injection's evidence but the station's receipt: that one is over the request id, and under the
     /// station's key, neither of which a device's proof file shows.
     fn judge_injected(&self, injected: &Injected, recorded: Grade) -> Miss {
-        if recorded == Grade::ChipAttested {
-            return other_grade(Grade::StationAsserted, recorded);
-        }
         let (uid, part) = (&self.parsed.uid, &self.part);
         if let Err(error) = injected
             .chip
@@ -147,6 +143,14 @@ impl Chip<'_> {
             recorded.name()
         );
         Miss::not_checked(Reason::StationAsserted, note)
+    }
+}
+
+/// The only grade that evidence of this form can earn, whoever judges it.
+const fn earnable(evidence: &Evidence) -> Grade {
+    match evidence {
+        Evidence::OnChip(_) => Grade::ChipAttested,
+        Evidence::Injected(_) => Grade::StationAsserted,
     }
 }
 

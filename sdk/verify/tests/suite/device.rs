@@ -1,8 +1,8 @@
 //! Verdicts over devices: what holds, and what each kind of wrong is called.
 
 use crate::house::{
-    Ca, Device, House, ISSUING_CA, LogKey, NOW, ORIGIN, ROOT_CA, injected, on_chip, profile,
-    public, trust_in, uid,
+    Ca, Device, House, ISSUING_CA, LogKey, NOW, ORIGIN, ROOT_CA, VENDOR, injected, on_chip,
+    profile, public, trust_in, uid,
 };
 use identity::document::Profile;
 use identity::evidence::Grade;
@@ -54,8 +54,12 @@ fn a_delivered_device_is_accepted() {
         "{verdict:#?}"
     );
     assert_eq!(
-        (verdict.level, verdict.grade),
-        (Some(Level::Confirmed), Some("chip-attested"))
+        (verdict.level, verdict.recorded_grade, verdict.proved_grade),
+        (
+            Some(Level::Confirmed),
+            Some("chip-attested"),
+            Some("chip-attested")
+        )
     );
     assert_eq!(verdict.serial.as_deref(), Some("26480000000"));
     assert_eq!(verdict.chip.as_deref(), Some("c0000000"));
@@ -328,6 +332,7 @@ fn the_proof_of_another_device_is_refused() {
 fn redacted_openings_are_accepted() {
     let (house, device) = delivered();
     for keep in [&[Tag::DeviceSerial][..], &[]] {
+        // The profile names the part, so that the evidence can be judged without the openings.
         let redacted = Device {
             openings: device.openings.disclose(keep),
             ..device.clone()
@@ -361,13 +366,56 @@ fn evidence_is_judged_as_far_as_possible() {
     device.openings = device.openings.disclose(&[]);
     assert_eq!(
         state(&device, &vendors),
-        (true, State::NotChecked, Some(Reason::PartUnknown))
+        (false, State::Failed, Some(Reason::PartUnknown))
     );
+}
+
+#[test]
+fn evidence_left_out_spares_nobody_who_can_judge_it() {
+    let (house, mut device) = delivered();
     device.evidence = None;
+    for trust in [
+        house.trust(),
+        trust_in(&house.log_key).with_vendors(vec![public(VENDOR)]),
+        trust_in(&house.log_key).with_profiles(vec![profile()]),
+    ] {
+        assert_rejected(
+            &judge(&house, &device, &trust),
+            Step::Evidence,
+            Reason::EvidenceAbsent,
+        );
+    }
+    // Without any vendor's key the log's word is all there is, and the verdict says so.
+    let verdict = judge(&house, &device, &trust_in(&house.log_key));
+    assert!(verdict.accepted, "{verdict:#?}");
     assert_eq!(
-        state(&device, &house.trust()),
-        (true, State::NotChecked, Some(Reason::EvidenceAbsent))
+        (verdict.recorded_grade, verdict.proved_grade),
+        (Some("chip-attested"), None)
     );
+}
+
+#[test]
+fn a_form_of_evidence_stands_for_one_grade_whoever_judges_it() {
+    let mut house = House::new();
+    let (bare, full) = (trust_in(&house.log_key), house.trust());
+    for grade in [Grade::HsmAttested, Grade::ChipAttested] {
+        let device = house.bind_with(0, Some(injected(&uid(0))), grade);
+        for trust in [&bare, &full] {
+            assert_rejected(
+                &judge(&house, &device, trust),
+                Step::Evidence,
+                Reason::OtherGrade,
+            );
+        }
+    }
+    for grade in [Grade::StationAsserted, Grade::HsmAttested] {
+        let device = house.bind_with(1, Some(on_chip(&uid(1), &public(101))), grade);
+        assert_rejected(
+            &judge(&house, &device, &bare),
+            Step::Evidence,
+            Reason::OtherGrade,
+        );
+    }
 }
 
 #[test]
@@ -412,6 +460,10 @@ fn an_injected_key_stays_the_stations_word() {
     assert_eq!(
         (check.state, check.code),
         (State::NotChecked, Some(Reason::StationAsserted))
+    );
+    assert_eq!(
+        (verdict.recorded_grade, verdict.proved_grade),
+        (Some("station-asserted"), None)
     );
     assert!(
         verdict.accepted

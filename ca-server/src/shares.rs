@@ -1,0 +1,87 @@
+//! How much of something scarce each of many may hold at once.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What each holder has, and the most that one may have.
+#[derive(Clone, Debug)]
+pub(crate) struct Shares<K> {
+    most: usize,
+    held: Arc<Mutex<BTreeMap<K, usize>>>,
+}
+
+/// Given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Share<K: Ord> {
+    of: K,
+    count: usize,
+    held: Arc<Mutex<BTreeMap<K, usize>>>,
+}
+
+impl<K: Ord + Copy> Shares<K> {
+    /// Nobody holds anything yet.
+    pub(crate) fn new(most: usize) -> Self {
+        Self {
+            most,
+            held: Arc::default(),
+        }
+    }
+
+    /// Takes `count` more for a holder; nothing if it would have too much. Whoever holds nothing may always take
+    /// something, so that one request that is larger than the share is served alone.
+    pub(crate) fn take(&self, of: K, count: usize) -> Option<Share<K>> {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = held.get(&of).copied().unwrap_or_default();
+        let after = before.saturating_add(count);
+        if before > 0 && after > self.most {
+            return None;
+        }
+        held.insert(of, after);
+        drop(held);
+        Some(Share {
+            of,
+            count,
+            held: Arc::clone(&self.held),
+        })
+    }
+}
+
+impl<K: Ord> Drop for Share<K> {
+    fn drop(&mut self) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(now) = held.get_mut(&self.of) {
+            *now = now.saturating_sub(self.count);
+            if *now == 0 {
+                held.remove(&self.of);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_has_its_share_and_gives_it_back() {
+        let shares = Shares::new(3);
+        let two = shares.take('a', 2).unwrap();
+        assert!(shares.take('a', 2).is_none());
+        let other = shares.take('b', 3).unwrap();
+        let third = shares.take('a', 1).unwrap();
+        assert!(shares.take('a', 1).is_none());
+        drop(two);
+        let again = shares.take('a', 2).unwrap();
+        drop((other, third, again));
+        assert!(shares.held.lock().unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_is_larger_than_a_share_is_served_alone() {
+        let shares = Shares::new(3);
+        let large = shares.take('a', 4).unwrap();
+        assert!(shares.take('a', 1).is_none());
+        drop(large);
+        assert!(shares.take('a', 1).is_some());
+    }
+}
