@@ -125,8 +125,8 @@ const fn exit_of_vault(error: &VaultError) -> Exit {
 /// # Errors
 /// [`AppError`] before the first unit; afterwards faults are the units'.
 pub fn run(config: &Config, lot: &Path, style: Style) -> Result<Exit, AppError> {
-    let lot = Lot::read(lot)?;
     let orders = Orders::load(&config.grants, &config.station)?;
+    let lot = Lot::read(lot, &orders)?;
     let order = orders
         .for_lot(&lot.id)
         .ok_or(AppError::UnknownLot(lot.id))?;

@@ -123,9 +123,10 @@ fn usage(refusal: &clap::Error) -> ExitCode {
 
 /// Logs go to standard error, warnings and worse unless `RUST_LOG` says otherwise.
 fn start_log() {
+    let wanted = std::env::var(EnvFilter::DEFAULT_ENV).unwrap_or_default();
     let filter = EnvFilter::builder()
         .with_default_directive(tracing::Level::WARN.into())
-        .from_env_lossy();
+        .parse_lossy(keyvault::quiet(&wanted));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)

@@ -24,6 +24,7 @@ use identity::evidence::{EvidenceFacts, Grade};
 use identity::fault::Fault;
 use identity::key::PortableVerifier;
 use identity::message::{Confirmation, Endorsement, Message as _, Possession};
+use identity::serial_pattern::SerialPattern;
 use identity::sources::EntropyError;
 use identity::{
     CertificateHash, ChipUid, Clock, DeviceSerial, Entropy, Id, LeafHash, P256Key, PartNumber,
@@ -575,6 +576,7 @@ fn order() -> Order {
         requester: id("r"),
     };
     Order {
+        serials: SerialPattern::of(&profile).unwrap(),
         grant_hash: grant.hash(),
         grant,
         profile,
