@@ -1,10 +1,12 @@
 //! The command line.
 
-use crate::app::{self, AppError};
+use crate::app::{self, AppError, GivenUp};
 use crate::config::{Config, Language};
 use crate::display::{Style, complain};
 use crate::verdict::Exit;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use identity::text::TextError;
+use identity::{DeviceSerial, Id};
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -47,10 +49,30 @@ enum Command {
         #[arg(long)]
         out: PathBuf,
     },
-    /// Show what the journal says: open units, and how many passed and failed.
+    /// Deal with a unit by its serial; not while the agent runs.
+    #[command(subcommand)]
+    Unit(UnitCommand),
+    /// Show what the journal says: open units, failed ones that may be bound, and how many passed and failed.
     Status {
         #[command(flatten)]
         settings: Settings,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum UnitCommand {
+    /// Void a unit that is bound and will never ship: its certificate is revoked and its socket freed.
+    Void {
+        #[command(flatten)]
+        settings: Settings,
+        /// Serial of the device.
+        serial: String,
+        /// Its lot, if units of several lots have had this serial.
+        #[arg(long)]
+        lot: Option<String>,
+        /// Why, as it goes into the log: a fault code, or a word of yours.
+        #[arg(long)]
+        reason: String,
     },
 }
 
@@ -76,6 +98,7 @@ fn execute(command: Command) -> Exit {
     let settings = match &command {
         Command::Run { settings, .. } | Command::Check { settings } => settings,
         Command::Enroll { settings, .. } | Command::Status { settings } => settings,
+        Command::Unit(UnitCommand::Void { settings, .. }) => settings,
     };
     let config = match Config::load(&settings.config) {
         Ok(config) => config,
@@ -94,9 +117,34 @@ fn execute(command: Command) -> Exit {
         } => app::run(&config, &lot, Style::Operator),
         Command::Check { .. } => app::check(&config, &mut io::stdout().lock()),
         Command::Enroll { out, .. } => app::enroll(&config, &out),
+        Command::Unit(UnitCommand::Void {
+            serial,
+            lot,
+            reason,
+            ..
+        }) => match given_up(&serial, lot.as_deref(), &reason) {
+            Ok(unit) => app::void_unit(&config, &unit, &mut io::stdout().lock()),
+            Err(error) => return misused(&error),
+        },
         Command::Status { .. } => app::status(&config, &mut io::stdout().lock()),
     };
     outcome.unwrap_or_else(|error| failed(&error, config.language))
+}
+
+fn given_up(serial: &str, lot: Option<&str>, reason: &str) -> Result<GivenUp, TextError> {
+    Ok(GivenUp {
+        serial: DeviceSerial::new(serial)?,
+        lot: lot.map(Id::new).transpose()?,
+        reason: Id::new(reason)?,
+    })
+}
+
+fn misused(error: &TextError) -> Exit {
+    let error = Cli::command().error(clap::error::ErrorKind::ValueValidation, error);
+    match error.print() {
+        Ok(()) => Exit::Usage,
+        Err(_) => Exit::Io,
+    }
 }
 
 fn failed(error: &AppError, language: Language) -> Exit {
@@ -136,7 +184,6 @@ fn start_log() {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory as _;
 
     #[test]
     fn the_command_line_is_consistent() {
