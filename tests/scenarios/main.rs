@@ -5,6 +5,7 @@ mod a_lot_is_made;
 mod architecture;
 mod bad_input;
 mod changing_hands;
+mod fuzzing;
 mod licences;
 mod once_and_for_ever;
 mod others_accept_it;

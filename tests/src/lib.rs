@@ -5,6 +5,7 @@ pub mod chips;
 pub mod demo;
 pub mod factory;
 pub mod failure;
+pub mod fuzz;
 pub mod hsm;
 pub mod metadata;
 pub mod patience;

@@ -9,8 +9,8 @@
 //! tear only the last line (a part of it, or zeros in its place): it was not acknowledged, and is cut off. Anything
 //! else that does not fit, anywhere, is damage, and the journal is refused.
 //!
-//! A journal whose entries have grown long is written anew when it is opened: [`Summary`] lines of what is done, then
-//! the entries of open units, beside the old file, flushed, and put in its place by one rename. The lock is a file of
+//! A journal whose entries have grown long is written anew when it is opened: the entries of open units, then
+//! [`Summary`] lines of what is done, beside the old file, flushed, and put in its place by one rename. The lock is a file of
 //! its own, `journal.lock`, because it must outlive that.
 
 mod form;
@@ -134,6 +134,14 @@ impl Journal {
         Replay::of_file(&mut file, &path).map(|replay| replay.history)
     }
 
+    /// What a journal of these bytes says.
+    ///
+    /// # Errors
+    /// The line, from 1, that is damaged, and what does not fit.
+    pub fn read(bytes: &[u8]) -> Result<History, (usize, String)> {
+        Replay::read(bytes).map(|replay| replay.history)
+    }
+
     /// Writes an entry. When this returns `Ok`, the entry outlives a power cut; after an error nothing is known of it,
     /// and nothing more is written.
     ///
@@ -158,6 +166,15 @@ impl Journal {
             .history
             .apply(entry)
             .map_err(|reason| FileError::content(&self.path, reason).into())
+    }
+
+    /// A journal that leads to this state in the fewest lines.
+    ///
+    /// # Errors
+    /// [`JournalError::File`] never happens for a state that a journal led to.
+    pub fn compacted(history: &History) -> Result<Vec<u8>, JournalError> {
+        let bytes = compact(history).map(|(bytes, _)| bytes);
+        Ok(bytes.map_err(|error| FileError::content(Path::new("journal"), error))?)
     }
 
     /// Asks what the journal knows.
@@ -190,15 +207,22 @@ fn open_append(path: &Path) -> Result<File, FileError> {
 
 /// A journal that says the same in the fewest lines, and its last digest.
 fn compact(history: &History) -> serde_json::Result<(Vec<u8>, [u8; 32])> {
-    let (summary, entries) = history.summary();
+    let (entries, summary) = history.summary();
+    let entries = entries.iter().map(serde_json::to_string);
+    let lines = entries.chain(summary.iter().map(serde_json::to_string));
+    Ok(seal(&lines.collect::<Result<Vec<_>, _>>()?))
+}
+
+/// Lines with the digests that a journal has, and the last of them.
+#[must_use]
+pub fn seal(lines: &[String]) -> (Vec<u8>, [u8; 32]) {
     let (mut bytes, mut digest) = (Vec::new(), sha256_of(|h| h.put(START)));
-    let summary = summary.iter().map(serde_json::to_string);
-    for json in summary.chain(entries.iter().map(serde_json::to_string)) {
-        let (line, next) = chained(&digest, &json?);
+    for json in lines {
+        let (line, next) = chained(&digest, json);
         bytes.extend_from_slice(line.as_bytes());
         digest = next;
     }
-    Ok((bytes, digest))
+    (bytes, digest)
 }
 
 fn chained(before: &[u8; 32], json: &str) -> (String, [u8; 32]) {

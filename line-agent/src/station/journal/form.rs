@@ -131,7 +131,7 @@ pub struct Closed {
     pub fault: Option<Fault>,
 }
 
-/// What is left of units that are done, in a journal that was compacted. These lines come before all entries.
+/// What is left of units that are done, in a journal that was compacted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "sum", rename_all = "kebab-case")]
 pub enum Summary {

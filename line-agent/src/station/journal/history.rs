@@ -144,8 +144,9 @@ impl History {
         }
     }
 
-    /// The fewest lines that lead to the same state.
-    pub(super) fn summary(&self) -> (Vec<Summary>, Vec<Entry>) {
+    /// The fewest lines that lead to the same state; the summary comes last, because entries of open units alone say
+    /// less of their chips and serials than is known.
+    pub(super) fn summary(&self) -> (Vec<Entry>, Vec<Summary>) {
         let mut summary = vec![Summary::Totals {
             passed: self.passed_units,
             failed: self.failed_units,
@@ -170,7 +171,7 @@ impl History {
         let failed = self.failed.values().cloned();
         summary.extend(failed.map(|unit| Summary::Failed(Box::new(unit))));
         let entries = self.open.values().flat_map(OpenUnit::entries).collect();
-        (summary, entries)
+        (entries, summary)
     }
 
     fn key(&mut self, entry: &Entry, keyed: &Keyed) -> Result<(), String> {
