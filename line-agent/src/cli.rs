@@ -19,6 +19,9 @@ use tracing_subscriber::EnvFilter;
 #[derive(Debug, Parser)]
 #[command(name = "line-agent", version)]
 struct Cli {
+    /// What goes to standard error, as directives of `tracing`.
+    #[arg(long, global = true, env = "RUST_LOG", default_value = "warn")]
+    log: String,
     #[command(subcommand)]
     command: Command,
 }
@@ -90,7 +93,7 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(refusal) => return usage(&refusal),
     };
-    start_log();
+    start_log(&cli.log);
     execute(cli.command).into()
 }
 
@@ -169,12 +172,10 @@ fn usage(refusal: &clap::Error) -> ExitCode {
     }
 }
 
-/// Logs go to standard error, warnings and worse unless `RUST_LOG` says otherwise.
-fn start_log() {
-    let wanted = std::env::var(EnvFilter::DEFAULT_ENV).unwrap_or_default();
+fn start_log(wanted: &str) {
     let filter = EnvFilter::builder()
         .with_default_directive(tracing::Level::WARN.into())
-        .parse_lossy(keyvault::quiet(&wanted));
+        .parse_lossy(keyvault::quiet(wanted));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)

@@ -111,7 +111,7 @@ pub enum Wrong {
     #[error("serial {serial} does not have the product's form {pattern}")]
     Form {
         /// The serial.
-        serial: DeviceSerial,
+        serial: String,
         /// The form.
         pattern: String,
     },
@@ -352,7 +352,7 @@ impl Table {
 fn check_form(serial: DeviceSerial, form: Option<&SerialPattern>) -> Result<DeviceSerial, Wrong> {
     match form {
         Some(form) if !form.allows(&serial) => Err(Wrong::Form {
-            serial,
+            serial: serial.to_string(),
             pattern: form.as_str().to_owned(),
         }),
         Some(_) | None => Ok(serial),

@@ -60,7 +60,7 @@ impl Orphan {
                 .inspector
                 .inspect_orphan(&found.certificate, &found.proof, &chip.uid, &key)?;
         Ok(Some(Self {
-            chip: chip.clone(),
+            chip: *chip,
             key,
             serial,
         }))
