@@ -6,7 +6,7 @@ TARGETS ?=
 export CARGO_TERM_COLOR ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build check test test-only fuzz demo clean-demo
+.PHONY: help setup build check test test-only fuzz firmware demo clean-demo
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ test-only: build ## the tests alone
 
 fuzz: ## every fuzz target for SECONDS (600) each; TARGETS names some
 	@scripts/fuzz.sh "$(SECONDS)" $(TARGETS)
+
+firmware: ## the chip's end for bare metal (thumbv7em-none-eabi), and its size
+	@scripts/firmware.sh
 
 demo: clean-demo ## one factory morning with real processes; HSM=softhsm2 takes SoftHSM2
 	@if [ "$(HSM)" = softhsm2 ]; then scripts/setup.sh; fi
