@@ -1,10 +1,12 @@
 # Everything a person calls. One profile for lint, documentation and tests, so that nothing is built twice.
 HSM ?= hsm-sim
 CARGO ?= cargo
+SECONDS ?= 600
+TARGETS ?=
 export CARGO_TERM_COLOR ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build check test test-only demo bench clean-demo
+.PHONY: help setup build check test test-only fuzz firmware demo bench clean-demo
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +26,12 @@ test: setup check test-only ## everything that the continuous integration runs
 
 test-only: build ## the tests alone
 	$(CARGO) test --workspace --locked
+
+fuzz: ## every fuzz target for SECONDS (600) each; TARGETS names some
+	@scripts/fuzz.sh "$(SECONDS)" $(TARGETS)
+
+firmware: ## the chip's end for bare metal (thumbv7em-none-eabi), and its size
+	@scripts/firmware.sh
 
 demo: clean-demo ## one factory morning with real processes; HSM=softhsm2 takes SoftHSM2
 	@if [ "$(HSM)" = softhsm2 ] || ! command -v openssl >/dev/null; then scripts/setup.sh; fi

@@ -22,7 +22,7 @@ pub mod release;
 pub mod reserve;
 pub mod sign;
 
-pub use corridor::{Corridor, CorridorParts, GrantView, LotView, StartError, Status};
+pub use corridor::{Corridor, CorridorParts, GrantView, LotView, Sought, StartError, Status};
 pub use enter::DocumentJob;
 pub use refusal::Refusal;
 

@@ -9,7 +9,7 @@ use tracing_subscriber::filter::ParseError;
 /// # Errors
 /// [`ParseError`] if the filter cannot be read.
 pub fn start(log: &Log) -> Result<(), ParseError> {
-    let filter: EnvFilter = log.filter.parse()?;
+    let filter: EnvFilter = keyvault::quiet(&log.filter).parse()?;
     let events = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);

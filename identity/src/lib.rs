@@ -35,6 +35,8 @@ pub mod leaf;
 pub mod receipt;
 #[cfg(feature = "alloc")]
 pub mod rules;
+#[cfg(feature = "serial-pattern")]
+pub mod serial_pattern;
 #[cfg(feature = "alloc")]
 mod wire;
 

@@ -34,3 +34,11 @@ pub use pin::Pin;
 pub use process::{NotHardened, keep_memory_private};
 pub use public_key::{PublicKey, ecdsa_der};
 pub use token::Token;
+
+/// A program's log filter, without what the PKCS#11 binding calls an error each time a module lists a mechanism that
+/// the binding has no name for. A filter that names the binding's target itself has the last word.
+#[must_use]
+pub fn quiet(filter: &str) -> String {
+    let comma = if filter.is_empty() { "" } else { "," };
+    format!("cryptoki::mechanism=off{comma}{filter}")
+}

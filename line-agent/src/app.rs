@@ -11,15 +11,15 @@ use crate::orders::Orders;
 use crate::programmer;
 use crate::records::Output;
 use crate::sources::{SystemClock, SystemEntropy};
-use crate::station::Failure;
 use crate::station::floor::{Floor, Queue, Roll, Stop};
 use crate::station::inspect::Inspector;
 use crate::station::journal::{Journal, JournalError};
 use crate::station::seen::SeenCheckpoint;
 use crate::station::socket::Socket;
+use crate::station::{Failure, void};
 use crate::verdict::{Exit, Verdict};
-use identity::Clock as _;
 use identity::fault::Fault;
+use identity::{Clock as _, DeviceSerial, Id};
 use keyvault::VaultError;
 use koseki_verify::{Trust, TrustError};
 use std::io::{self, Write};
@@ -41,10 +41,10 @@ pub enum AppError {
     Lot(#[from] LotError),
     /// The lot is in no grant.
     #[error("lot {0} stands under no grant of the settings")]
-    UnknownLot(identity::Id),
+    UnknownLot(Id),
     /// The grant is not valid now.
     #[error("grant {0} is not valid now")]
-    GrantNotValid(identity::Id),
+    GrantNotValid(Id),
     /// The journal.
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -63,6 +63,12 @@ pub enum AppError {
     /// The CA or a socket does not answer.
     #[error("{}", .0.detail)]
     Unreachable(Failure),
+    /// What was begun did not come to its end.
+    #[error("{}", .0.detail)]
+    Ended(Failure),
+    /// The journal knows no unit with this serial that may be bound.
+    #[error("no open or failed unit with serial {0} is in the journal")]
+    NoSuchUnit(DeviceSerial),
     /// The operating system.
     #[error("{0}")]
     System(#[from] io::Error),
@@ -76,7 +82,8 @@ impl AppError {
             Self::Lot(_) | Self::UnknownLot(_) => Fault::LotFile,
             Self::GrantNotValid(_) => Fault::GrantExpired,
             Self::Journal(_) => Fault::Journal,
-            Self::Unreachable(failure) => failure.fault,
+            Self::Unreachable(failure) | Self::Ended(failure) => failure.fault,
+            Self::NoSuchUnit(_) => Fault::NotBound,
             Self::Vault(_) | Self::Enroll(EnrollError::Vault(_)) => Fault::LineHsm,
             Self::Config(_)
             | Self::File(_)
@@ -91,10 +98,11 @@ impl AppError {
     #[must_use]
     pub const fn exit(&self) -> Exit {
         match self {
-            Self::Lot(_) | Self::UnknownLot(_) => Exit::Data,
+            Self::Lot(_) | Self::UnknownLot(_) | Self::NoSuchUnit(_) => Exit::Data,
             Self::Journal(JournalError::Busy(_)) => Exit::Busy,
             Self::Journal(_) | Self::System(_) => Exit::Io,
             Self::Unreachable(_) => Exit::Unavailable,
+            Self::Ended(failure) => Exit::Lot(Verdict::of(failure.fault)),
             Self::Vault(error) | Self::Enroll(EnrollError::Vault(error)) => exit_of_vault(error),
             Self::Config(_)
             | Self::File(_)
@@ -120,19 +128,44 @@ const fn exit_of_vault(error: &VaultError) -> Exit {
     }
 }
 
+/// A unit that a person has given up.
+#[derive(Clone, Copy, Debug)]
+pub struct GivenUp {
+    /// Its serial.
+    pub serial: DeviceSerial,
+    /// Its lot, where the serial alone does not tell.
+    pub lot: Option<Id>,
+    /// Why, as it goes into the log.
+    pub reason: Id,
+}
+
 /// Makes the units of a lot.
 ///
 /// # Errors
 /// [`AppError`] before the first unit; afterwards faults are the units'.
 pub fn run(config: &Config, lot: &Path, style: Style) -> Result<Exit, AppError> {
-    let lot = Lot::read(lot)?;
     let orders = Orders::load(&config.grants, &config.station)?;
+    let lot = Lot::read(lot, &orders)?;
     let order = orders
         .for_lot(&lot.id)
         .ok_or(AppError::UnknownLot(lot.id))?;
     if !order.grant.valid_at(SystemClock.now()) {
         return Err(AppError::GrantNotValid(order.grant.id));
     }
+    on_floor(config, &orders, |floor, runtime| {
+        void::send_waiting(&floor).map_err(AppError::Ended)?;
+        let desk = Desk::new(Box::new(io::stdout()), style, config.language);
+        let verdict = work(config, floor, lot, &desk, runtime)?;
+        Ok(Exit::Lot(verdict))
+    })
+}
+
+/// Opens everything that the sockets share.
+fn on_floor<T>(
+    config: &Config,
+    orders: &Orders,
+    act: impl FnOnce(Floor<'_>, &Runtime) -> Result<T, AppError>,
+) -> Result<T, AppError> {
     let trust = Trust::load(&config.paths.trust)?;
     let journal = Journal::open(&config.paths.state)?;
     let seen = SeenCheckpoint::open(&config.paths.state)?;
@@ -148,7 +181,7 @@ pub fn run(config: &Config, lot: &Path, style: Style) -> Result<Exit, AppError> 
     )?;
     let floor = Floor {
         station: &config.station,
-        orders: &orders,
+        orders,
         hsm: &vault,
         ca: &ca,
         inspector: &Inspector::new(&trust, &SystemClock),
@@ -160,9 +193,33 @@ pub fn run(config: &Config, lot: &Path, style: Style) -> Result<Exit, AppError> 
         stop: &stop,
         roll: &Roll::default(),
     };
-    let desk = Desk::new(Box::new(io::stdout()), style, config.language);
-    let verdict = work(config, floor, lot, &desk, &runtime)?;
-    Ok(Exit::Lot(verdict))
+    act(floor, &runtime)
+}
+
+/// Voids a unit that a person has given up: what is bound under its serial is revoked, and its socket is free.
+///
+/// # Errors
+/// [`AppError::NoSuchUnit`]; [`AppError::Ended`] if the CA refused or did not answer: then the void waits in the
+/// journal for the next run.
+pub fn void_unit(config: &Config, unit: &GivenUp, out: &mut dyn Write) -> Result<Exit, AppError> {
+    let orders = Orders::load(&config.grants, &config.station)?;
+    on_floor(config, &orders, |floor, _| {
+        let requests = void::candidates(&floor, &unit.serial, unit.lot.as_ref());
+        if requests.is_empty() {
+            return Err(AppError::NoSuchUnit(unit.serial));
+        }
+        for request in requests {
+            let outcome = void::announce(&floor, request, unit.reason)
+                .and_then(|()| void::send(&floor, request))
+                .map_err(AppError::Ended)?;
+            let word = match outcome {
+                void::Outcome::Voided => "void",
+                void::Outcome::NeverBound => "never bound",
+            };
+            writeln!(out, "{} request={request} {word}", unit.serial)?;
+        }
+        Ok(Exit::Done)
+    })
 }
 
 /// Lets every socket work on a thread of its own.
@@ -339,6 +396,18 @@ pub fn status(config: &Config, out: &mut dyn Write) -> Result<Exit, AppError> {
             out,
             "open {serial} lot={lot} socket={socket} uid={uid} request={} step={step}",
             unit.request
+        )?;
+    }
+    for unit in history.failed_units() {
+        let (serial, lot, uid, request) = (unit.serial, unit.lot, unit.uid, unit.request);
+        let word = match (&unit.voiding, unit.issued) {
+            (Some(_), _) => "voiding",
+            (None, true) => "bound",
+            (None, false) => "unknown",
+        };
+        writeln!(
+            out,
+            "failed {serial} lot={lot} uid={uid} request={request} binding={word}"
         )?;
     }
     let (passed, failed) = history.totals();

@@ -1,10 +1,12 @@
 //! The command line.
 
-use crate::app::{self, AppError};
+use crate::app::{self, AppError, GivenUp};
 use crate::config::{Config, Language};
 use crate::display::{Style, complain};
 use crate::verdict::Exit;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use identity::text::TextError;
+use identity::{DeviceSerial, Id};
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -17,6 +19,9 @@ use tracing_subscriber::EnvFilter;
 #[derive(Debug, Parser)]
 #[command(name = "line-agent", version)]
 struct Cli {
+    /// What goes to standard error, as directives of `tracing`.
+    #[arg(long, global = true, env = "RUST_LOG", default_value = "warn")]
+    log: String,
     #[command(subcommand)]
     command: Command,
 }
@@ -47,10 +52,30 @@ enum Command {
         #[arg(long)]
         out: PathBuf,
     },
-    /// Show what the journal says: open units, and how many passed and failed.
+    /// Deal with a unit by its serial; not while the agent runs.
+    #[command(subcommand)]
+    Unit(UnitCommand),
+    /// Show what the journal says: open units, failed ones that may be bound, and how many passed and failed.
     Status {
         #[command(flatten)]
         settings: Settings,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum UnitCommand {
+    /// Void a unit that is bound and will never ship: its certificate is revoked and its socket freed.
+    Void {
+        #[command(flatten)]
+        settings: Settings,
+        /// Serial of the device.
+        serial: String,
+        /// Its lot, if units of several lots have had this serial.
+        #[arg(long)]
+        lot: Option<String>,
+        /// Why, as it goes into the log: a fault code, or a word of yours.
+        #[arg(long)]
+        reason: String,
     },
 }
 
@@ -68,7 +93,7 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(refusal) => return usage(&refusal),
     };
-    start_log();
+    start_log(&cli.log);
     if let Err(error) = keyvault::keep_memory_private() {
         tracing::error!(%error, "not started");
         return Exit::Unavailable.into();
@@ -80,6 +105,7 @@ fn execute(command: Command) -> Exit {
     let settings = match &command {
         Command::Run { settings, .. } | Command::Check { settings } => settings,
         Command::Enroll { settings, .. } | Command::Status { settings } => settings,
+        Command::Unit(UnitCommand::Void { settings, .. }) => settings,
     };
     let config = match Config::load(&settings.config) {
         Ok(config) => config,
@@ -98,9 +124,34 @@ fn execute(command: Command) -> Exit {
         } => app::run(&config, &lot, Style::Operator),
         Command::Check { .. } => app::check(&config, &mut io::stdout().lock()),
         Command::Enroll { out, .. } => app::enroll(&config, &out),
+        Command::Unit(UnitCommand::Void {
+            serial,
+            lot,
+            reason,
+            ..
+        }) => match given_up(&serial, lot.as_deref(), &reason) {
+            Ok(unit) => app::void_unit(&config, &unit, &mut io::stdout().lock()),
+            Err(error) => return misused(&error),
+        },
         Command::Status { .. } => app::status(&config, &mut io::stdout().lock()),
     };
     outcome.unwrap_or_else(|error| failed(&error, config.language))
+}
+
+fn given_up(serial: &str, lot: Option<&str>, reason: &str) -> Result<GivenUp, TextError> {
+    Ok(GivenUp {
+        serial: DeviceSerial::new(serial)?,
+        lot: lot.map(Id::new).transpose()?,
+        reason: Id::new(reason)?,
+    })
+}
+
+fn misused(error: &TextError) -> Exit {
+    let error = Cli::command().error(clap::error::ErrorKind::ValueValidation, error);
+    match error.print() {
+        Ok(()) => Exit::Usage,
+        Err(_) => Exit::Io,
+    }
 }
 
 fn failed(error: &AppError, language: Language) -> Exit {
@@ -125,11 +176,10 @@ fn usage(refusal: &clap::Error) -> ExitCode {
     }
 }
 
-/// Logs go to standard error, warnings and worse unless `RUST_LOG` says otherwise.
-fn start_log() {
+fn start_log(wanted: &str) {
     let filter = EnvFilter::builder()
         .with_default_directive(tracing::Level::WARN.into())
-        .from_env_lossy();
+        .parse_lossy(keyvault::quiet(wanted));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
@@ -139,7 +189,6 @@ fn start_log() {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory as _;
 
     #[test]
     fn the_command_line_is_consistent() {

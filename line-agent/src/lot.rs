@@ -8,7 +8,9 @@
 //! lot. Every fault is named with line and column.
 
 use crate::files::{FileError, read_bounded};
+use crate::orders::Orders;
 use csv::{ByteRecord, ReaderBuilder};
+use identity::serial_pattern::SerialPattern;
 use identity::{DeviceSerial, Id};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -105,6 +107,14 @@ pub enum Wrong {
     /// The serial stands in an earlier row.
     #[error("serial {0} stands in line {1} already")]
     Twice(DeviceSerial, u64),
+    /// The serial does not have the form that the product's profile gives.
+    #[error("serial {serial} does not have the product's form {pattern}")]
+    Form {
+        /// The serial.
+        serial: String,
+        /// The form.
+        pattern: String,
+    },
     /// The label is too long or holds control characters.
     #[error("a label has at most 256 bytes and no control characters")]
     Label,
@@ -120,19 +130,25 @@ pub enum Wrong {
 }
 
 impl Lot {
-    /// Reads a lot file.
+    /// Reads a lot file whose serials have the forms of these orders' products.
     ///
     /// # Errors
     /// [`LotError`] names the first place that is wrong.
-    pub fn read(path: &Path) -> Result<Self, LotError> {
-        Self::parse(&read_bounded(path, MAX_FILE)?)
+    pub fn read(path: &Path, orders: &Orders) -> Result<Self, LotError> {
+        let bytes = read_bounded(path, MAX_FILE)?;
+        Self::parse(&bytes, |lot| {
+            orders.for_lot(lot).map(|order| &order.serials)
+        })
     }
 
-    /// Reads a lot file's bytes.
+    /// Reads a lot file's bytes; `form_of` gives the form of a lot's serials, where it is known.
     ///
     /// # Errors
     /// [`LotError::At`] names the first place that is wrong.
-    pub fn parse(bytes: &[u8]) -> Result<Self, LotError> {
+    pub fn parse<'a>(
+        bytes: &[u8],
+        form_of: impl Fn(&Id) -> Option<&'a SerialPattern>,
+    ) -> Result<Self, LotError> {
         let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
         check_encoding(bytes)?;
         let mut reader = ReaderBuilder::new()
@@ -152,7 +168,7 @@ impl Lot {
             let line = lines.line_of(bytes, row.position());
             match &mut table {
                 None => table = Some(Table::from_header(&row, line)?),
-                Some(table) => table.take(&row, line)?,
+                Some(table) => table.take(&row, line, &form_of)?,
             }
         }
         table.and_then(Table::finish).ok_or(LotError::At(
@@ -254,7 +270,12 @@ impl Table {
         })
     }
 
-    fn take(&mut self, row: &ByteRecord, line: u64) -> Result<(), LotError> {
+    fn take<'a>(
+        &mut self,
+        row: &ByteRecord,
+        line: u64,
+        form_of: impl Fn(&Id) -> Option<&'a SerialPattern>,
+    ) -> Result<(), LotError> {
         if row.len() != self.width {
             let column = row.len().min(self.width) + 1;
             let wrong = Wrong::Fields {
@@ -273,10 +294,12 @@ impl Table {
         let field =
             |at: usize| std::str::from_utf8(row.get(at).unwrap_or_default()).unwrap_or_default();
         let [lot, serial, label] = self.columns.map(field);
-        self.take_lot(lot)
+        let lot = self
+            .take_lot(lot)
             .map_err(|wrong| self.wrong(line, 0, wrong))?;
         let serial = self
             .take_serial(serial, line)
+            .and_then(|serial| check_form(serial, form_of(&lot)))
             .map_err(|wrong| self.wrong(line, 1, wrong))?;
         let label = take_label(label).map_err(|wrong| self.wrong(line, 2, wrong))?;
         self.units.push(LotUnit { serial, label });
@@ -287,14 +310,14 @@ impl Table {
         }
     }
 
-    fn take_lot(&mut self, text: &str) -> Result<(), Wrong> {
+    fn take_lot(&mut self, text: &str) -> Result<Id, Wrong> {
         let lot = Id::new(text)?;
         match self.lot.replace(lot) {
             Some(before) if before != lot => Err(Wrong::OtherLot {
                 got: lot.to_string(),
                 before: before.to_string(),
             }),
-            _ => Ok(()),
+            _ => Ok(lot),
         }
     }
 
@@ -323,6 +346,16 @@ impl Table {
             id,
             units: self.units,
         })
+    }
+}
+
+fn check_form(serial: DeviceSerial, form: Option<&SerialPattern>) -> Result<DeviceSerial, Wrong> {
+    match form {
+        Some(form) if !form.allows(&serial) => Err(Wrong::Form {
+            serial: serial.to_string(),
+            pattern: form.as_str().to_owned(),
+        }),
+        Some(_) | None => Ok(serial),
     }
 }
 
@@ -373,32 +406,30 @@ fn broken(error: &csv::Error) -> LotError {
 mod tests {
     use super::*;
 
+    fn parse(bytes: &[u8]) -> Result<Lot, LotError> {
+        Lot::parse(bytes, |_| None)
+    }
+
     fn error(text: &str) -> String {
-        Lot::parse(text.as_bytes()).unwrap_err().to_string()
+        parse(text.as_bytes()).unwrap_err().to_string()
     }
 
     #[test]
     fn a_lot_is_read_with_and_without_mark_and_with_either_line_end() {
         let plain =
             "lot,serial,label\n26W48-A,26480001000,見守りカメラ \"1\"\n26W48-A,26480001001,\n";
-        let lot = Lot::parse(plain.as_bytes()).unwrap();
+        let lot = parse(plain.as_bytes()).unwrap();
         assert_eq!(lot.id.as_str(), "26W48-A");
         assert_eq!(lot.units.len(), 2);
         assert_eq!(lot.units[0].label, "見守りカメラ \"1\"");
-        assert_eq!(
-            Lot::parse(plain.replace('\n', "\r\n").as_bytes()).unwrap(),
-            lot
-        );
-        assert_eq!(
-            Lot::parse(format!("\u{feff}{plain}").as_bytes()).unwrap(),
-            lot
-        );
-        assert_eq!(Lot::parse(plain.trim_end().as_bytes()).unwrap(), lot);
+        assert_eq!(parse(plain.replace('\n', "\r\n").as_bytes()).unwrap(), lot);
+        assert_eq!(parse(format!("\u{feff}{plain}").as_bytes()).unwrap(), lot);
+        assert_eq!(parse(plain.trim_end().as_bytes()).unwrap(), lot);
     }
 
     #[test]
     fn columns_may_stand_in_any_order_and_fields_in_quotation_marks() {
-        let lot = Lot::parse("label,serial,lot\r\n\"a, b\",1,L\r\n".as_bytes()).unwrap();
+        let lot = parse("label,serial,lot\r\n\"a, b\",1,L\r\n".as_bytes()).unwrap();
         assert_eq!(
             lot.units,
             [LotUnit {
@@ -451,11 +482,24 @@ mod tests {
     }
 
     #[test]
+    fn a_serial_without_the_products_form_names_its_place() {
+        let form = SerialPattern::new("[0-9]{4}").unwrap();
+        let read = |text: &str| Lot::parse(text.as_bytes(), |_| Some(&form));
+        assert_eq!(read("lot,serial,label\nA,1234,\n").unwrap().units.len(), 1);
+        assert_eq!(
+            read("lot,serial,label\nA,1234,\nA,12345,\n")
+                .unwrap_err()
+                .to_string(),
+            "line 3, column 2 (serial): serial 12345 does not have the product's form [0-9]{4}"
+        );
+    }
+
+    #[test]
     fn other_encodings_are_refused_where_they_begin() {
         let mut shift_jis = b"lot,serial,label\r\nA,1,x\r\nA,2,".to_vec();
         shift_jis.extend([0x8C, 0xA9, 0x8E, 0xE7]);
         assert_eq!(
-            Lot::parse(&shift_jis).unwrap_err().to_string(),
+            parse(&shift_jis).unwrap_err().to_string(),
             "line 3, column 3: not UTF-8"
         );
     }

@@ -3,6 +3,7 @@
 use crate::config::{self, Station};
 use crate::files::{FileError, read_bounded};
 use identity::document::{Document as _, Grant, MAX_DOCUMENT, Profile};
+use identity::serial_pattern::SerialPattern;
 use identity::{DocumentHash, Id};
 use std::path::Path;
 
@@ -15,6 +16,8 @@ pub struct Order {
     pub grant_hash: DocumentHash,
     /// The profile of its product.
     pub profile: Profile,
+    /// The form of its serials.
+    pub serials: SerialPattern,
     /// Lots that may be made under it.
     pub lots: Vec<Id>,
 }
@@ -91,7 +94,10 @@ impl Order {
             grant.stations.contains(&station.id),
             "the grant does not name this station",
         )?;
+        let serials = SerialPattern::of(&profile)
+            .map_err(|error| FileError::content(&files.profile, error))?;
         Ok(Self {
+            serials,
             grant_hash: grant.hash(),
             grant,
             profile,

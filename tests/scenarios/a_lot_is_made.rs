@@ -20,6 +20,7 @@ fn a_lot_of_each_kind(hsm: Hsm) {
     for line in [CAMERAS, SENSORS] {
         let ended = shop.make(line, 1, 3);
         assert_eq!(ended.code, Some(0), "{}", ended.said);
+        assert!(!ended.said.contains("cryptoki"), "{}", ended.said);
     }
     let devices = shop.station.devices().unwrap();
     assert_eq!(devices.len(), 6);
@@ -34,4 +35,6 @@ fn a_lot_of_each_kind(hsm: Hsm) {
     let status = shop.factory.status().unwrap();
     assert_eq!(status.matches(" 3 of ").count(), 2, "{status}");
     shop.factory.stop_server().unwrap();
+    let log = shop.factory.server_log();
+    assert!(!log.contains("cryptoki"), "{log}");
 }

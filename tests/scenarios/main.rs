@@ -4,10 +4,12 @@
 mod a_lot_is_made;
 mod architecture;
 mod bad_input;
+mod changing_hands;
 mod clocks;
 mod every_door;
 mod every_step;
 mod full_disk;
+mod fuzzing;
 mod kept_out;
 mod licences;
 mod once_and_for_ever;

@@ -8,6 +8,7 @@ pub mod demo;
 pub mod factory;
 pub mod failure;
 pub mod faults;
+pub mod fuzz;
 pub mod hsm;
 pub mod metadata;
 pub mod patience;

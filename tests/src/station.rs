@@ -111,12 +111,37 @@ impl Station {
         Ok(open.map(str::to_owned).collect())
     }
 
+    /// Gives a unit up with `line-agent unit void`.
+    ///
+    /// # Errors
+    /// [`Failure`](crate::failure::Failure) of the command.
+    pub fn void(&self, serial: &str, reason: &str) -> Outcome<String> {
+        let mut command = Command::new(program("line-agent")?);
+        command.args(["unit", "void", serial, "--reason", reason, "--config"]);
+        self.module
+            .tell(command.arg(self.home.join("line-agent.toml")));
+        succeed(&mut command)
+    }
+
+    /// The station burns down: settings, journal, records, and whatever else it had.
+    ///
+    /// # Errors
+    /// [`Failure`](crate::failure::Failure) names the directory.
+    pub fn lose_home(self) -> Outcome<()> {
+        fs::remove_dir_all(&self.home).at(&self.home)
+    }
+
+    /// What the journal says word for word.
+    #[must_use]
+    pub fn journal(&self) -> String {
+        said(&fs::read(self.home.join("state/journal")).unwrap_or_default())
+    }
+
     /// Entries of the journal of this kind.
     #[must_use]
     pub fn journalled(&self, step: &str) -> usize {
         let step = format!("\"step\":\"{step}\"");
-        let text = fs::read(self.home.join("state/journal")).unwrap_or_default();
-        said(&text).matches(&step).count()
+        self.journal().matches(&step).count()
     }
 
     /// All records, in the order of their names.

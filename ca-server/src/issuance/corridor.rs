@@ -4,6 +4,7 @@
 //! *finisher* takes reserved batches in order through doors 3 to 6. So the next batch is reserved while the one
 //! before is being signed, and each commit serves as many units as were waiting for it.
 
+mod find;
 mod peers;
 mod threads;
 
@@ -18,6 +19,7 @@ use crate::directory::{Directory, DirectoryError};
 use crate::ledger::{Ledger, LedgerError, LedgerParts, LogFiles, LogKey};
 use crate::shares::Shares;
 use crate::store::{ClaimKey, Reader, Store, StoreError};
+pub use find::Sought;
 use identity::approval::{Approval, ApproverSet};
 use identity::document::{Ceremony, Grant, LotOrder, Profile, StationStatement};
 use identity::envelope::{ConfirmRequest, Envelope, Unit, VoidRequest, request_hash};
@@ -406,33 +408,6 @@ impl Corridor {
         let job: VoidJob =
             self.with_reader(|reader| Admission::void_by_operator(request, reason, reader))?;
         receipt(wait(self.enqueue(Job::Void(Box::new(job)))?).await?)
-    }
-
-    /// The certificate that was issued under a request of this station.
-    ///
-    /// # Errors
-    /// [`Refusal`].
-    pub async fn issued(&self, peer: &Id, request: RequestId) -> Result<Issued, Refusal> {
-        self.shared.admission.station(peer)?;
-        let (this, station) = (self.clone(), *peer);
-        blocking(move || {
-            let bind = this.with_reader(|reader| {
-                let bind = reader
-                    .owner(&ClaimKey::request(&request))
-                    .map_err(internal)?
-                    .ok_or(Fault::NotBound)?;
-                let binding = reader
-                    .binding(bind)
-                    .map_err(internal)?
-                    .ok_or(Fault::NotBound)?;
-                match binding.holder == station.as_str() {
-                    true => Ok(bind),
-                    false => Err(Refusal::from(Fault::NotBound)),
-                }
-            })?;
-            this.with_releaser(|releaser| releaser.issued(bind))
-        })
-        .await?
     }
 
     /// Begins the log with its ceremony.

@@ -1,6 +1,6 @@
-use super::serial::PatternError;
 use identity::document::WireError;
 use identity::key::KeyError;
+use identity::serial_pattern::PatternError;
 use std::fmt;
 use std::io;
 use std::path::Path;

@@ -1,6 +1,5 @@
 use super::error::{PolicyError, PolicyFault};
 use super::maker::{Maker, load_maker};
-use super::serial::SerialPattern;
 use super::source::Source;
 use super::template::Filling;
 use super::value::{Names, NamesShape, Text};
@@ -9,6 +8,7 @@ use identity::document::{
     Document as _, KeyOriginRule, Profile, SubjectAttribute, UidRule, Version1,
 };
 use identity::evidence::Grade;
+use identity::serial_pattern::SerialPattern;
 use identity::{Id, P256Key, PartNumber};
 use serde::Deserialize;
 use std::path::Path;

@@ -2,7 +2,7 @@
 
 use super::status::{self, malformed};
 use crate::auth::Peer;
-use crate::issuance::{Corridor, GrantView, Issued, LotView, Receipt, Refusal};
+use crate::issuance::{Corridor, GrantView, Issued, LotView, Receipt, Refusal, Sought};
 use identity::document::Document as _;
 use identity::fault::Fault;
 use identity::{ChipUid, Clock, DocumentHash, Id, RequestId};
@@ -222,21 +222,24 @@ impl wire::FactoryService for Factory {
     ) -> Result<Response<wire::GetReceiptResponse>, Status> {
         use wire::get_receipt_request::Unit;
         let station = station(&request)?;
-        let id = match request.into_inner().unit {
+        let sought = match request.into_inner().unit {
             Some(Unit::RequestId(id)) => id
                 .try_into()
-                .map(RequestId)
+                .map(|id| Sought::Request(RequestId(id)))
                 .map_err(|_length| malformed("a request id has 16 bytes"))?,
+            Some(Unit::ChipUid(uid)) => ChipUid::new(&uid)
+                .map(Sought::Chip)
+                .map_err(|error| malformed(&format!("UID: {error}")))?,
             Some(Unit::Index(_)) => {
                 return Err(Status::unimplemented("ask by request id"));
             }
             None => return Err(malformed("no unit is named")),
         };
-        let issued = self.corridor.issued(&station, id).await;
-        let issued = issued.map_err(|refusal| status::status(&refusal))?;
+        let found = self.corridor.find(&station, sought).await;
+        let (issued, confirmed) = found.map_err(|refusal| status::status(&refusal))?;
         Ok(Response::new(wire::GetReceiptResponse {
             issued: Some(issued_message(issued)),
-            confirmed: None,
+            confirmed: confirmed.map(leaf_receipt),
             voided: None,
         }))
     }

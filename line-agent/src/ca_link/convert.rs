@@ -1,14 +1,14 @@
 //! The CA's messages as domain types, and its failures as faults.
 
-use super::{Answer, Attempt, CaError};
+use super::{Answer, Attempt, CaError, Found};
 use identity::LeafHash;
 use identity::envelope::MAX_CHALLENGE;
 use identity::fault::Fault;
 use identity::idevid::MAX_CERTIFICATE;
 use proto::common;
 use proto::factory::{
-    ConfirmResponse, GetChallengesResponse, Issued, ProvisionResponse, confirm_response,
-    unit_result,
+    ConfirmResponse, GetChallengesResponse, GetReceiptResponse, Issued, UnitResult, VoidResponse,
+    confirm_response, unit_result, void_response,
 };
 use std::time::Duration;
 use tonic::{Code, Status};
@@ -20,9 +20,8 @@ pub(super) fn challenge(answer: GetChallengesResponse) -> Result<Vec<u8>, Attemp
     }
 }
 
-pub(super) fn issued(answer: ProvisionResponse) -> Result<Answer, Attempt> {
-    let [result] =
-        <[_; 1]>::try_from(answer.results).map_err(|_other| malformed("not one result"))?;
+pub(super) fn issued(results: Vec<UnitResult>) -> Result<Answer, Attempt> {
+    let [result] = <[_; 1]>::try_from(results).map_err(|_other| malformed("not one result"))?;
     match result.outcome {
         Some(unit_result::Outcome::Issued(issued)) => read_issued(issued),
         Some(unit_result::Outcome::Refused(fault)) => Err(refusal(&fault)),
@@ -36,6 +35,29 @@ pub(super) fn receipt(answer: ConfirmResponse) -> Result<Vec<u8>, Attempt> {
         Some(confirm_response::Outcome::Refused(fault)) => Err(refusal(&fault)),
         None => Err(malformed("a confirmation without outcome")),
     }
+}
+
+pub(super) fn voided(answer: VoidResponse) -> Result<(), Attempt> {
+    match answer.outcome {
+        Some(void_response::Outcome::Receipt(_)) => Ok(()),
+        Some(void_response::Outcome::Refused(fault)) => Err(refusal(&fault)),
+        None => Err(malformed("a void without outcome")),
+    }
+}
+
+pub(super) fn found(answer: GetReceiptResponse) -> Result<Found, Attempt> {
+    let confirmed = answer.confirmed.is_some();
+    let issued = answer
+        .issued
+        .ok_or_else(|| malformed("a receipt of nothing"))?;
+    let Answer {
+        certificate, proof, ..
+    } = read_issued(issued)?;
+    Ok(Found {
+        certificate,
+        proof,
+        confirmed,
+    })
 }
 
 /// A failure of the whole call. What the transport or a busy CA says may pass; a lasting fault is the CA's refusal.
@@ -208,7 +230,9 @@ mod tests {
             ..GetChallengesResponse::default()
         };
         challenge(long).unwrap_err();
-        issued(ProvisionResponse::default()).unwrap_err();
+        issued(Vec::new()).unwrap_err();
+        voided(VoidResponse::default()).unwrap_err();
+        found(GetReceiptResponse::default()).unwrap_err();
         read_issued(Issued {
             leaf_hash: vec![0; 31],
             confirm_nonce: vec![0; 32],

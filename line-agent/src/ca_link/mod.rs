@@ -13,8 +13,10 @@ use crate::station::{Failure, Step};
 use identity::fault::Fault;
 use identity::{ChipUid, Entropy, LeafHash};
 use keyvault::Key;
+use proto::factory::get_receipt_request::Unit;
 use proto::factory::{
-    self, FactoryServiceClient, GetChallengesRequest, GetCheckpointRequest, ProvisionRequest,
+    self, AdoptRequest, FactoryServiceClient, GetChallengesRequest, GetCheckpointRequest,
+    GetReceiptRequest, ProvisionRequest,
 };
 use std::time::Duration;
 use tokio::runtime::Handle;
@@ -39,6 +41,17 @@ pub struct Answer {
     pub proof: Vec<u8>,
     /// Nonce for the chip's confirmation.
     pub nonce: [u8; 32],
+}
+
+/// What the CA says of a chip that is bound and not void.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The certificate, DER.
+    pub certificate: Vec<u8>,
+    /// Proof of the `bind` leaf, C2SP tlog-proof.
+    pub proof: Vec<u8>,
+    /// Whether the unit is confirmed.
+    pub confirmed: bool,
 }
 
 /// Why the CA did not do what it was asked.
@@ -84,11 +97,29 @@ pub trait Ca: Sync {
     /// [`CaError`]
     fn provision(&self, envelope: &SignedRequest) -> Result<Answer, CaError>;
 
+    /// Takes over the one unit of an envelope, which somebody else had certified: the same bytes.
+    ///
+    /// # Errors
+    /// [`CaError`]
+    fn adopt(&self, envelope: &SignedRequest) -> Result<Answer, CaError>;
+
     /// Confirms a unit; gives the receipt, C2SP tlog-proof.
     ///
     /// # Errors
     /// [`CaError`]
     fn confirm(&self, request: &SignedRequest) -> Result<Vec<u8>, CaError>;
+
+    /// Voids a unit.
+    ///
+    /// # Errors
+    /// [`CaError`]
+    fn void(&self, request: &SignedRequest) -> Result<(), CaError>;
+
+    /// Asks what a chip is bound as; none if nothing is bound that this station may know of.
+    ///
+    /// # Errors
+    /// [`CaError`], among them a refusal with [`Fault::Voided`].
+    fn find_chip(&self, uid: &ChipUid) -> Result<Option<Found>, CaError>;
 }
 
 /// The CA over the network.
@@ -225,7 +256,21 @@ impl Ca for CaLink<'_> {
                 .provision(timed(request, deadline))
                 .await
                 .map_err(of_status)?;
-            convert::issued(answer.into_inner())
+            convert::issued(answer.into_inner().results)
+        })
+    }
+
+    fn adopt(&self, envelope: &SignedRequest) -> Result<Answer, CaError> {
+        self.ask(|mut client, deadline| async move {
+            let request = AdoptRequest {
+                envelope: envelope.der.clone(),
+                signature: envelope.signature.to_vec(),
+            };
+            let answer = client
+                .adopt(timed(request, deadline))
+                .await
+                .map_err(of_status)?;
+            convert::issued(answer.into_inner().results)
         })
     }
 
@@ -241,6 +286,37 @@ impl Ca for CaLink<'_> {
                 .map_err(of_status)?;
             convert::receipt(answer.into_inner())
         })
+    }
+
+    fn void(&self, request: &SignedRequest) -> Result<(), CaError> {
+        self.ask(|mut client, deadline| async move {
+            let request = factory::VoidRequest {
+                request: request.der.clone(),
+                signature: request.signature.to_vec(),
+            };
+            let answer = client
+                .void(timed(request, deadline))
+                .await
+                .map_err(of_status)?;
+            convert::voided(answer.into_inner())
+        })
+    }
+
+    fn find_chip(&self, uid: &ChipUid) -> Result<Option<Found>, CaError> {
+        let found = self.ask(|mut client, deadline| async move {
+            let request = GetReceiptRequest {
+                unit: Some(Unit::ChipUid(uid.as_bytes().to_vec())),
+            };
+            let answer = client
+                .get_receipt(timed(request, deadline))
+                .await
+                .map_err(of_status)?;
+            convert::found(answer.into_inner())
+        });
+        match found {
+            Err(CaError::Refused(Fault::NotBound, _)) => Ok(None),
+            other => other.map(Some),
+        }
     }
 }
 

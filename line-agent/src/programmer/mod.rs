@@ -41,6 +41,12 @@ pub trait Programmer: Send {
     /// [`ProgrammerError`]
     fn make_key(&mut self, nonce: &[u8; 32]) -> Answered<MadeKey>;
 
+    /// Has a burnt chip attest again that it made its key.
+    ///
+    /// # Errors
+    /// [`ProgrammerError`]
+    fn attest(&mut self, nonce: &[u8; 32]) -> Answered<MadeKey>;
+
     /// Has the chip make a transport key.
     ///
     /// # Errors
@@ -143,6 +149,10 @@ impl<L: Link + Send> Programmer for Driver<L> {
 
     fn make_key(&mut self, nonce: &[u8; 32]) -> Answered<MadeKey> {
         Ok(Self::make_key(self, nonce)?)
+    }
+
+    fn attest(&mut self, nonce: &[u8; 32]) -> Answered<MadeKey> {
+        Ok(Self::attest(self, nonce)?)
     }
 
     fn transport(&mut self, nonce: &[u8; 32]) -> Answered<TransportKey> {

@@ -7,7 +7,7 @@ use super::journal::{Journal, SignedRequest};
 use super::seen::SeenCheckpoint;
 use super::socket::Socket;
 use super::{Failure, Step};
-use crate::ca_link::{Answer, Ca, CaError};
+use crate::ca_link::{Answer, Ca, CaError, Found};
 use crate::config::{Language, Station};
 use crate::display::{Desk, Style};
 use crate::injector::{LineHsm, Target, WrappedKey};
@@ -19,11 +19,14 @@ use crate::verdict::Verdict;
 use identity::document::{
     Document as _, Grant, KeyOriginRule, Profile, SubjectAttribute, UidRule, Version1,
 };
-use identity::envelope::{ConfirmRequest, Envelope, StationRequest, signed_by};
+use identity::envelope::{
+    ConfirmRequest, Envelope, Purpose, StationRequest, VoidRequest, signed_by,
+};
 use identity::evidence::{EvidenceFacts, Grade};
 use identity::fault::Fault;
 use identity::key::PortableVerifier;
 use identity::message::{Confirmation, Endorsement, Message as _, Possession};
+use identity::serial_pattern::SerialPattern;
 use identity::sources::EntropyError;
 use identity::{
     CertificateHash, ChipUid, Clock, DeviceSerial, Entropy, Id, LeafHash, P256Key, PartNumber,
@@ -275,6 +278,9 @@ impl Programmer for TraySocket {
     fn make_key(&mut self, nonce: &[u8; 32]) -> Answered<MadeKey> {
         self.touch(|chip| Programmer::make_key(chip, nonce))
     }
+    fn attest(&mut self, nonce: &[u8; 32]) -> Answered<MadeKey> {
+        self.touch(|chip| Programmer::attest(chip, nonce))
+    }
     fn transport(&mut self, nonce: &[u8; 32]) -> Answered<TransportKey> {
         self.touch(|chip| Programmer::transport(chip, nonce))
     }
@@ -320,6 +326,7 @@ pub(super) struct Bound {
     pub(super) key: P256Key,
     answer: Answer,
     pub(super) confirmed: Option<CertificateHash>,
+    pub(super) voided: Option<Id>,
 }
 
 /// What the CA keeps, and how it behaves.
@@ -331,6 +338,8 @@ pub(super) struct Register {
     /// Challenges made before this time are stale, as after a long pause.
     pub(super) stale_below: u64,
     challenges: u64,
+    /// Units that changed hands.
+    pub(super) adopted: usize,
     /// What every confirmation is refused with.
     pub(super) refuses_confirm: Option<Fault>,
 }
@@ -406,6 +415,7 @@ impl FakeCa {
             key,
             answer: answer.clone(),
             confirmed: None,
+            voided: None,
         };
         register.bound.insert(unit.request, bound);
         Ok(answer)
@@ -457,6 +467,66 @@ impl Ca for FakeCa {
         self.reach(|register| self.bind(register, &envelope.der))
     }
 
+    fn adopt(&self, envelope: &SignedRequest) -> Result<Answer, CaError> {
+        self.reach(|register| {
+            let envelope = Envelope::from_bytes(&envelope.der).unwrap();
+            assert_eq!(envelope.purpose, Purpose::Adopt);
+            let unit = &envelope.units[0];
+            if let Some(bound) = register.bound.get(&unit.request) {
+                return Ok(bound.answer.clone());
+            }
+            self.check_proofs(&envelope);
+            let key = unit.fixed_key().unwrap();
+            let (request, bound) = register
+                .bound
+                .iter()
+                .find(|(_, bound)| bound.uid == unit.uid)
+                .map(|(request, bound)| (*request, bound.clone()))
+                .unwrap();
+            assert_eq!((bound.serial, bound.key), (unit.serial, key));
+            assert_eq!((bound.confirmed, bound.voided), (None, None));
+            register.bound.remove(&request);
+            register.adopted += 1;
+            let answer = bound.answer.clone();
+            register.bound.insert(unit.request, bound);
+            Ok(answer)
+        })
+    }
+
+    fn void(&self, request: &SignedRequest) -> Result<(), CaError> {
+        self.reach(|register| {
+            let void = VoidRequest::from_bytes(&request.der).unwrap();
+            let Some(bound) = register.bound.get_mut(&void.request) else {
+                return Err(CaError::Refused(Fault::NotBound, "refused".to_owned()));
+            };
+            if bound.confirmed.is_some() {
+                return Err(CaError::Refused(
+                    Fault::ConfirmMismatch,
+                    "refused".to_owned(),
+                ));
+            }
+            bound.voided.get_or_insert(void.reason);
+            Ok(())
+        })
+    }
+
+    fn find_chip(&self, uid: &ChipUid) -> Result<Option<Found>, CaError> {
+        self.reach(|register| {
+            let bound = register.bound.values().find(|bound| bound.uid == *uid);
+            let Some(bound) = bound else {
+                return Ok(None);
+            };
+            match bound.voided {
+                Some(_) => Err(CaError::Refused(Fault::Voided, "refused".to_owned())),
+                None => Ok(Some(Found {
+                    certificate: bound.answer.certificate.clone(),
+                    proof: bound.answer.proof.clone(),
+                    confirmed: bound.confirmed.is_some(),
+                })),
+            }
+        })
+    }
+
     fn confirm(&self, request: &SignedRequest) -> Result<Vec<u8>, CaError> {
         assert!(signed_by::<ConfirmRequest>(
             &request.der,
@@ -504,6 +574,17 @@ impl Inspect for FakeInspector {
             true => Ok(LeafHash::of(certificate)),
             false => Err(Failure::new(Fault::ProofInvalid, "not believed")),
         }
+    }
+    fn inspect_orphan(
+        &self,
+        certificate: &[u8],
+        proof: &[u8],
+        _uid: &ChipUid,
+        _key: &P256Key,
+    ) -> Step<DeviceSerial> {
+        assert!(proof.starts_with(b"bind"));
+        let serial = certificate.strip_prefix(b"certificate of ").unwrap();
+        Ok(DeviceSerial::new(std::str::from_utf8(serial).unwrap()).unwrap())
     }
     fn inspect_confirm(&self, _certificate: &[u8], receipt: &[u8]) -> Step<()> {
         assert!(receipt.starts_with(b"confirm"));
@@ -575,6 +656,7 @@ fn order() -> Order {
         requester: id("r"),
     };
     Order {
+        serials: SerialPattern::of(&profile).unwrap(),
         grant_hash: grant.hash(),
         grant,
         profile,
@@ -589,6 +671,7 @@ pub(super) struct World {
     pub(super) register: Arc<Mutex<Register>>,
     pub(super) inspector: FakeInspector,
     pub(super) serials: usize,
+    pub(super) first_serial: usize,
     entropy: Counter,
 }
 
@@ -598,6 +681,7 @@ impl World {
         Self {
             disk: tempfile::tempdir().unwrap(),
             serials: chips.len(),
+            first_serial: 0,
             tray: Tray {
                 chips,
                 position: Arc::default(),
@@ -655,6 +739,7 @@ impl World {
             stop,
             roll: &Roll::default(),
         };
+        super::void::send_waiting(&floor).unwrap();
         let desk = Desk::new(Box::new(io::sink()), Style::Headless, Language::En);
         let queue = Queue::new(self.lot(), |unit| {
             journal.with(|history| history.is_wanted(&id("lot"), &unit.serial))
@@ -679,7 +764,7 @@ impl World {
 
     fn lot(&self) -> Lot {
         let serial = |n| DeviceSerial::new(&format!("2648{n:04}")).unwrap();
-        let units = (0..self.serials)
+        let units = (self.first_serial..self.first_serial + self.serials)
             .map(|n| LotUnit {
                 serial: serial(n),
                 label: String::new(),
@@ -689,6 +774,11 @@ impl World {
             id: id("lot"),
             units,
         }
+    }
+
+    /// The station burns down: journal, records and devices' files are gone, and another one takes its place.
+    pub(super) fn lose_home(&mut self) {
+        self.disk = tempfile::tempdir().unwrap();
     }
 
     /// Faults in the records, by serial.

@@ -40,26 +40,29 @@ pub fn check_genuine(chip: &Identification, profile: &Profile) -> Step<()> {
         .map_err(|error| Failure::new(Fault::ChipNotGenuine, error))
 }
 
-/// That this chip may take a key: seen in no other seat, blank, and never burnt for us.
+/// That no other seat has a chip with this UID.
 ///
 /// # Errors
-/// [`Fault::DuplicateUid`], [`Fault::ChipNotBlank`], [`Fault::ChipTorn`].
-pub fn check_unused(chip: &Identification, seating: Seating, floor: &Floor<'_>) -> Step<()> {
-    let duplicate = |detail: &str| {
-        Err(Failure::new(
-            Fault::DuplicateUid,
-            format!("UID {}: {detail}", chip.uid),
-        ))
-    };
+/// [`Fault::DuplicateUid`]
+pub fn check_seated_once(chip: &Identification, seating: Seating, floor: &Floor<'_>) -> Step<()> {
     if !floor.roll.enter(chip.uid, seating) {
-        return duplicate("another seat of this run had it");
+        return duplicate(chip, "another seat of this run had it");
     }
     if floor
         .journal
         .with(|history| history.open_units().any(|unit| unit.keyed.uid == chip.uid))
     {
-        return duplicate("it is open in another socket");
+        return duplicate(chip, "it is open in another socket");
     }
+    Ok(())
+}
+
+/// That this chip may take a key: seen in no other seat, blank, and never burnt for us.
+///
+/// # Errors
+/// [`Fault::DuplicateUid`], [`Fault::ChipNotBlank`], [`Fault::ChipTorn`].
+pub fn check_unused(chip: &Identification, seating: Seating, floor: &Floor<'_>) -> Step<()> {
+    check_seated_once(chip, seating, floor)?;
     match (
         &chip.state,
         floor.journal.with(|history| history.known(&chip.uid)),
@@ -70,7 +73,12 @@ pub fn check_unused(chip: &Identification, seating: Seating, floor: &Floor<'_>) 
             format!("UID {}", chip.uid),
         )),
         // What was burnt never becomes blank: this is another chip with the same UID.
-        (ChipState::Blank, Some(KnownChip::Sent)) => duplicate("a burnt chip has it"),
+        (ChipState::Blank, Some(KnownChip::Sent)) => duplicate(chip, "a burnt chip has it"),
         (ChipState::Blank, Some(KnownChip::Keyed | KnownChip::NeverKeyed) | None) => Ok(()),
     }
+}
+
+fn duplicate(chip: &Identification, detail: &str) -> Step<()> {
+    let detail = format!("UID {}: {detail}", chip.uid);
+    Err(Failure::new(Fault::DuplicateUid, detail))
 }

@@ -1,7 +1,7 @@
 //! What all sockets of a station share.
 
 use super::inspect::Inspect;
-use super::journal::{Journal, SignedRequest};
+use super::journal::{Entry, Event, Journal, SignedRequest};
 use super::seen::SeenCheckpoint;
 use super::{Failure, Step};
 use crate::ca_link::Ca;
@@ -13,7 +13,7 @@ use crate::records::Output;
 use crate::verdict::Verdict;
 use identity::envelope::{StationRequest, request_hash};
 use identity::fault::Fault;
-use identity::{ChipUid, Clock, Entropy, Id};
+use identity::{ChipUid, Clock, DeviceSerial, Entropy, Id, RequestId};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
@@ -56,6 +56,15 @@ impl Floor<'_> {
         let mut bytes = [0; N];
         self.entropy.fill(&mut bytes)?;
         Ok(bytes)
+    }
+
+    /// Writes to the journal.
+    ///
+    /// # Errors
+    /// [`Fault::Journal`]
+    pub fn enter(&self, request: RequestId, event: Event) -> Step<()> {
+        let at = self.clock.now();
+        Ok(self.journal.append(&Entry { request, at, event })?)
     }
 
     /// Signs a request with the station's request key.
@@ -172,6 +181,16 @@ impl Queue {
     /// Takes the next unit.
     pub fn take(&self) -> Option<LotUnit> {
         lock(&self.rows).pop_front()
+    }
+
+    /// Takes the unit of this serial and puts the drawn one back at the front. `None` if nobody waits for the serial.
+    pub fn exchange(&self, drawn: LotUnit, serial: &DeviceSerial) -> Option<LotUnit> {
+        let mut rows = lock(&self.rows);
+        let at = rows.iter().position(|row| row.serial == *serial)?;
+        let taken = rows.remove(at)?;
+        rows.push_front(drawn);
+        drop(rows);
+        Some(taken)
     }
 
     /// Units not handed out.

@@ -38,6 +38,18 @@ pub trait Inspect: Sync {
         expected: &Expected<'_>,
     ) -> Step<LeafHash>;
 
+    /// Checks what the CA says of a chip that is bound and not confirmed. Returns the serial it was bound with.
+    ///
+    /// # Errors
+    /// [`Fault::ProofInvalid`]; [`Fault::UidSeen`] if the chip in hand has another key.
+    fn inspect_orphan(
+        &self,
+        certificate: &[u8],
+        proof: &[u8],
+        uid: &ChipUid,
+        key: &P256Key,
+    ) -> Step<DeviceSerial>;
+
     /// Checks the receipt of a confirmation of this certificate.
     ///
     /// # Errors
@@ -95,6 +107,25 @@ impl<C: Clock> Inspect for Inspector<'_, C> {
         check_place(proof, expected.index)?;
         let (_, leaf) = extra_of(proof)?.linked_history().map_err(refuse)?;
         Ok(leaf)
+    }
+
+    fn inspect_orphan(
+        &self,
+        certificate: &[u8],
+        proof: &[u8],
+        uid: &ChipUid,
+        key: &P256Key,
+    ) -> Step<DeviceSerial> {
+        self.demand(certificate, proof, Level::Bound)?;
+        let parsed = idevid::parse_certificate(certificate).map_err(refuse)?;
+        match (parsed.uid == *uid, parsed.key == *key) {
+            (true, true) => Ok(parsed.device_serial),
+            (true, false) => Err(Failure::new(
+                Fault::UidSeen,
+                format!("UID {uid}: bound with another key"),
+            )),
+            (false, _) => Err(refuse("the certificate is for another chip")),
+        }
     }
 
     fn inspect_confirm(&self, certificate: &[u8], receipt: &[u8]) -> Step<()> {

@@ -8,14 +8,21 @@
 //! digest of `koseki/journal/v1\n`. A line is flushed before [`Journal::append`] returns. A power cut can therefore
 //! tear only the last line (a part of it, or zeros in its place): it was not acknowledged, and is cut off. Anything
 //! else that does not fit, anywhere, is damage, and the journal is refused.
+//!
+//! A journal whose entries have grown long is written anew when it is opened: the entries of open units, then
+//! [`Summary`] lines of what is done, beside the old file, flushed, and put in its place by one rename. The lock is a file of
+//! its own, `journal.lock`, because it must outlive that.
 
 mod form;
 mod history;
 
-pub use form::{Closed, Entry, Event, IssuedFacts, Keyed, SignedRequest};
-pub use history::{History, KnownChip, OpenUnit};
+pub use form::{
+    Closed, Entry, Event, FailedUnit, HexUid, IssuedFacts, Keyed, KnownChip, SignedRequest,
+    Summary, TextSerial,
+};
+pub use history::{History, OpenUnit};
 
-use crate::files::{FileError, ensure_directory, sync_directory};
+use crate::files::{FileError, ensure_directory, sync_directory, write_durably};
 use identity::hash::{Sink as _, sha256_of};
 use rustix::fs::{FlockOperation, flock};
 use std::fs::{File, OpenOptions};
@@ -26,6 +33,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// Longest line in bytes; an envelope of one unit is below 4 KiB.
 const MAX_LINE: usize = 64 * 1024;
 const DIGITS: usize = 16;
+/// How a summary's JSON begins; no entry's does.
+const SUMMARY: &[u8] = br#"{"sum":"#;
+/// Bytes of entries from which a journal is compacted: some hundred units.
+const COMPACT_ABOVE: u64 = 1024 * 1024;
 const START: &[u8] = b"koseki/journal/v1\n";
 
 /// The journal cannot be used.
@@ -65,28 +76,43 @@ struct Inner {
     digest: [u8; 32],
     history: History,
     broken: bool,
+    /// Held for the life of the process.
+    _lock: File,
 }
 
 impl Journal {
-    /// Opens the journal in `state`, or begins it, and locks it for the life of the process.
+    /// Opens the journal in `state`, or begins it, and locks it for the life of the process. One that has grown long
+    /// is compacted.
     ///
     /// # Errors
     /// [`JournalError`]
     pub fn open(state: &Path) -> Result<Self, JournalError> {
+        Self::open_compacting(state, COMPACT_ABOVE)
+    }
+
+    fn open_compacting(state: &Path, above: u64) -> Result<Self, JournalError> {
         ensure_directory(state)?;
         let path = state.join("journal");
-        let mut file = open_locked(&path)?;
+        let lock = lock(&state.join("journal.lock"), &path)?;
+        let mut file = open_append(&path)?;
         sync_directory(state)?;
-        let replay = Replay::of_file(&mut file, &path)?;
+        let mut replay = Replay::of_file(&mut file, &path)?;
         // If the power goes now the torn line is still there, and is cut off again.
         file.set_len(replay.good)
             .and_then(|()| file.sync_all())
             .map_err(FileError::io(&path))?;
+        if replay.entries > above {
+            let (bytes, digest) =
+                compact(&replay.history).map_err(|error| FileError::content(&path, error))?;
+            write_durably(&path, &bytes)?;
+            (file, replay.digest) = (open_append(&path)?, digest);
+        }
         let inner = Inner {
             file,
             digest: replay.digest,
             history: replay.history,
             broken: false,
+            _lock: lock,
         };
         Ok(Self {
             path,
@@ -108,6 +134,14 @@ impl Journal {
         Replay::of_file(&mut file, &path).map(|replay| replay.history)
     }
 
+    /// What a journal of these bytes says.
+    ///
+    /// # Errors
+    /// The line, from 1, that is damaged, and what does not fit.
+    pub fn read(bytes: &[u8]) -> Result<History, (usize, String)> {
+        Replay::read(bytes).map(|replay| replay.history)
+    }
+
     /// Writes an entry. When this returns `Ok`, the entry outlives a power cut; after an error nothing is known of it,
     /// and nothing more is written.
     ///
@@ -120,8 +154,7 @@ impl Journal {
         if inner.broken {
             return Err(JournalError::Broken);
         }
-        let digest = chain(&inner.digest, json.as_bytes());
-        let line = format!("{} {json}\n", digits(&digest));
+        let (line, digest) = chained(&inner.digest, &json);
         inner.broken = true;
         let file = &mut inner.file;
         file.write_all(line.as_bytes())
@@ -135,6 +168,15 @@ impl Journal {
             .map_err(|reason| FileError::content(&self.path, reason).into())
     }
 
+    /// A journal that leads to this state in the fewest lines.
+    ///
+    /// # Errors
+    /// [`JournalError::File`] never happens for a state that a journal led to.
+    pub fn compacted(history: &History) -> Result<Vec<u8>, JournalError> {
+        let bytes = compact(history).map(|(bytes, _)| bytes);
+        Ok(bytes.map_err(|error| FileError::content(Path::new("journal"), error))?)
+    }
+
     /// Asks what the journal knows.
     pub fn with<T>(&self, ask: impl FnOnce(&History) -> T) -> T {
         ask(&self.lock().history)
@@ -145,19 +187,47 @@ impl Journal {
     }
 }
 
-fn open_locked(path: &Path) -> Result<File, JournalError> {
-    let mut options = OpenOptions::new();
-    let file = options
+fn lock(lock: &Path, journal: &Path) -> Result<File, JournalError> {
+    let file = open_append(lock)?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(JournalError::Busy(journal.to_owned())),
+        Err(error) => Err(FileError::io(lock)(error.into()).into()),
+    }
+}
+
+fn open_append(path: &Path) -> Result<File, FileError> {
+    OpenOptions::new()
         .read(true)
         .append(true)
         .create(true)
         .open(path)
-        .map_err(FileError::io(path))?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(JournalError::Busy(path.to_owned())),
-        Err(error) => Err(FileError::io(path)(error.into()).into()),
+        .map_err(FileError::io(path))
+}
+
+/// A journal that says the same in the fewest lines, and its last digest.
+fn compact(history: &History) -> serde_json::Result<(Vec<u8>, [u8; 32])> {
+    let (entries, summary) = history.summary();
+    let entries = entries.iter().map(serde_json::to_string);
+    let lines = entries.chain(summary.iter().map(serde_json::to_string));
+    Ok(seal(&lines.collect::<Result<Vec<_>, _>>()?))
+}
+
+/// Lines with the digests that a journal has, and the last of them.
+#[must_use]
+pub fn seal(lines: &[String]) -> (Vec<u8>, [u8; 32]) {
+    let (mut bytes, mut digest) = (Vec::new(), sha256_of(|h| h.put(START)));
+    for json in lines {
+        let (line, next) = chained(&digest, json);
+        bytes.extend_from_slice(line.as_bytes());
+        digest = next;
     }
+    (bytes, digest)
+}
+
+fn chained(before: &[u8; 32], json: &str) -> (String, [u8; 32]) {
+    let digest = chain(before, json.as_bytes());
+    (format!("{} {json}\n", digits(&digest)), digest)
 }
 
 /// What a journal's bytes say.
@@ -166,6 +236,8 @@ struct Replay {
     digest: [u8; 32],
     /// Bytes up to the end of the last good line.
     good: u64,
+    /// Bytes of them that are entries.
+    entries: u64,
 }
 
 impl Replay {
@@ -184,6 +256,7 @@ impl Replay {
             history: History::default(),
             digest: sha256_of(|h| h.put(START)),
             good: 0,
+            entries: 0,
         };
         for (at, line) in bytes.split_inclusive(|byte| *byte == b'\n').enumerate() {
             if is_torn(line) {
@@ -206,10 +279,17 @@ impl Replay {
         if head != digits(&digest).as_bytes() {
             return Err("the digest does not fit".to_owned());
         }
-        let entry: Entry = serde_json::from_slice(json).map_err(|error| error.to_string())?;
-        self.history.apply(&entry)?;
+        let len = u64::try_from(line.len()).unwrap_or_default();
+        if json.starts_with(SUMMARY) {
+            let summary = serde_json::from_slice(json).map_err(|error| error.to_string())?;
+            self.history.take(summary);
+        } else {
+            let entry: Entry = serde_json::from_slice(json).map_err(|error| error.to_string())?;
+            self.history.apply(&entry)?;
+            self.entries += len;
+        }
         self.digest = digest;
-        self.good += u64::try_from(line.len()).unwrap_or_default();
+        self.good += len;
         Ok(())
     }
 }
@@ -232,7 +312,7 @@ fn digits(digest: &[u8; 32]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::form::samples::{closed, issued, keyed, request, sent};
+    use super::form::samples::{closed, confirming, issued, keyed, request, sent, voiding};
     use super::*;
 
     fn written() -> (tempfile::TempDir, Vec<u8>) {
@@ -332,6 +412,84 @@ mod tests {
         ));
         drop(journal);
         Journal::open(directory.path()).unwrap();
+    }
+
+    fn long_lived() -> (tempfile::TempDir, History) {
+        let directory = tempfile::tempdir().unwrap();
+        let journal = Journal::open(directory.path()).unwrap();
+        let done = [keyed(1), sent(1), issued(1), closed(1), closed(2)];
+        let failed = [keyed(3), sent(3), issued(3), closed(3), voiding(3)];
+        let open = [keyed(4), sent(4), issued(4), confirming(4), keyed(5)];
+        for entry in done.iter().chain(&failed).chain(&open) {
+            journal.append(entry).unwrap();
+        }
+        let history = journal.with(History::clone);
+        (directory, history)
+    }
+
+    #[test]
+    fn a_compacted_journal_says_the_same_and_goes_on() {
+        let (directory, before) = long_lived();
+        let path = directory.path().join("journal");
+        let long = std::fs::read(&path).unwrap();
+        let journal = Journal::open_compacting(directory.path(), 0).unwrap();
+        assert_eq!(journal.with(History::clone), before);
+        let short = std::fs::read(&path).unwrap();
+        assert!(short.len() < long.len());
+        assert!(matches!(
+            Journal::open(directory.path()),
+            Err(JournalError::Busy(_))
+        ));
+        journal.append(&sent(5)).unwrap();
+        let after = journal.with(History::clone);
+        drop(journal);
+        let again = Journal::open(directory.path()).unwrap();
+        assert_eq!(again.with(History::clone), after);
+        assert!(std::fs::read(&path).unwrap().starts_with(&short));
+    }
+
+    #[test]
+    fn the_power_may_go_anywhere_in_compacting() {
+        let (directory, before) = long_lived();
+        let old = std::fs::read(directory.path().join("journal")).unwrap();
+        let (new, _) = compact(&before).unwrap();
+        for cut in (0..=new.len()).step_by(61) {
+            let state = tempfile::tempdir().unwrap();
+            std::fs::write(state.path().join("journal"), &old).unwrap();
+            std::fs::write(state.path().join(".journal.new"), &new[..cut]).unwrap();
+            let journal = Journal::open_compacting(state.path(), 0).unwrap();
+            assert_eq!(journal.with(History::clone), before, "cut at {cut}");
+            assert_eq!(std::fs::read(state.path().join("journal")).unwrap(), new);
+        }
+    }
+
+    #[test]
+    fn a_journal_that_cannot_be_compacted_stays_as_it_was() {
+        let (directory, before) = long_lived();
+        let path = directory.path().join("journal");
+        let old = std::fs::read(&path).unwrap();
+        std::fs::create_dir(directory.path().join(".journal.new")).unwrap();
+        assert!(matches!(
+            Journal::open_compacting(directory.path(), 0),
+            Err(JournalError::File(_))
+        ));
+        assert_eq!(std::fs::read(&path).unwrap(), old);
+        let journal = Journal::open(directory.path()).unwrap();
+        assert_eq!(journal.with(History::clone), before);
+    }
+
+    #[test]
+    fn every_flipped_bit_of_a_compacted_journal_is_noticed() {
+        let (_keep, history) = long_lived();
+        let (bytes, _) = compact(&history).unwrap();
+        for at in (0..bytes.len() - 1).step_by(3) {
+            let mut altered = bytes.clone();
+            altered[at] ^= 1;
+            assert!(
+                matches!(reopen(&altered), Err(JournalError::Damaged { .. })),
+                "byte {at}"
+            );
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@
 //! After a power cut or a lost line, [`unit::run`] asks the chip who and how it is, and goes on behind the last step in
 //! the journal: the same functions, with the same bytes.
 
+pub mod adopt;
 pub mod checks;
 pub mod floor;
 pub mod inspect;
@@ -22,6 +23,7 @@ pub mod seen;
 pub mod session;
 pub mod socket;
 pub mod unit;
+pub mod void;
 
 #[cfg(test)]
 mod bench;

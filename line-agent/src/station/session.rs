@@ -1,13 +1,14 @@
 //! The steps of one unit. Each state holds just what that moment knows, and only the step before can make it.
 
 use super::checks::{check_genuine, check_unused, endorsed};
-use super::floor::Floor;
+use super::floor::{Floor, Queue};
 use super::inspect::Expected;
-use super::journal::{Entry, Event, IssuedFacts, Keyed as KeyedEntry, OpenUnit, SignedRequest};
+use super::journal::{Event, IssuedFacts, Keyed as KeyedEntry, OpenUnit, SignedRequest};
 use super::{Failure, Step};
 use crate::ca_link::Answer;
 use crate::files::FileError;
 use crate::injector::{Original, Target, WrappedKey};
+use crate::lot::LotUnit;
 use crate::orders::Order;
 use crate::programmer::{Programmer, ProgrammerError};
 use crate::records::Trail;
@@ -44,12 +45,25 @@ pub struct Task<'a> {
     pub position: u32,
 }
 
+impl Task<'_> {
+    /// The lot file's row.
+    #[must_use]
+    pub fn row(&self) -> LotUnit {
+        LotUnit {
+            serial: self.serial,
+            label: self.label.clone(),
+        }
+    }
+}
+
 /// A socket with a task.
 pub struct Bench<'a> {
     /// What all sockets share.
     pub floor: Floor<'a>,
     /// The socket.
     pub programmer: &'a mut dyn Programmer,
+    /// Units of the lot that nobody works on.
+    pub queue: &'a Queue,
     /// The task.
     pub task: Task<'a>,
     /// The unit's request.
@@ -80,15 +94,11 @@ impl Bench<'_> {
     /// # Errors
     /// [`Fault::Journal`]
     pub fn journal(&self, event: Event) -> Step<()> {
-        let entry = Entry {
-            request: self.request,
-            at: self.floor.clock.now(),
-            event,
-        };
-        Ok(self.floor.journal.append(&entry)?)
+        self.floor.enter(self.request, event)
     }
 
-    fn done(&mut self, step: &'static str) {
+    /// Notes a step as done.
+    pub(super) fn done(&mut self, step: &'static str) {
         tracing::debug!(socket = %self.task.socket, serial = %self.task.serial, step, "done");
         self.trail.mark(step, self.floor.clock);
     }
@@ -112,6 +122,8 @@ impl std::fmt::Debug for Bench<'_> {
 pub struct UnitFacts {
     /// Its request.
     pub request: RequestId,
+    /// Whether it is new to the CA or taken over.
+    pub purpose: Purpose,
     /// The chip.
     pub uid: ChipUid,
     /// Its part number.
@@ -127,10 +139,35 @@ impl From<&OpenUnit> for UnitFacts {
         let keyed = &open.keyed;
         Self {
             request: open.request,
+            purpose: if keyed.adopts {
+                Purpose::Adopt
+            } else {
+                Purpose::Provision
+            },
             uid: keyed.uid,
             part: keyed.part,
             key: keyed.key,
             evidence: keyed.evidence.clone(),
+        }
+    }
+}
+
+impl UnitFacts {
+    /// As it goes into the journal.
+    #[must_use]
+    pub fn entry(&self, task: &Task<'_>) -> KeyedEntry {
+        KeyedEntry {
+            socket: task.socket,
+            lot: task.lot,
+            serial: task.serial,
+            label: task.label.clone(),
+            attempt: task.attempt,
+            grant: task.order.grant_hash,
+            uid: self.uid,
+            part: self.part,
+            key: self.key,
+            evidence: self.evidence.clone(),
+            adopts: self.purpose == Purpose::Adopt,
         }
     }
 }
@@ -224,12 +261,13 @@ impl Checked {
         };
         let unit = UnitFacts {
             request: bench.request,
+            purpose: Purpose::Provision,
             uid: self.0.uid,
             part: self.0.part,
             key,
             evidence,
         };
-        bench.journal(keyed_entry(&unit, &bench.task))?;
+        bench.journal(Event::Keyed(Box::new(unit.entry(&bench.task))))?;
         bench.done("key");
         Ok(Keyed {
             unit,
@@ -340,6 +378,15 @@ impl Burnt {
         }
     }
 
+    /// Goes on with a chip that another station burnt.
+    pub(super) const fn adopted(unit: UnitFacts) -> Self {
+        Self {
+            unit,
+            challenge: None,
+            original: None,
+        }
+    }
+
     /// Makes sure that the key cannot be read, has the chip prove possession, and seals the envelope. When this
     /// returns, the envelope's bytes are in the journal; nothing was sent.
     ///
@@ -398,7 +445,10 @@ impl Sent {
     /// [`Fault::CaUnreachable`], the CA's refusal, [`Fault::ProofInvalid`], [`Fault::Journal`].
     pub fn provision(self, bench: &mut Bench<'_>) -> Step<Issued> {
         bench.floor.stop.check()?;
-        let answer = bench.floor.ca.provision(&self.envelope)?;
+        let answer = match self.unit.purpose {
+            Purpose::Provision => bench.floor.ca.provision(&self.envelope)?,
+            Purpose::Adopt => bench.floor.ca.adopt(&self.envelope)?,
+        };
         let facts = self.verify(&answer, bench)?;
         bench.keep_seen(&answer.proof)?;
         if self.before.is_none() {
@@ -558,21 +608,6 @@ impl Confirming {
     }
 }
 
-fn keyed_entry(unit: &UnitFacts, task: &Task<'_>) -> Event {
-    Event::Keyed(Box::new(KeyedEntry {
-        socket: task.socket,
-        lot: task.lot,
-        serial: task.serial,
-        label: task.label.clone(),
-        attempt: task.attempt,
-        grant: task.order.grant_hash,
-        uid: unit.uid,
-        part: unit.part,
-        key: unit.key,
-        evidence: unit.evidence.clone(),
-    }))
-}
-
 fn check_readback(programmer: &mut dyn Programmer) -> Step<()> {
     match programmer.read_key() {
         Err(ProgrammerError::Refused(Refusal::KeyReadDenied)) => Ok(()),
@@ -633,7 +668,7 @@ fn envelope(
     };
     Ok(Envelope {
         version: Version1,
-        purpose: Purpose::Provision,
+        purpose: unit.purpose,
         station: bench.floor.station.id,
         time: bench.floor.clock.now(),
         grant: task.order.grant_hash,

@@ -1,9 +1,9 @@
 //! One socket: chip after chip, as long as there are units to make and chips to make them of.
 
 use super::floor::{Floor, Queue};
-use super::journal::{Closed, Event, OpenUnit};
+use super::journal::{Closed, Event, History, OpenUnit};
 use super::session::{Bench, Task};
-use super::{Failure, Step, unit};
+use super::{Failure, Step, unit, void};
 use crate::display::{Desk, UnitLine};
 use crate::orders::Order;
 use crate::programmer::Programmer;
@@ -150,6 +150,7 @@ impl<'a> Socket<'a> {
         let mut bench = Bench {
             floor,
             programmer: &mut *self.programmer,
+            queue: self.queue,
             task,
             request,
             trail: Trail::default(),
@@ -201,7 +202,29 @@ fn close(bench: &Bench<'_>, failure: Option<&Failure>) -> Step<()> {
 /// Closes a unit that did not pass. A failure to write is worse than what ended the unit.
 fn give_up(bench: &Bench<'_>, failure: Failure) -> Step<()> {
     tracing::warn!(socket = %bench.task.socket, serial = %bench.task.serial, %failure, "not passed");
-    close(bench, Some(&failure)).and(Err(failure))
+    if !is_dead(bench, &failure) {
+        return close(bench, Some(&failure)).and(Err(failure));
+    }
+    let announced = void::announce(&bench.floor, bench.request, reason(failure.fault)?);
+    close(bench, Some(&failure))?;
+    if let Err(error) = announced.and_then(|()| void::send(&bench.floor, bench.request)) {
+        tracing::warn!(request = %bench.request, %error, "not voided");
+    }
+    Err(failure)
+}
+
+/// Whether the chip itself says that it is scrap, and its unit may be bound. Every other unit that failed behind its
+/// binding is a person's to judge: `line-agent unit void`.
+fn is_dead(bench: &Bench<'_>, failure: &Failure) -> bool {
+    let may_be_bound = |history: &History| {
+        let unit = history.open_unit(&bench.request);
+        unit.is_some_and(|unit| unit.sent.is_some())
+    };
+    failure.fault == Fault::ChipTorn && bench.floor.journal.with(may_be_bound)
+}
+
+fn reason(fault: Fault) -> Step<Id> {
+    Id::new(fault.code()).map_err(|error| Failure::new(Fault::Config, error))
 }
 
 fn record(bench: &Bench<'_>, verdict: Verdict, failure: Option<&Failure>) -> Record {

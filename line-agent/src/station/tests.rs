@@ -186,3 +186,165 @@ fn a_stopped_line_begins_no_unit() {
     assert_eq!(verdict, Some(Verdict::Abort));
     assert_eq!(lock(&world.tray.chips[0].0).lock, [0xFF; 4]);
 }
+
+#[test]
+fn another_station_finishes_what_a_lost_one_had_bound() {
+    let mut adopted = 0;
+    for touch in 0.. {
+        let mut world = World::new(good(1));
+        if world.run(Fuse::after(touch), &Stop::default()).0.is_some() {
+            break;
+        }
+        let before = lock(&world.register).bound.values().next().cloned();
+        let is_burnt = lock(&world.tray.chips[0].0).lock != [0xFF; 4];
+        world.lose_home();
+        world.tray.position.store(0, Ordering::Relaxed);
+        let verdict = world.run_to_end();
+        match before {
+            Some(bound) if bound.confirmed.is_some() => {
+                assert_eq!(verdict, Verdict::Fail, "killed at touch {touch}");
+                assert_eq!(world.faults(), ["CA-0403"]);
+            }
+            Some(bound) => {
+                assert_eq!(verdict, Verdict::Pass, "killed at touch {touch}");
+                world.assert_all_made_once();
+                let register = lock(&world.register);
+                let after = register.bound.values().next().unwrap();
+                assert_eq!((after.uid, after.serial), (bound.uid, bound.serial));
+                assert_eq!(register.adopted, 1);
+                adopted += 1;
+            }
+            // Burnt by a station that never asked the CA: nobody answers for it.
+            None if is_burnt => assert_eq!(world.faults(), ["LINE-0104"], "touch {touch}"),
+            None => world.assert_all_made_once(),
+        }
+    }
+    assert!(adopted > 5, "only {adopted} adopted");
+}
+
+#[test]
+fn an_adopting_station_may_be_killed_at_any_touch_too() {
+    let mut killed = 0;
+    for touch in 0.. {
+        let mut world = World::new(good(1));
+        lock(&world.register).refuses_confirm = Some(Fault::Stopped);
+        assert_eq!(world.run_to_end(), Verdict::Hold);
+        lock(&world.register).refuses_confirm = None;
+        world.lose_home();
+        let (verdict, _) = world.run(Fuse::after(touch), &Stop::default());
+        if verdict.is_some() {
+            break;
+        }
+        killed += 1;
+        assert_eq!(world.run_to_end(), Verdict::Pass, "killed at touch {touch}");
+        world.assert_all_made_once();
+        assert_eq!(lock(&world.register).adopted, 1);
+    }
+    assert!(killed > 15, "only {killed} kills");
+}
+
+#[test]
+fn an_adopted_chip_keeps_its_serial_and_the_one_whose_turn_it_was_waits() {
+    let mut world = World::new(good(2));
+    lock(&world.register).refuses_confirm = Some(Fault::Stopped);
+    assert_eq!(world.run_to_end(), Verdict::Hold);
+    lock(&world.register).refuses_confirm = None;
+    world.lose_home();
+    // The dead station's chip comes second, when the first serial would be gone but for the exchange.
+    world.tray.chips.swap(0, 1);
+    world.tray.position.store(1, Ordering::Relaxed);
+    assert_eq!(world.run_to_end(), Verdict::Hold, "one serial is left over");
+    world.tray.position.store(0, Ordering::Relaxed);
+    assert_eq!(world.run_to_end(), Verdict::Pass);
+    world.assert_all_made_once();
+}
+
+#[test]
+fn an_orphan_of_another_lot_is_held() {
+    let mut world = World::new(good(2));
+    lock(&world.register).refuses_confirm = Some(Fault::Stopped);
+    assert_eq!(world.run_to_end(), Verdict::Hold);
+    lock(&world.register).refuses_confirm = None;
+    world.lose_home();
+    world.first_serial = 1;
+    world.serials = 1;
+    assert_eq!(world.run_to_end(), Verdict::Hold);
+    assert_eq!(world.faults(), ["CA-0406"]);
+    assert_eq!(lock(&world.register).adopted, 0);
+}
+
+/// Makes a unit up to its confirmation, and tears the chip's lock word then.
+fn torn_behind_its_binding() -> World {
+    let mut world = World::new(good(1));
+    lock(&world.register).refuses_confirm = Some(Fault::Stopped);
+    assert_eq!(world.run_to_end(), Verdict::Hold);
+    lock(&world.register).refuses_confirm = None;
+    world.tray.chips[0] = world.tray.chips[0]
+        .clone()
+        .change(|cells| cells.lock = *b"MAxx");
+    world
+}
+
+#[test]
+fn a_torn_chip_is_voided_and_its_serial_is_made_again() {
+    let mut world = torn_behind_its_binding();
+    world.tray.chips.push(ChipMemory::new(1));
+    assert_eq!(world.run_to_end(), Verdict::Fail);
+    let reasons = || -> Vec<_> {
+        let register = lock(&world.register);
+        let reasons = register.bound.values().filter_map(|bound| bound.voided);
+        reasons.map(|reason| reason.to_string()).collect()
+    };
+    assert_eq!(reasons(), ["LINE-0105"]);
+    lock(&world.register)
+        .bound
+        .retain(|_, bound| bound.voided.is_none());
+    assert_eq!(
+        world.run_to_end(),
+        Verdict::Pass,
+        "another chip has the serial"
+    );
+    let journal = Journal::open(world.path()).unwrap();
+    assert_eq!(journal.with(super::journal::History::totals), (1, 1));
+    assert_eq!(lock(&world.register).bound.len(), 1);
+}
+
+#[test]
+fn killed_at_any_touch_of_a_void_the_unit_is_voided_all_the_same() {
+    let mut killed = 0;
+    for touch in 0.. {
+        let world = torn_behind_its_binding();
+        let (verdict, _) = world.run(Fuse::after(touch), &Stop::default());
+        if verdict.is_some() {
+            break;
+        }
+        killed += 1;
+        world.run_to_end();
+        let register = lock(&world.register);
+        assert!(
+            register.bound.values().all(|bound| bound.voided.is_some()),
+            "killed at touch {touch}"
+        );
+        let journal = Journal::open(world.path()).unwrap();
+        assert_eq!(journal.with(|history| history.failed_units().count()), 0);
+    }
+    assert!(killed > 8, "only {killed} kills");
+}
+
+#[test]
+fn a_void_waits_for_the_ca() {
+    let world = torn_behind_its_binding();
+    lock(&world.register).is_down = true;
+    assert_eq!(world.run_to_end(), Verdict::Fail);
+    assert_eq!(world.faults(), ["LINE-0105"]);
+    let waiting = || {
+        let journal = Journal::open(world.path()).unwrap();
+        journal.with(|history| history.voids().len())
+    };
+    assert_eq!(waiting(), 1);
+    lock(&world.register).is_down = false;
+    world.run_to_end();
+    assert_eq!(waiting(), 0);
+    let register = lock(&world.register);
+    assert!(register.bound.values().all(|bound| bound.voided.is_some()));
+}

@@ -1,6 +1,7 @@
 //! One unit from wherever it stands to its end. A fresh unit, one whose chip lost power, and one that a power cut of
 //! the station interrupted take the same way: the journal and the chip say where to go on.
 
+use super::adopt::Orphan;
 use super::checks::check_genuine;
 use super::journal::{Event, OpenUnit};
 use super::session::{Bench, Burnt, Checked, Issued, Sent};
@@ -50,6 +51,11 @@ fn attempt(bench: &mut Bench<'_>) -> Step<()> {
 
 fn fresh(chip: Identification, bench: &mut Bench<'_>) -> Step<Sent> {
     bench.request = RequestId(bench.floor.random()?);
+    if let Some(orphan) = Orphan::find(&chip, bench)? {
+        let burnt = orphan.adopt(bench)?;
+        note_key(bench);
+        return burnt.prove(bench);
+    }
     let keyed = Checked::new(chip, bench)?.make_key(bench)?;
     note_key(bench);
     keyed.burn(bench)?.prove(bench)
@@ -74,6 +80,10 @@ fn resume(open: &OpenUnit, chip: Identification, bench: &mut Bench<'_>) -> Step<
         ));
     }
     note_key(bench);
+    if open.voiding.is_some() {
+        let detail = "its void waits for the CA's answer";
+        return Err(Failure::new(Fault::CaUnreachable, detail));
+    }
     match chip.state {
         ChipState::Torn => Err(Failure::new(Fault::ChipTorn, format!("UID {}", chip.uid))),
         ChipState::Blank if open.sent.is_some() => Err(Failure::new(

@@ -24,6 +24,10 @@
 //! # Memory
 //! `size_of::<Device<..>>()` without the caller's memory and entropy is below 4,000 bytes on a 64-bit host (a test
 //! holds it there): one frame being received and the last answer.
+//!
+//! `make firmware` builds the least image that holds the chip's end, P-256 with it, for `thumbv7em-none-eabi`, for size
+//! (`opt-level = "s"`, LTO), and shows its sections: 56,766 bytes of code and 1,452 of constants with Rust 1.95, no
+//! static RAM. The stack is not measured.
 #![no_std]
 #![forbid(unsafe_code)]
 #[cfg(feature = "driver")]

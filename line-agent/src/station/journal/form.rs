@@ -40,6 +40,12 @@ pub enum Event {
     Dropped,
     /// The unit is done: PASS or FAIL.
     Closed(Closed),
+    /// This void is about to be sent; it is sent again until the CA has answered.
+    Voiding(SignedRequest),
+    /// The CA has voided the unit, or never bound it.
+    Voided,
+    /// The CA refused the void: the unit stands as it was.
+    VoidRefused,
 }
 
 /// A unit whose key exists.
@@ -73,6 +79,9 @@ pub struct Keyed {
     /// Where the key came from; for an injected key the receipt is in it.
     #[serde(with = "base64")]
     pub evidence: Evidence,
+    /// The chip came here burnt and bound, by a station that cannot finish it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub adopts: bool,
 }
 
 /// A request's bytes with the station's signature: what is sent, and sent again.
@@ -121,6 +130,93 @@ pub struct Closed {
     #[serde(with = "fault", default, skip_serializing_if = "Option::is_none")]
     pub fault: Option<Fault>,
 }
+
+/// What is left of units that are done, in a journal that was compacted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "sum", rename_all = "kebab-case")]
+pub enum Summary {
+    /// Units done since the station began.
+    Totals {
+        /// Passed.
+        passed: u64,
+        /// Failed.
+        failed: u64,
+    },
+    /// Chips that must not be taken for new ones.
+    Chips {
+        /// What is known of all of them.
+        known: KnownChip,
+        /// The chips.
+        uids: Vec<HexUid>,
+    },
+    /// Serials of a lot that were begun.
+    Serials {
+        /// Lot.
+        #[serde(with = "text")]
+        lot: Id,
+        /// Attempts at each of them.
+        attempts: u32,
+        /// Whether no other chip may have them.
+        taken: bool,
+        /// The serials.
+        serials: Vec<TextSerial>,
+    },
+    /// The chip that was done last in a socket.
+    Last {
+        /// Socket.
+        #[serde(with = "text")]
+        socket: Id,
+        /// The chip.
+        #[serde(with = "hexadecimal")]
+        uid: ChipUid,
+    },
+    /// A unit that failed behind its request to the CA.
+    Failed(Box<FailedUnit>),
+}
+
+/// What is known of a chip that is not open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KnownChip {
+    /// It was put aside before it had a key here.
+    NeverKeyed,
+    /// A key was made for it, and it may be burnt.
+    Keyed,
+    /// The CA was asked for it: it was burnt.
+    Sent,
+}
+
+/// A unit that failed behind its request to the CA: it may be bound, and is until it is voided.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailedUnit {
+    /// Its request.
+    #[serde(with = "hexadecimal")]
+    pub request: RequestId,
+    /// Lot.
+    #[serde(with = "text")]
+    pub lot: Id,
+    /// Serial.
+    #[serde(with = "text")]
+    pub serial: DeviceSerial,
+    /// The chip.
+    #[serde(with = "hexadecimal")]
+    pub uid: ChipUid,
+    /// Whether the CA's answer had come: then it is bound for certain.
+    pub issued: bool,
+    /// The void that waits for the CA's answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub voiding: Option<SignedRequest>,
+}
+
+/// A UID in a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct HexUid(#[serde(with = "hexadecimal")] pub ChipUid);
+
+/// A serial in a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TextSerial(#[serde(with = "text")] pub DeviceSerial);
 
 /// Values that stand as bytes.
 trait AsBytes: Sized {
@@ -320,6 +416,7 @@ pub(super) mod samples {
             part: PartNumber::new("sim-se-a1").unwrap(),
             key: key(),
             evidence: Evidence::OnChip(on_chip),
+            adopts: false,
         };
         entry(n, Event::Keyed(Box::new(keyed)))
     }
@@ -341,6 +438,24 @@ pub(super) mod samples {
             leaf: LeafHash([7; 32]),
         };
         entry(n, Event::Issued(facts))
+    }
+
+    pub(crate) fn confirming(n: u8) -> Entry {
+        let Event::Sent(request) = sent(n).event else {
+            panic!("a sample is what it is called");
+        };
+        entry(n, Event::Confirming(request))
+    }
+
+    pub(crate) fn voiding(n: u8) -> Entry {
+        let Event::Sent(request) = sent(n).event else {
+            panic!("a sample is what it is called");
+        };
+        entry(n, Event::Voiding(request))
+    }
+
+    pub(crate) fn bare(n: u8, event: Event) -> Entry {
+        entry(n, event)
     }
 
     pub(crate) fn closed(n: u8) -> Entry {

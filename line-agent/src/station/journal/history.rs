@@ -1,15 +1,23 @@
 //! What the journal's entries amount to.
 
-use super::form::{Closed, Entry, Event, IssuedFacts, Keyed, SignedRequest};
+use super::form::{
+    Closed, Entry, Event, FailedUnit, HexUid, IssuedFacts, Keyed, KnownChip, SignedRequest,
+    Summary, TextSerial,
+};
 use crate::verdict::Verdict;
-use identity::{ChipUid, DeviceSerial, Id, RequestId};
+use identity::{ChipUid, DeviceSerial, Id, RequestId, Timestamp};
 use std::collections::BTreeMap;
+
+/// Most chips or serials in one line of a compacted journal.
+const LIST: usize = 256;
 
 /// A unit whose key exists and that is neither done nor dropped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenUnit {
     /// Its request.
     pub request: RequestId,
+    /// When its key was made.
+    pub since: Timestamp,
     /// Who and where it is.
     pub keyed: Keyed,
     /// The newest envelope that may have been sent.
@@ -18,45 +26,56 @@ pub struct OpenUnit {
     pub issued: Option<IssuedFacts>,
     /// The confirmation that may have been sent.
     pub confirming: Option<SignedRequest>,
+    /// The void that waits for the CA's answer.
+    pub voiding: Option<SignedRequest>,
 }
 
 impl OpenUnit {
     /// The last step in the journal.
     #[must_use]
     pub const fn step(&self) -> &'static str {
-        match (&self.sent, &self.issued, &self.confirming) {
-            (_, _, Some(_)) => "confirming",
-            (_, Some(_), None) => "issued",
-            (Some(_), None, None) => "sent",
-            (None, None, None) => "keyed",
+        match (&self.sent, &self.issued, &self.confirming, &self.voiding) {
+            (_, _, _, Some(_)) => "voiding",
+            (_, _, Some(_), None) => "confirming",
+            (_, Some(_), None, None) => "issued",
+            (Some(_), None, None, None) => "sent",
+            (None, None, None, None) => "keyed",
         }
+    }
+
+    /// The entries that lead to it.
+    fn entries(&self) -> impl Iterator<Item = Entry> + use<> {
+        let Self {
+            request, since: at, ..
+        } = *self;
+        let this = self.clone();
+        [
+            Some(Event::Keyed(Box::new(this.keyed))),
+            this.sent.map(Event::Sent),
+            this.issued.map(Event::Issued),
+            this.confirming.map(Event::Confirming),
+            this.voiding.map(Event::Voiding),
+        ]
+        .into_iter()
+        .flatten()
+        .map(move |event| Entry { request, at, event })
     }
 }
 
-/// What is known of a chip that is not open.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KnownChip {
-    /// It was put aside before it had a key here.
-    NeverKeyed,
-    /// A key was made for it, and it may be burnt.
-    Keyed,
-    /// The CA was asked for it: it was burnt.
-    Sent,
-}
-
 /// The state that the entries lead to.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct History {
     open: BTreeMap<RequestId, OpenUnit>,
+    failed: BTreeMap<RequestId, FailedUnit>,
     chips: BTreeMap<ChipUid, KnownChip>,
     serials: BTreeMap<(Id, DeviceSerial), SerialState>,
     /// The chip that was done last, by socket.
     last: BTreeMap<Id, ChipUid>,
-    passed: u64,
-    failed: u64,
+    passed_units: u64,
+    failed_units: u64,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 struct SerialState {
     attempts: u32,
     /// Passed, or possibly bound: no other chip may have this serial.
@@ -68,7 +87,7 @@ impl History {
     pub(super) fn apply(&mut self, entry: &Entry) -> Result<(), String> {
         let request = entry.request;
         match &entry.event {
-            Event::Keyed(keyed) => self.key(request, keyed),
+            Event::Keyed(keyed) => self.key(entry, keyed),
             Event::Sent(envelope) => {
                 let unit = self.unit(request)?;
                 unit.sent = Some(envelope.clone());
@@ -89,16 +108,82 @@ impl History {
                 self.close(request, closed);
                 Ok(())
             }
+            Event::Voiding(void) => self.set_voiding(request, Some(void.clone())),
+            Event::VoidRefused => self.set_voiding(request, None),
+            Event::Voided => self.void(request),
         }
     }
 
-    fn key(&mut self, request: RequestId, keyed: &Keyed) -> Result<(), String> {
+    /// Takes the next line of a summary.
+    pub(super) fn take(&mut self, summary: Summary) {
+        match summary {
+            Summary::Totals { passed, failed } => {
+                (self.passed_units, self.failed_units) = (passed, failed);
+            }
+            Summary::Chips { known, uids } => {
+                self.chips
+                    .extend(uids.into_iter().map(|HexUid(uid)| (uid, known)));
+            }
+            Summary::Serials {
+                lot,
+                attempts,
+                taken,
+                serials,
+            } => {
+                let state = SerialState { attempts, taken };
+                let rows = serials.into_iter();
+                self.serials
+                    .extend(rows.map(|TextSerial(serial)| ((lot, serial), state)));
+            }
+            Summary::Last { socket, uid } => {
+                self.last.insert(socket, uid);
+            }
+            Summary::Failed(unit) => {
+                self.failed.insert(unit.request, *unit);
+            }
+        }
+    }
+
+    /// The fewest lines that lead to the same state; the summary comes last, because entries of open units alone say
+    /// less of their chips and serials than is known.
+    pub(super) fn summary(&self) -> (Vec<Entry>, Vec<Summary>) {
+        let mut summary = vec![Summary::Totals {
+            passed: self.passed_units,
+            failed: self.failed_units,
+        }];
+        let chips = self.chips.iter().map(|(uid, known)| (*known, HexUid(*uid)));
+        summary.extend(lists(chips).map(|(known, uids)| Summary::Chips { known, uids }));
+        let serials = self.serials.iter();
+        let serials = serials.map(|((lot, serial), state)| ((*lot, *state), TextSerial(*serial)));
+        summary.extend(
+            lists(serials).map(|((lot, state), serials)| Summary::Serials {
+                lot,
+                attempts: state.attempts,
+                taken: state.taken,
+                serials,
+            }),
+        );
+        let last = self.last.iter();
+        summary.extend(last.map(|(socket, uid)| Summary::Last {
+            socket: *socket,
+            uid: *uid,
+        }));
+        let failed = self.failed.values().cloned();
+        summary.extend(failed.map(|unit| Summary::Failed(Box::new(unit))));
+        let entries = self.open.values().flat_map(OpenUnit::entries).collect();
+        (entries, summary)
+    }
+
+    fn key(&mut self, entry: &Entry, keyed: &Keyed) -> Result<(), String> {
+        let request = entry.request;
         let unit = OpenUnit {
             request,
+            since: entry.at,
             keyed: keyed.clone(),
             sent: None,
             issued: None,
             confirming: None,
+            voiding: None,
         };
         self.chips.insert(keyed.uid, KnownChip::Keyed);
         let state = self.serials.entry((keyed.lot, keyed.serial)).or_default();
@@ -114,10 +199,8 @@ impl History {
     }
 
     fn close(&mut self, request: RequestId, closed: &Closed) {
-        let issued = self
-            .open
-            .remove(&request)
-            .is_some_and(|unit| unit.issued.is_some());
+        let unit = self.open.remove(&request);
+        let issued = unit.as_ref().is_some_and(|unit| unit.issued.is_some());
         let passed = closed.verdict == Verdict::Pass;
         let state = self.serials.entry((closed.lot, closed.serial)).or_default();
         state.taken |= passed || issued;
@@ -125,16 +208,87 @@ impl History {
             .entry(closed.uid)
             .or_insert(KnownChip::NeverKeyed);
         self.last.insert(closed.socket, closed.uid);
-        if passed {
-            self.passed += 1;
-        } else {
-            self.failed += 1;
+        match (passed, unit) {
+            (true, _) => self.passed_units += 1,
+            (false, Some(unit)) if unit.sent.is_some() => {
+                self.failed_units += 1;
+                let failed = FailedUnit {
+                    request,
+                    lot: closed.lot,
+                    serial: closed.serial,
+                    uid: closed.uid,
+                    issued,
+                    voiding: unit.voiding,
+                };
+                self.failed.insert(request, failed);
+            }
+            (false, _) => self.failed_units += 1,
         }
+    }
+
+    fn set_voiding(
+        &mut self,
+        request: RequestId,
+        void: Option<SignedRequest>,
+    ) -> Result<(), String> {
+        let place = match (self.open.get_mut(&request), self.failed.get_mut(&request)) {
+            (Some(unit), _) => &mut unit.voiding,
+            (None, Some(unit)) => &mut unit.voiding,
+            (None, None) => return Err(format!("request {request} has nothing to void")),
+        };
+        *place = void;
+        Ok(())
+    }
+
+    /// A void frees the serial, never the chip.
+    fn void(&mut self, request: RequestId) -> Result<(), String> {
+        let unit = self
+            .failed
+            .remove(&request)
+            .ok_or_else(|| format!("request {request} has not failed"))?;
+        if let Some(state) = self.serials.get_mut(&(unit.lot, unit.serial))
+            && unit.issued
+        {
+            state.taken = false;
+        }
+        Ok(())
     }
 
     /// Units that are neither done nor dropped, by request.
     pub fn open_units(&self) -> impl Iterator<Item = &OpenUnit> {
         self.open.values()
+    }
+
+    /// Units that failed behind their request to the CA and are not void.
+    pub fn failed_units(&self) -> impl Iterator<Item = &FailedUnit> {
+        self.failed.values()
+    }
+
+    /// Requests whose void waits for the CA's answer.
+    #[must_use]
+    pub fn voids(&self) -> Vec<RequestId> {
+        let open = self.open.values().filter(|unit| unit.voiding.is_some());
+        let failed = self.failed.values().filter(|unit| unit.voiding.is_some());
+        open.map(|unit| unit.request)
+            .chain(failed.map(|unit| unit.request))
+            .collect()
+    }
+
+    /// The void of a request that waits for the CA's answer.
+    #[must_use]
+    pub fn void_of(&self, request: &RequestId) -> Option<&SignedRequest> {
+        let open = self
+            .open
+            .get(request)
+            .and_then(|unit| unit.voiding.as_ref());
+        let failed = self.failed.get(request);
+        open.or_else(|| failed.and_then(|unit| unit.voiding.as_ref()))
+    }
+
+    /// The open unit of a request.
+    #[must_use]
+    pub fn open_unit(&self, request: &RequestId) -> Option<&OpenUnit> {
+        self.open.get(request)
     }
 
     /// The unit whose chip must sit in this socket.
@@ -181,8 +335,25 @@ impl History {
     /// Units passed and failed since the journal began.
     #[must_use]
     pub const fn totals(&self) -> (u64, u64) {
-        (self.passed, self.failed)
+        (self.passed_units, self.failed_units)
     }
+}
+
+/// Items under their common heading, in lists short enough for a line.
+fn lists<K: Ord + Copy, T>(
+    items: impl Iterator<Item = (K, T)>,
+) -> impl Iterator<Item = (K, Vec<T>)> {
+    let mut lists: BTreeMap<K, Vec<Vec<T>>> = BTreeMap::new();
+    for (key, item) in items {
+        let under = lists.entry(key).or_default();
+        match under.last_mut() {
+            Some(list) if list.len() < LIST => list.push(item),
+            _ => under.push(vec![item]),
+        }
+    }
+    lists
+        .into_iter()
+        .flat_map(|(key, under)| under.into_iter().map(move |list| (key, list)))
 }
 
 fn not_open(request: RequestId) -> String {
@@ -191,7 +362,7 @@ fn not_open(request: RequestId) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::form::samples::{closed, issued, keyed, request, sent};
+    use super::super::form::samples::{bare, closed, issued, keyed, request, sent, voiding};
     use super::*;
 
     fn after(entries: &[Entry]) -> History {
@@ -220,6 +391,29 @@ mod tests {
             ..keyed(1)
         };
         assert!(wanted(&after(&[keyed(1), dropped])));
+    }
+
+    #[test]
+    fn a_void_frees_the_serial_and_never_the_chip() {
+        let mut history = after(&[keyed(1), sent(1), issued(1), closed(1)]);
+        assert_eq!(history.failed_units().count(), 1);
+        history.apply(&voiding(1)).unwrap();
+        assert_eq!(history.voids(), [request(1)]);
+        assert!(!wanted(&history));
+        let mut refused = history.clone();
+        refused.apply(&bare(1, Event::VoidRefused)).unwrap();
+        assert!(refused.voids().is_empty() && !wanted(&refused));
+        history.apply(&bare(1, Event::Voided)).unwrap();
+        assert!(wanted(&history));
+        assert_eq!(history.failed_units().count(), 0);
+        let uid = ChipUid::new(&[1, 0x23, 1]).unwrap();
+        assert_eq!(history.known(&uid), Some(KnownChip::Sent));
+    }
+
+    #[test]
+    fn what_never_failed_cannot_be_void() {
+        assert!(after(&[keyed(1)]).apply(&bare(1, Event::Voided)).is_err());
+        assert!(History::default().apply(&voiding(1)).is_err());
     }
 
     #[test]

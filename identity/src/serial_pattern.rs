@@ -1,8 +1,13 @@
-use identity::DeviceSerial;
-use identity::document::Profile;
+//! The form that a product's serials have, as its profile writes it. Station and CA read it alike.
+
+use crate::document::Profile;
+use crate::text::DeviceSerial;
+use alloc::borrow::ToOwned as _;
+use alloc::string::{String, ToString as _};
+use alloc::vec::Vec;
+use alloc::{fmt, format};
+use core::str::FromStr;
 use regex::bytes::{Regex, RegexBuilder};
-use std::str::FromStr;
-use thiserror::Error;
 
 /// Longest pattern in bytes.
 const MAX_PATTERN: usize = 256;
@@ -12,21 +17,30 @@ const MAX_COMPILED: usize = 64 * 1024;
 const MAX_NESTING: u32 = 16;
 
 /// Why a serial pattern is refused.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PatternError {
     /// Empty or longer than 256 bytes.
-    #[error("{0} bytes where 1 to 256 are allowed")]
     Length(usize),
     /// Something else than printable ASCII.
-    #[error("it holds something else than printable ASCII")]
     Character,
     /// Not a regular expression of this syntax.
-    #[error("{0}")]
     Syntax(String),
     /// It would compile to more than 64 KiB.
-    #[error("compiled it takes more than 65536 bytes")]
     TooLarge,
 }
+
+impl fmt::Display for PatternError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Length(bytes) => write!(f, "{bytes} bytes where 1 to 256 are allowed"),
+            Self::Character => f.write_str("it holds something else than printable ASCII"),
+            Self::Syntax(text) => f.write_str(text),
+            Self::TooLarge => f.write_str("compiled it takes more than 65536 bytes"),
+        }
+    }
+}
+
+impl core::error::Error for PatternError {}
 
 /// The pattern that every device serial of a product matches from its first to its last character.
 ///
@@ -64,7 +78,7 @@ impl SerialPattern {
     /// The pattern of an approved profile.
     ///
     /// # Errors
-    /// [`PatternError`] as for [`Self::new`]; a profile made by [`load_product`](super::load_product) never has one.
+    /// [`PatternError`] as for [`Self::new`]; a profile that people approved never has one.
     pub fn of(profile: &Profile) -> Result<Self, PatternError> {
         Self::new(&profile.serial_pattern)
     }

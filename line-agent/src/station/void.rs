@@ -1,0 +1,130 @@
+//! A unit that is bound and will never ship is voided: its certificate is revoked, its serial is free for another
+//! board, its chip and key never are.
+//!
+//! The void is in the journal before it is sent. If the CA cannot be reached it waits there and goes out with the
+//! next run.
+
+use super::floor::Floor;
+use super::journal::{Closed, Event, OpenUnit};
+use super::{Failure, Step};
+use crate::ca_link::CaError;
+use crate::verdict::Verdict;
+use identity::envelope::{Version1, VoidRequest};
+use identity::fault::Fault;
+use identity::{DeviceSerial, Id, RequestId};
+
+/// What came of a void.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The CA has voided the unit.
+    Voided,
+    /// Nothing was bound under the request; the unit is given up all the same.
+    NeverBound,
+}
+
+/// Requests of units with this serial, in any lot or in this one, that may be bound and are not confirmed.
+#[must_use]
+pub fn candidates(floor: &Floor<'_>, serial: &DeviceSerial, lot: Option<&Id>) -> Vec<RequestId> {
+    let is_meant =
+        |of: &DeviceSerial, under: &Id| of == serial && lot.is_none_or(|lot| lot == under);
+    floor.journal.with(|history| {
+        let open = history.open_units();
+        let open = open.filter(|unit| is_meant(&unit.keyed.serial, &unit.keyed.lot));
+        let failed = history.failed_units();
+        let failed = failed.filter(|unit| is_meant(&unit.serial, &unit.lot));
+        open.map(|unit| unit.request)
+            .chain(failed.map(|unit| unit.request))
+            .collect()
+    })
+}
+
+/// Signs a void and journals it; nothing was sent.
+///
+/// # Errors
+/// [`Fault::LineHsm`], [`Fault::Journal`].
+pub fn announce(floor: &Floor<'_>, request: RequestId, reason: Id) -> Step<()> {
+    let void = floor.sign(&VoidRequest {
+        version: Version1,
+        station: floor.station.id,
+        time: floor.clock.now(),
+        request,
+        reason,
+    })?;
+    floor.enter(request, Event::Voiding(void))
+}
+
+/// Sends a void that was announced, and closes a unit that is still open.
+///
+/// # Errors
+/// [`Fault::CaUnreachable`]: the void waits. Any other refusal of the CA: the unit stands as it was, but for
+/// [`Fault::NotHolder`], which ends it here.
+pub fn send(floor: &Floor<'_>, request: RequestId) -> Step<Outcome> {
+    let known = floor.journal.with(|history| {
+        let open = history.open_unit(&request).cloned();
+        history.void_of(&request).cloned().map(|void| (void, open))
+    });
+    let Some((void, open)) = known else {
+        return Err(Failure::new(Fault::NotBound, "no void of it was announced"));
+    };
+    let ended = |fault| {
+        open.as_ref()
+            .map_or(Ok(()), |open| close(floor, open, fault))
+    };
+    match floor.ca.void(&void) {
+        Ok(()) => {
+            ended(Fault::Voided)?;
+            floor.enter(request, Event::Voided)?;
+            Ok(Outcome::Voided)
+        }
+        Err(CaError::Refused(Fault::NotBound, _)) => {
+            ended(Fault::NotBound)?;
+            // A unit whose request was never sealed is not among the failed ones.
+            if floor
+                .journal
+                .with(|history| history.void_of(&request).is_some())
+            {
+                floor.enter(request, Event::Voided)?;
+            }
+            Ok(Outcome::NeverBound)
+        }
+        Err(error @ CaError::Refused(..)) => {
+            let failure = Failure::from(error);
+            if failure.fault == Fault::NotHolder {
+                ended(Fault::NotHolder)?;
+            }
+            floor.enter(request, Event::VoidRefused)?;
+            Err(failure)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Sends all voids that wait. One that cannot be sent goes on waiting.
+///
+/// # Errors
+/// [`Fault::Journal`]
+pub fn send_waiting(floor: &Floor<'_>) -> Step<()> {
+    for request in floor.journal.with(super::journal::History::voids) {
+        match send(floor, request) {
+            Err(failure) if failure.fault == Fault::Journal => return Err(failure),
+            Err(failure) => tracing::warn!(%request, %failure, "not voided"),
+            Ok(outcome) => tracing::info!(%request, ?outcome, "void answered"),
+        }
+    }
+    Ok(())
+}
+
+fn close(floor: &Floor<'_>, open: &OpenUnit, fault: Fault) -> Step<()> {
+    let keyed = &open.keyed;
+    floor.enter(
+        open.request,
+        Event::Closed(Closed {
+            socket: keyed.socket,
+            lot: keyed.lot,
+            serial: keyed.serial,
+            uid: keyed.uid,
+            verdict: Verdict::Fail,
+            fault: Some(fault),
+        }),
+    )
+}

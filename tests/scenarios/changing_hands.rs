@@ -1,0 +1,182 @@
+//! A unit outlives the station that began it: another station finishes it, a person gives it up, or a stopped station
+//! says where it stands and goes on later.
+
+use crate::support::{CAMERAS, Shop};
+use acceptance::chips::Programmer;
+use acceptance::hsm::Hsm;
+use acceptance::patience::until;
+use acceptance::process::{program, succeed};
+use acceptance::station::{Ended, Station};
+use identity::CertificateHash;
+use rustls::pki_types::{CertificateDer, pem::PemObject as _};
+use std::path::PathBuf;
+use std::process::Command;
+
+const SECOND: &str = "ota-l2-prov-02";
+const UNITS: u32 = 16;
+
+/// A unit that its station left between binding and confirmation.
+#[derive(Debug)]
+struct Left {
+    serial: String,
+    /// Hash of its certificate, from the station's journal.
+    certificate: String,
+}
+
+/// One socket with a tray, and the lot to be made there.
+struct Work {
+    programmer: Programmer,
+    lot: PathBuf,
+}
+
+fn work(shop: &mut Shop) -> Work {
+    let mut tray = shop.tray();
+    tray.put(&shop.factory.vendor, CAMERAS.part, 1, UNITS)
+        .unwrap();
+    Work {
+        programmer: tray.present(1).unwrap(),
+        lot: shop.lot(CAMERAS, 0, UNITS),
+    }
+}
+
+/// Kills the station until a unit is bound for certain and not yet being confirmed.
+fn leave_a_bound_unit(shop: &Shop, work: &Work) -> Left {
+    loop {
+        let before = shop.station.journalled("issued");
+        let mut agent = shop
+            .station
+            .start(&work.lot, &work.programmer.sockets)
+            .unwrap();
+        until("an answer in the journal", || {
+            let issued = shop.station.journalled("issued") > before;
+            Ok((issued || agent.ended()?.is_some()).then_some(()))
+        })
+        .unwrap();
+        assert!(
+            agent.ended().unwrap().is_none(),
+            "no kill hit a unit between binding and confirmation"
+        );
+        agent.kill().unwrap();
+        if let Some(left) = bound_unit(&shop.station) {
+            return left;
+        }
+    }
+}
+
+fn bound_unit(station: &Station) -> Option<Left> {
+    let open = station.open_units().unwrap();
+    let line = open.iter().find(|line| line.ends_with("step=issued"))?;
+    let word = |at: usize| line.split_whitespace().nth(at).unwrap();
+    let request = word(5).strip_prefix("request=").unwrap();
+    let journal = station.journal();
+    let issued = journal
+        .lines()
+        .find(|entry| entry.contains(request) && entry.contains("\"step\":\"issued\""))
+        .unwrap();
+    let (_, json) = issued.split_once(' ').unwrap();
+    let entry: serde_json::Value = serde_json::from_str(json).unwrap();
+    Some(Left {
+        serial: word(1).to_owned(),
+        certificate: entry["certificate"].as_str().unwrap().to_owned(),
+    })
+}
+
+fn counted(shop: &Shop, station: &Station) -> serde_json::Value {
+    let mut audit = Command::new(program("koseki-verify").unwrap());
+    audit.arg("log").arg(shop.factory.log_dir()).arg("--json");
+    let told = succeed(audit.arg("--trust").arg(station.trust())).unwrap();
+    let findings: serde_json::Value = serde_json::from_str(&told).unwrap();
+    assert_eq!(findings["findings"].as_array().unwrap().len(), 0, "{told}");
+    findings["kinds"].clone()
+}
+
+#[test]
+fn a_second_station_finishes_what_a_burnt_down_one_had_bound() {
+    let mut shop = Shop::open(Hsm::Simulator, &[CAMERAS]);
+    let work = work(&mut shop);
+    let left = leave_a_bound_unit(&shop, &work);
+    let mut second = Station::enroll(&shop.factory, SECOND).unwrap();
+    second
+        .take_grant(&shop.factory, CAMERAS.grant, &[CAMERAS.lot])
+        .unwrap();
+    let before = counted(&shop, &second);
+    let lost = std::mem::replace(&mut shop.station, second);
+    lost.lose_home().unwrap();
+    // What the execution system still waits for.
+    let rest = format!("lot,serial,label\n{},{},unit\n", CAMERAS.lot, left.serial);
+    let lot = shop.station.lot_file("rest.csv", rest.as_bytes()).unwrap();
+    let ended = shop.station.run(&lot, &work.programmer.sockets).unwrap();
+    assert_eq!(ended.code, Some(0), "{}", ended.said);
+    let devices = shop.station.devices().unwrap();
+    let pem = std::fs::read(devices.first().unwrap()).unwrap();
+    let der = CertificateDer::from_pem_slice(&pem).unwrap();
+    assert_eq!(CertificateHash::of(&der).to_string(), left.certificate);
+    let after = counted(&shop, &shop.station);
+    assert_eq!(after["adopt"], 1);
+    assert_eq!(after["bind"], before["bind"], "nothing was bound anew");
+}
+
+#[test]
+fn a_unit_given_up_is_void_and_its_serial_is_made_with_another_chip() {
+    let mut shop = Shop::open(Hsm::Simulator, &[CAMERAS]);
+    let work = work(&mut shop);
+    let left = leave_a_bound_unit(&shop, &work);
+    let told = shop.station.void(&left.serial, "board-broken").unwrap();
+    assert!(told.trim_end().ends_with(" void"), "{told}");
+    assert!(shop.station.open_units().unwrap().is_empty());
+    let ended = shop
+        .station
+        .run(&work.lot, &work.programmer.sockets)
+        .unwrap();
+    // One chip of the tray is spent, so one serial is left without.
+    assert_eq!(ended.code, Some(20), "{}", ended.said);
+    assert!(
+        ended.said.contains(&format!("PASS {}", left.serial)),
+        "{}",
+        ended.said
+    );
+    let counted = counted(&shop, &shop.station);
+    assert_eq!(counted["void"], 1);
+    assert_eq!(counted["bind"], UNITS);
+    assert_eq!(counted["confirm"], UNITS - 1);
+}
+
+#[test]
+fn a_station_asked_to_stop_says_what_is_open_and_goes_on_later() {
+    let mut shop = Shop::open(Hsm::Simulator, &[CAMERAS]);
+    let mut tray = shop.tray();
+    tray.put(&shop.factory.vendor, CAMERAS.part, 1, UNITS)
+        .unwrap();
+    let programmer = tray.present(4).unwrap();
+    let lot = shop.lot(CAMERAS, 0, UNITS);
+    let mut said_open = 0;
+    for _ in 0..3 {
+        let before = shop.station.journalled("keyed");
+        let mut agent = shop.station.start(&lot, &programmer.sockets).unwrap();
+        until("a key in the journal", || {
+            let begun = shop.station.journalled("keyed") > before;
+            Ok((begun || agent.ended()?.is_some()).then_some(()))
+        })
+        .unwrap();
+        let status = agent.stop().unwrap();
+        let ended = Ended::of(status, &agent);
+        let open = shop.station.open_units().unwrap();
+        for line in &open {
+            let serial = line.split_whitespace().nth(1).unwrap();
+            let word = format!("ABORT {serial} ");
+            assert!(ended.said.contains(&word), "{word}: {}", ended.said);
+        }
+        if !open.is_empty() {
+            assert_eq!(ended.code, Some(40), "{}", ended.said);
+        }
+        said_open += open.len();
+    }
+    assert!(said_open > 0, "no stop came while a unit was under work");
+    let ended = shop.station.run(&lot, &programmer.sockets).unwrap();
+    assert_eq!(ended.code, Some(0), "{}", ended.said);
+    let counted = counted(&shop, &shop.station);
+    assert_eq!(
+        (&counted["bind"], &counted["confirm"]),
+        (&UNITS.into(), &UNITS.into())
+    );
+}
