@@ -4,6 +4,8 @@
 mod a_lot_is_made;
 mod architecture;
 mod bad_input;
+mod bad_units;
+mod floor;
 mod licences;
 mod once_and_for_ever;
 mod others_accept_it;
