@@ -4,7 +4,9 @@
 mod a_lot_is_made;
 mod architecture;
 mod bad_input;
+mod bad_requests;
 mod bad_units;
+mod changed_hands;
 mod floor;
 mod licences;
 mod once_and_for_ever;
