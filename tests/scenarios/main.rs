@@ -2,6 +2,7 @@
 #![cfg(test)]
 
 mod a_lot_is_made;
+mod altered_requests;
 mod architecture;
 mod bad_input;
 mod bad_requests;
@@ -12,4 +13,7 @@ mod licences;
 mod once_and_for_ever;
 mod others_accept_it;
 mod power_cuts;
+mod quota;
+mod secrets;
+mod strangers;
 mod support;

@@ -121,6 +121,12 @@ impl Factory {
             .processor_seconds()
     }
 
+    /// The server's process, if it runs.
+    #[must_use]
+    pub fn server_id(&self) -> Option<u32> {
+        self.server.as_ref().map(Daemon::id)
+    }
+
     /// Asks the server to stop, and waits.
     ///
     /// # Errors

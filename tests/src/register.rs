@@ -21,19 +21,24 @@ impl Register {
     /// # Errors
     /// [`Failure`] of the call.
     pub async fn open(factory: &Factory) -> Outcome<Self> {
-        let socket = factory.path("ca/admin.sock");
-        let connect = tower::service_fn(move |_uri| {
-            let socket = socket.clone();
-            async move { UnixStream::connect(socket).await.map(TokioIo::new) }
-        });
-        let channel = Endpoint::from_static("http://local").connect_with_connector_lazy(connect);
         let mut register = Self {
-            client: AuditServiceClient::new(channel)
+            client: AuditServiceClient::new(Self::channel(factory))
                 .max_decoding_message_size(proto::MAX_RESPONSE_MESSAGE),
             next: 0,
         };
         register.news().await?;
         Ok(register)
+    }
+
+    /// The operator's line to the server.
+    #[must_use]
+    pub fn channel(factory: &Factory) -> Channel {
+        let socket = factory.path("ca/admin.sock");
+        let connect = tower::service_fn(move |_uri| {
+            let socket = socket.clone();
+            async move { UnixStream::connect(socket).await.map(TokioIo::new) }
+        });
+        Endpoint::from_static("http://local").connect_with_connector_lazy(connect)
     }
 
     /// What was published since the last call.

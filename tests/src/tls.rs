@@ -4,10 +4,13 @@ use crate::factory::{Factory, SERVER_NAME};
 use crate::failure::{At as _, Failure, Outcome};
 use crate::soft::SoftKey;
 use hyper_util::rt::TokioIo;
+use rustls::client::ResolvesClientCert;
+use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
+use rustls::sign::CertifiedKey;
 use rustls::version::TLS13;
-use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
+use rustls::{ClientConfig, RootCertStore, SignatureScheme};
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -30,28 +33,21 @@ pub struct Credentials<'a> {
 /// # Errors
 /// [`Failure`] names the file.
 pub fn channel(factory: &Factory, own: Credentials<'_>) -> Outcome<Channel> {
-    Ok(lazy(
-        factory.address(),
-        client(factory, Some(own), &[&TLS13])?,
-    ))
+    Ok(lazy(factory.address(), client(factory, Some(own))?))
 }
 
-/// A client's configuration with or without a certificate, for these versions.
+/// A client's configuration with or without a certificate.
 ///
 /// # Errors
 /// [`Failure`] names the file.
-pub fn client(
-    factory: &Factory,
-    own: Option<Credentials<'_>>,
-    versions: &[&'static SupportedProtocolVersion],
-) -> Outcome<ClientConfig> {
+pub fn client(factory: &Factory, own: Option<Credentials<'_>>) -> Outcome<ClientConfig> {
     let mut roots = RootCertStore::empty();
     for root in certificates(&factory.path("ca/ceremony/infrastructure.pem"))? {
         roots.add(root).map_err(Failure::new)?;
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(versions)
+        .with_protocol_versions(&[&TLS13])
         .map_err(Failure::new)?
         .with_root_certificates(roots);
     let mut config = match own {
@@ -61,6 +57,28 @@ pub fn client(
             .map_err(Failure::new)?,
     };
     config.alpn_protocols = vec![b"h2".to_vec()];
+    Ok(config)
+}
+
+/// A configuration that shows a certificate and signs with a key that is not its own, as rustls would not.
+///
+/// # Errors
+/// [`Failure`] names the file.
+pub fn mismatched(factory: &Factory, own: Credentials<'_>) -> Outcome<ClientConfig> {
+    #[derive(Debug)]
+    struct Borrowed(Arc<CertifiedKey>);
+    impl ResolvesClientCert for Borrowed {
+        fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+            Some(Arc::clone(&self.0))
+        }
+        fn has_certs(&self) -> bool {
+            true
+        }
+    }
+    let mut config = client(factory, None)?;
+    let key = any_supported_type(&private(own.key)?).map_err(Failure::new)?;
+    let certified = CertifiedKey::new(certificates(own.certificate)?, key);
+    config.client_auth_cert_resolver = Arc::new(Borrowed(Arc::new(certified)));
     Ok(config)
 }
 
