@@ -2,6 +2,8 @@
 #![cfg(test)]
 
 mod a_lot_is_made;
+mod altered_answers;
+mod altered_line;
 mod altered_requests;
 mod architecture;
 mod bad_input;

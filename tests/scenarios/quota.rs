@@ -15,7 +15,7 @@ const ASKED: u32 = LIMIT + 1_000;
 /// A second lot with room for the whole quota, so that it is the grant and not a lot that runs out.
 const OTHER_LOT: (&str, u64) = ("26W49-A", 26_490_001_000);
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sixty_four_tasks_get_exactly_the_quota() {
     let floor = Floor::open_with(LIMIT, |factory| {
         let values = [

@@ -21,13 +21,19 @@ impl Register {
     /// # Errors
     /// [`Failure`] of the call.
     pub async fn open(factory: &Factory) -> Outcome<Self> {
-        let mut register = Self {
+        let mut register = Self::from_start(factory);
+        register.news().await?;
+        Ok(register)
+    }
+
+    /// From the first leaf on.
+    #[must_use]
+    pub fn from_start(factory: &Factory) -> Self {
+        Self {
             client: AuditServiceClient::new(Self::channel(factory))
                 .max_decoding_message_size(proto::MAX_RESPONSE_MESSAGE),
             next: 0,
-        };
-        register.news().await?;
-        Ok(register)
+        }
     }
 
     /// The operator's line to the server.

@@ -66,6 +66,11 @@ impl Station {
         factory.publish_trust(&self.home.join("trust"), &[grant])
     }
 
+    /// From now on finds the CA at this address.
+    pub fn dial(&mut self, address: &str) {
+        address.clone_into(&mut self.address);
+    }
+
     /// Writes a lot file.
     ///
     /// # Errors
