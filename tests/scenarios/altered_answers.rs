@@ -45,7 +45,8 @@ impl Between {
     fn stand(&mut self, certificate: &std::path::Path, key: &SoftKey) {
         let own = Credentials { certificate, key };
         let address = self.runtime.block_on(self.proxy.listen(own)).unwrap();
-        self.shop.station.dial(&address.to_string());
+        // Long enough for a server that is there; one that is not believed is not waited for.
+        self.shop.station.dial(&address.to_string(), 5);
     }
 
     fn stand_trusted(&mut self) {

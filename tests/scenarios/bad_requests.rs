@@ -83,6 +83,9 @@ const ROWS: &[Row] = &[
             bytes[6] += 1;
         });
     }),
+    ("more bytes than allowed", "CA-0107", |it| {
+        it.alter(|bytes| bytes.resize(proto::MAX_ENVELOPE + 1, 0));
+    }),
     ("a purpose not known", "CA-0101", |it| {
         it.alter(|bytes| {
             assert_eq!(bytes[7..9], [0x0A, 0x01], "the purpose comes second");

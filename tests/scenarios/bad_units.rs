@@ -249,13 +249,7 @@ const CAMERA_ROWS: &[Row] = &[
     ("a UID seen before", "CA-0403", |it| {
         let seen = it.made.0.uid;
         let vendor = SoftKey::of_vendor(&it.floor.factory.vendor).unwrap();
-        let mut clone = SoftChip::of(
-            &vendor,
-            "sim-se-a1",
-            &seen.as_bytes()[..5],
-            1,
-        )
-        .unwrap();
+        let mut clone = SoftChip::of(&vendor, "sim-se-a1", &seen.as_bytes()[..5], 1).unwrap();
         assert_eq!(clone.uid, seen);
         clone.key = it.chip.key.clone();
         (it.unit().uid, it.chip) = (seen, clone);

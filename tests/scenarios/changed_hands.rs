@@ -212,6 +212,12 @@ async fn a_bad_confirmation_is_refused_and_changes_nothing() {
         code(station.confirm(&long).await).as_deref(),
         Some("CA-0101")
     );
+    let longer = vec![0x30; proto::MAX_REQUEST + 1];
+    let longer = station.seal_bytes::<ConfirmRequest>(longer).unwrap();
+    assert_eq!(
+        code(station.confirm(&longer).await).as_deref(),
+        Some("CA-0107")
+    );
     let void = station.seal_bytes::<VoidRequest>(good.to_bytes()).unwrap();
     assert_eq!(code(station.void(&void).await).as_deref(), Some("CA-0101"));
     let sent = station.seal(&good).unwrap();

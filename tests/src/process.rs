@@ -102,7 +102,6 @@ impl Daemon {
             .unwrap_or_default()
     }
 
-<<<<<<< HEAD
     /// Seconds of processor time that it has taken so far (proc(5), `stat`: fields 14 and 15, in hundredths).
     ///
     /// # Errors
@@ -117,12 +116,12 @@ impl Daemon {
             .map(|it| it.parse().map_err(Failure::new))
             .collect::<Outcome<_>>()?;
         Ok(ticks.iter().sum::<f64>() / 100.0)
-=======
+    }
+
     /// Its number.
     #[must_use]
     pub fn id(&self) -> u32 {
         self.child.id()
->>>>>>> 5197625 (tests: strangers, roles, altered requests, both forms of signatures, the quota by a thousand, canary keys)
     }
 
     /// How it ended, if it has.

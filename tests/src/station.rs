@@ -16,6 +16,8 @@ pub struct Station {
     home: PathBuf,
     module: crate::hsm::Module,
     address: String,
+    /// Seconds that a unit waits for the CA.
+    give_up: u16,
     grants: Vec<(PathBuf, String)>,
 }
 
@@ -39,6 +41,7 @@ impl Station {
             home: factory.path("stations").join(id),
             module: factory.module().clone(),
             address: factory.address().to_string(),
+            give_up: 60,
             grants: Vec::new(),
         };
         fs::create_dir_all(&station.home).at(&station.home)?;
@@ -66,9 +69,10 @@ impl Station {
         factory.publish_trust(&self.home.join("trust"), &[grant])
     }
 
-    /// From now on finds the CA at this address.
-    pub fn dial(&mut self, address: &str) {
+    /// From now on finds the CA at this address, and waits so many seconds for it.
+    pub fn dial(&mut self, address: &str, give_up: u16) {
         address.clone_into(&mut self.address);
+        self.give_up = give_up;
     }
 
     /// Writes a lot file.
@@ -176,7 +180,7 @@ impl Station {
     }
 
     fn settings(&self, sockets: &[String]) -> String {
-        let (id, address) = (&self.id, &self.address);
+        let (id, address, give_up) = (&self.id, &self.address, self.give_up);
         let module = self.module.path().display();
         let mut text = format!(
             r#"language = "en"
@@ -193,6 +197,7 @@ trust = "trust"
 
 [ca]
 address = "{address}"
+give_up_seconds = {give_up}
 server_name = "{SERVER_NAME}"
 infrastructure_root = "infrastructure-root.pem"
 certificate = "station.cert.pem"

@@ -4,8 +4,9 @@
 use super::{Failure, Step};
 use base64ct::{Base64, Encoding as _};
 use identity::fault::Fault;
+use identity::leaf::EntryRef;
 use identity::receipt::ReceiptExtra;
-use identity::{ChipUid, Clock, DeviceSerial, LeafHash, P256Key, idevid};
+use identity::{ChipUid, Clock, DeviceSerial, P256Key, idevid};
 use koseki_verify::{Level, Trust, verify_device};
 
 /// A station's clock may lag this much behind the CA's, in milliseconds (the CA refuses stations further off). A
@@ -25,7 +26,7 @@ pub struct Expected<'a> {
 
 /// Checks what the CA answers.
 pub trait Inspect: Sync {
-    /// Checks a certificate with the proof of its `bind` leaf. Returns that leaf's hash.
+    /// Checks a certificate with the proof of its `bind` leaf. Returns that leaf's place and hash.
     ///
     /// # Errors
     /// [`Fault::ProofInvalid`]
@@ -34,7 +35,7 @@ pub trait Inspect: Sync {
         certificate: &[u8],
         proof: &[u8],
         expected: &Expected<'_>,
-    ) -> Step<LeafHash>;
+    ) -> Step<EntryRef>;
 
     /// Checks the receipt of a confirmation of this certificate.
     ///
@@ -81,7 +82,7 @@ impl<C: Clock> Inspect for Inspector<'_, C> {
         certificate: &[u8],
         proof: &[u8],
         expected: &Expected<'_>,
-    ) -> Step<LeafHash> {
+    ) -> Step<EntryRef> {
         self.demand(certificate, proof, Level::Bound)?;
         let parsed = idevid::parse_certificate(certificate).map_err(refuse)?;
         let is_for_unit = parsed.key == *expected.key
@@ -90,8 +91,9 @@ impl<C: Clock> Inspect for Inspector<'_, C> {
         if !is_for_unit {
             return Err(refuse("the certificate is for another key, chip or serial"));
         }
-        let (_, leaf) = extra_of(proof)?.linked_history().map_err(refuse)?;
-        Ok(leaf)
+        let (_, hash) = extra_of(proof)?.linked_history().map_err(refuse)?;
+        let index = index_of(proof)?;
+        Ok(EntryRef { index, hash })
     }
 
     fn inspect_confirm(&self, certificate: &[u8], receipt: &[u8]) -> Step<()> {
@@ -101,14 +103,22 @@ impl<C: Clock> Inspect for Inspector<'_, C> {
 
 /// The `extra` line of a `tlog-proof` that was verified (C2SP tlog-proof).
 fn extra_of(proof: &[u8]) -> Step<ReceiptExtra> {
-    let line = proof
-        .split(|byte| *byte == b'\n')
-        .find_map(|line| line.strip_prefix(b"extra "));
-    let text = line
-        .and_then(|line| std::str::from_utf8(line).ok())
-        .ok_or_else(|| refuse("the proof has no extra line"))?;
+    let text = line_of(proof, b"extra ").ok_or_else(|| refuse("the proof has no extra line"))?;
     let bytes = Base64::decode_vec(text).map_err(refuse)?;
     ReceiptExtra::from_bytes(&bytes).map_err(refuse)
+}
+
+/// The index that a `tlog-proof` was verified for.
+pub(super) fn index_of(proof: &[u8]) -> Step<u64> {
+    let text = line_of(proof, b"index ").ok_or_else(|| refuse("the proof has no index line"))?;
+    text.parse().map_err(refuse)
+}
+
+fn line_of<'a>(proof: &'a [u8], name: &[u8]) -> Option<&'a str> {
+    let line = proof
+        .split(|byte| *byte == b'\n')
+        .find_map(|line| line.strip_prefix(name));
+    line.and_then(|line| std::str::from_utf8(line).ok())
 }
 
 fn refuse(detail: impl ToString) -> Failure {
