@@ -16,6 +16,8 @@ use der::{Decode, Encode, Enumerated, Sequence};
 pub const MAX_UNITS: usize = 64;
 /// Longest envelope in bytes.
 pub const MAX_ENVELOPE: usize = 256 * 1024;
+/// Longest confirmation or void in bytes.
+pub const MAX_REQUEST: usize = 16 * 1024;
 /// Longest challenge in bytes.
 pub const MAX_CHALLENGE: usize = 64;
 /// Longest checkpoint that a request may carry, in bytes.
@@ -136,6 +138,8 @@ pub struct VoidRequest {
 pub trait StationRequest: for<'a> Decode<'a, Error = der::Error> + Encode {
     /// The label, with a version and a line feed.
     const LABEL: &'static [u8];
+    /// Longest request in bytes.
+    const LIMIT: usize;
 
     /// Who asks.
     fn station(&self) -> &Id;
@@ -156,7 +160,7 @@ pub trait StationRequest: for<'a> Decode<'a, Error = der::Error> + Encode {
     /// # Errors
     /// [`WireError`]: too long, not DER, not canonical, or against a rule.
     fn from_bytes(bytes: &[u8]) -> Result<Self, WireError> {
-        let request: Self = crate::wire::decode(bytes, MAX_ENVELOPE)?;
+        let request: Self = crate::wire::decode(bytes, Self::LIMIT)?;
         request.check()?;
         Ok(request)
     }
@@ -184,6 +188,7 @@ pub fn signed_by<R: StationRequest>(
 
 impl StationRequest for Envelope {
     const LABEL: &'static [u8] = b"koseki/envelope/v1\n";
+    const LIMIT: usize = MAX_ENVELOPE;
 
     fn station(&self) -> &Id {
         &self.station
@@ -231,6 +236,7 @@ pub const STATION_TAGS: [Tag; 7] = [
 
 impl StationRequest for ConfirmRequest {
     const LABEL: &'static [u8] = b"koseki/confirm-request/v1\n";
+    const LIMIT: usize = MAX_REQUEST;
 
     fn station(&self) -> &Id {
         &self.station
@@ -243,6 +249,7 @@ impl StationRequest for ConfirmRequest {
 
 impl StationRequest for VoidRequest {
     const LABEL: &'static [u8] = b"koseki/void-request/v1\n";
+    const LIMIT: usize = MAX_REQUEST;
 
     fn station(&self) -> &Id {
         &self.station

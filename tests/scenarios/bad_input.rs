@@ -136,55 +136,6 @@ fn leaves(shop: &Shop) -> serde_json::Value {
 }
 
 #[test]
-fn no_secret_is_on_disk_or_in_a_log() {
-    let mut shop = Shop::open(Hsm::Simulator, &[SENSORS]);
-    let made = shop.make(SENSORS, 1, 2);
-    assert_eq!(made.code, Some(0), "{}", made.said);
-    shop.factory.stop_server().unwrap();
-    let canaries = canaries(&shop);
-    assert!(canaries.len() > 10, "only {} canaries", canaries.len());
-    let mut searched = 0;
-    search(&shop.factory.path(""), &canaries, &mut searched);
-    assert!(searched > 30, "only {searched} files were searched");
-}
-
-/// PINs of all tokens; each may stand in its own PIN file only.
-fn canaries(shop: &Shop) -> Vec<Vec<u8>> {
-    let mut pins = vec![b"station-0815".to_vec(), b"station-so-4711".to_vec()];
-    let mut folders = vec![shop.factory.path("pins")];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else {
-                pins.push(fs::read(path).unwrap().trim_ascii().to_vec());
-            }
-        }
-    }
-    pins
-}
-
-fn search(dir: &std::path::Path, canaries: &[Vec<u8>], searched: &mut usize) {
-    for entry in fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
-        let is_pin = path
-            .extension()
-            .is_some_and(|it| it == "pin" || it == "so-pin");
-        if path.is_dir() {
-            search(&path, canaries, searched);
-        } else if !is_pin && path.is_file() {
-            let bytes = fs::read(&path).unwrap();
-            *searched += 1;
-            for canary in canaries {
-                let found = bytes.windows(canary.len()).any(|window| window == canary);
-                assert!(!found, "{} holds a PIN", path.display());
-            }
-        }
-    }
-}
-
-#[test]
 fn a_second_server_on_the_same_store_is_refused() {
     let shop = Shop::open(Hsm::Simulator, &[]);
     let output = shop.factory.try_ca_server(&["serve"]).unwrap();

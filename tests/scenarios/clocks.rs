@@ -15,7 +15,7 @@ const YEAR: i64 = 8_766 * HOUR;
 async fn a_clock_behind_the_log_stops_issuing() {
     let floor = Floor::open().await;
     let mut factory = floor.governed_copy(&floor.home("behind")).unwrap();
-    let station = floor.station.at(&factory).unwrap();
+    let station = floor.station.reconnected(&factory).unwrap();
     let chip = SoftChip::make(&factory.vendor, 2).unwrap();
     let before = station.checkpoint().await.unwrap();
     factory.faults().unwrap().shift_clock(-6 * HOUR).unwrap();
@@ -50,7 +50,7 @@ async fn a_clock_ten_years_off_neither_issues_nor_freezes_the_log() {
         (30 * 24 * HOUR, "month"),
     ] {
         let mut factory = floor.governed_copy(&floor.home(name)).unwrap();
-        let station = floor.station.at(&factory).unwrap();
+        let station = floor.station.reconnected(&factory).unwrap();
         let chip = SoftChip::make(&factory.vendor, 2).unwrap();
         let signed = floor.prepare(&station, &chip, 1).await.unwrap();
         let before = station.checkpoint().await.unwrap();
@@ -76,15 +76,15 @@ async fn a_clock_ten_years_off_neither_issues_nor_freezes_the_log() {
 
 /// With the right time the next unit is made at once, and the audit finds nothing.
 async fn finishes(floor: &Floor, factory: &mut acceptance::factory::Factory, number: u64) {
-    let station = floor.station.at(factory).unwrap();
+    let station = floor.station.reconnected(factory).unwrap();
     let chip = SoftChip::make(&factory.vendor, 3).unwrap();
     let mut ledger = floor.ledger.clone();
     let signed = floor.prepare(&station, &chip, number).await.unwrap();
     let given = station.certify(&signed).await.unwrap();
     ledger.certificate(&signed, &given).unwrap();
-    let confirmation = station.confirmation(&signed, &chip, &given).unwrap();
+    let confirmation = station.sealed_confirmation(&signed, &chip, &given).unwrap();
     ledger
-        .receipt(&signed, &station.confirm(&confirmation).await.unwrap())
+        .receipt(&signed, &station.hand_in(&confirmation).await.unwrap())
         .unwrap();
     factory.kill_server().unwrap();
     ledger

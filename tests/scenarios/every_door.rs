@@ -90,7 +90,7 @@ impl Point {
 
     async fn killed_here(&self, floor: &Floor, home: &Path) -> Outcome<()> {
         let mut factory = floor.governed_copy(home)?;
-        let station = floor.station.at(&factory)?;
+        let station = floor.station.reconnected(&factory)?;
         let (mut ledger, chip) = (floor.ledger.clone(), SoftChip::make(&factory.vendor, 2)?);
         let signed = floor.prepare(&station, &chip, 1).await?;
         factory.faults()?.arm(&Plan::at(self.number, self.deed))?;
@@ -149,8 +149,8 @@ async fn live(
         Err(refused) => return Ok(Err(refused)),
     };
     ledger.certificate(signed, &given)?;
-    let confirmation = station.confirmation(signed, chip, &given)?;
-    match answered(|| station.confirm(&confirmation)).await {
+    let confirmation = station.sealed_confirmation(signed, chip, &given)?;
+    match answered(|| station.hand_in(&confirmation)).await {
         Ok(receipt) => ledger.receipt(signed, &receipt).map(Ok),
         Err(refused) => Ok(Err(refused)),
     }

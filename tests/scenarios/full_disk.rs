@@ -54,7 +54,7 @@ async fn a_full_disk_stops_issuing_before_anything_is_signed() {
 async fn full_from(floor: &Floor, first: u64, used: bool) {
     let home = floor.home(&format!("full-{first}"));
     let mut factory = floor.governed_copy(&home).unwrap();
-    let station = floor.station.at(&factory).unwrap();
+    let station = floor.station.reconnected(&factory).unwrap();
     let (mut ledger, chip) = (
         floor.ledger.clone(),
         SoftChip::make(&factory.vendor, 2).unwrap(),
@@ -106,8 +106,8 @@ async fn full_from(floor: &Floor, first: u64, used: bool) {
     factory.start_server().unwrap();
     let given = answered(|| station.certify(&signed)).await.unwrap();
     ledger.certificate(&signed, &given).unwrap();
-    let confirmation = station.confirmation(&signed, &chip, &given).unwrap();
-    let receipt = station.confirm(&confirmation).await.unwrap();
+    let confirmation = station.sealed_confirmation(&signed, &chip, &given).unwrap();
+    let receipt = station.hand_in(&confirmation).await.unwrap();
     ledger.receipt(&signed, &receipt).unwrap();
     factory.kill_server().unwrap();
     ledger

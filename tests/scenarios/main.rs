@@ -2,12 +2,19 @@
 #![cfg(test)]
 
 mod a_lot_is_made;
+mod altered_answers;
+mod altered_line;
+mod altered_requests;
 mod architecture;
 mod bad_input;
+mod bad_requests;
+mod bad_units;
+mod changed_hands;
 mod changing_hands;
 mod clocks;
 mod every_door;
 mod every_step;
+mod floor;
 mod full_disk;
 mod fuzzing;
 mod kept_out;
@@ -16,4 +23,7 @@ mod once_and_for_ever;
 mod others_accept_it;
 mod planted;
 mod power_cuts;
+mod quota;
+mod secrets;
+mod strangers;
 mod support;

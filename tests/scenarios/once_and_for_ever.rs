@@ -84,45 +84,6 @@ async fn many_identical_requests_at_once_make_one_certificate() {
 }
 
 #[tokio::test]
-async fn sixty_four_tasks_get_exactly_the_quota() {
-    const LIMIT: u32 = 100;
-    const TASKS: u32 = 64;
-    const EACH: u32 = 3;
-    let floor = floor(LIMIT);
-    let mut tasks = JoinSet::new();
-    for task in 0..TASKS {
-        let (station, order) = (floor.station.clone(), floor.order);
-        let vendor = floor.factory.vendor.clone();
-        tasks.spawn(async move {
-            let mut answers = Vec::new();
-            for number in (task * EACH)..(task + 1) * EACH {
-                let chip = SoftChip::make(&vendor, number).unwrap();
-                let serial = CAMERAS.first + u64::from(number);
-                let prepared = station.prepare(Purpose::Provision, order, &chip, serial);
-                let signed = prepared.await.unwrap();
-                answers.push(station.provision(&signed).await.unwrap());
-            }
-            answers
-        });
-    }
-    let answers: Vec<Answer> = tasks.join_all().await.into_iter().flatten().collect();
-    let (issued, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);
-    assert_eq!(issued.len(), usize::try_from(LIMIT).unwrap());
-    assert_eq!(
-        refused.len(),
-        usize::try_from(TASKS * EACH - LIMIT).unwrap()
-    );
-    let codes: BTreeSet<_> = refused.into_iter().map(Result::unwrap_err).collect();
-    assert!(
-        codes
-            .iter()
-            .all(|code| code == "CA-0203" || code == "CA-0206"),
-        "{codes:?}"
-    );
-    assert!(floor.factory.status().unwrap().contains(" 100 of 100 "));
-}
-
-#[tokio::test]
 async fn another_station_adopts_and_gets_the_same_bytes() {
     let floor = floor(10);
     let second = SoftStation::enroll(&floor.factory, SECOND).unwrap();
@@ -176,29 +137,4 @@ async fn ask(station: &SoftStation, order: Order, chip: &SoftChip, serial: u64) 
         .await
         .unwrap();
     station.provision(&signed).await.unwrap()
-}
-
-#[tokio::test]
-async fn no_altered_byte_of_a_request_is_accepted() {
-    let floor = floor(300);
-    let chip = SoftChip::make(&floor.factory.vendor, 1).unwrap();
-    let prepared = floor
-        .station
-        .prepare(Purpose::Provision, floor.order, &chip, CAMERAS.first);
-    let signed = prepared.await.unwrap();
-    let mut tried = 0;
-    for at in (0..signed.envelope.len()).step_by(7) {
-        let mut altered = signed.clone();
-        altered.envelope[at] ^= 1;
-        let refused = floor.station.provision(&altered).await;
-        let refused = refused.map_err(|failure| failure.to_string());
-        assert!(!matches!(refused, Ok(Ok(_))), "byte {at}: {refused:?}");
-        tried += 1;
-    }
-    assert!(tried > 50, "only {tried} bytes were altered");
-    let mut cut = signed.clone();
-    cut.envelope.pop();
-    assert!(floor.station.provision(&cut).await.is_err());
-    assert!(floor.factory.status().unwrap().contains(" 0 of 300 "));
-    assert!(floor.station.provision(&signed).await.unwrap().is_ok());
 }

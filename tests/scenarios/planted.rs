@@ -31,7 +31,7 @@ impl Aged {
         let mut factory = floor.factory.copy_to(&home).unwrap();
         copy_all(&factory.path("ca"), &before.join("ca")).unwrap();
         factory.start_server().unwrap();
-        let station = floor.station.at(&factory).unwrap();
+        let station = floor.station.reconnected(&factory).unwrap();
         let chip = SoftChip::make(&factory.vendor, 2).unwrap();
         let signed = floor.prepare(&station, &chip, 1).await.unwrap();
         let given = station.certify(&signed).await.unwrap();
@@ -114,7 +114,7 @@ async fn a_fork_is_reported() {
     aged.factory.start_server().unwrap();
     // A station that says nothing of what it saw: another unit takes the place of the one acknowledged.
     let chip = SoftChip::make(&aged.factory.vendor, 3).unwrap();
-    let station = aged.station.at(&aged.factory).unwrap();
+    let station = aged.station.reconnected(&aged.factory).unwrap();
     let other = floor.prepare(&station, &chip, 2).await.unwrap();
     let given = station.certify(&other).await.unwrap();
     assert_eq!(given.index, aged.given.index);

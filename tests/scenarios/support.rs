@@ -165,8 +165,8 @@ impl Floor {
         let signed = self.prepare(&station, &chip, 0).await.unwrap();
         let given = station.certify(&signed).await.unwrap();
         self.ledger.certificate(&signed, &given).unwrap();
-        let confirmation = station.confirmation(&signed, &chip, &given).unwrap();
-        let receipt = station.confirm(&confirmation).await.unwrap();
+        let confirmation = station.sealed_confirmation(&signed, &chip, &given).unwrap();
+        let receipt = station.hand_in(&confirmation).await.unwrap();
         self.ledger.receipt(&signed, &receipt).unwrap();
         self.made = Some(signed);
     }
@@ -195,13 +195,13 @@ impl Floor {
     /// The durable calls of the server while one unit is made.
     pub(crate) async fn watch_one_unit(&self) -> Vec<Call> {
         let copy = self.governed_copy(&self.home("watched")).unwrap();
-        let station = self.station.at(&copy).unwrap();
+        let station = self.station.reconnected(&copy).unwrap();
         let chip = SoftChip::make(&copy.vendor, 2).unwrap();
         let signed = self.prepare(&station, &chip, 1).await.unwrap();
         copy.faults().unwrap().arm(&Plan::watch()).unwrap();
         let given = station.certify(&signed).await.unwrap();
-        let confirmation = station.confirmation(&signed, &chip, &given).unwrap();
-        station.confirm(&confirmation).await.unwrap();
+        let confirmation = station.sealed_confirmation(&signed, &chip, &given).unwrap();
+        station.hand_in(&confirmation).await.unwrap();
         copy.faults().unwrap().trace().unwrap()
     }
 

@@ -199,6 +199,12 @@ impl Factory {
             .core_limits()
     }
 
+    /// The server's process, if it runs.
+    #[must_use]
+    pub fn server_id(&self) -> Option<u32> {
+        self.server.as_ref().map(Daemon::id)
+    }
+
     /// Asks the server to stop, and waits.
     ///
     /// # Errors

@@ -87,7 +87,28 @@ impl Policies {
         self.rewrite(&self.file("lots", lot), size)
     }
 
-    fn rewrite(&self, file: &Path, line: impl Fn(&str) -> String) -> Outcome<()> {
+    /// Writes a policy like another one, with other values for some of its keys.
+    ///
+    /// # Errors
+    /// [`Failure`] names the file, or the key that is not in it.
+    pub fn derive(&self, kind: &str, from: &str, to: &str, values: &[(&str, &str)]) -> Outcome<()> {
+        let (source, target) = (self.file(kind, from), self.file(kind, to));
+        fs::copy(&source, &target).at(&target)?;
+        for (key, value) in values {
+            let mut found = false;
+            self.rewrite(&target, |line| match line.split_once(" = ") {
+                Some((name, _)) if name == *key => {
+                    found = true;
+                    format!("{key} = {value}")
+                }
+                _ => line.to_owned(),
+            })?;
+            crate::failure::require(found, format_args!("{}: no {key}", source.display()))?;
+        }
+        Ok(())
+    }
+
+    fn rewrite(&self, file: &Path, line: impl FnMut(&str) -> String) -> Outcome<()> {
         let text = fs::read_to_string(file).at(file)?;
         let lines: Vec<_> = text.lines().map(line).collect();
         fs::write(file, lines.join("\n") + "\n").at(file)

@@ -131,6 +131,12 @@ impl Daemon {
         Ok(line.split_whitespace().take(2).map(str::to_owned).collect())
     }
 
+    /// Its number.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// How it ended, if it has.
     ///
     /// # Errors

@@ -1,31 +1,38 @@
 //! A station and chips in software: what stories need that ask the CA for things no real station would.
 
 use crate::chips::Vendor;
-use crate::factory::{Factory, SERVER_NAME};
+use crate::factory::Factory;
 use crate::failure::{At as _, Failure, Outcome};
+use crate::tls::{Credentials, channel};
 use aws_lc_rs::digest::{Digest, SHA256};
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use base64ct::{Base64, Encoding as _};
-use hyper_util::rt::TokioIo;
 use identity::document::{Document as _, Grant};
-use identity::envelope::{Envelope, Purpose, StationRequest, Unit, Version1, request_hash};
-use identity::evidence::{Bytes32, EndorsedChip, Evidence, OnChip, Signature};
-use identity::message::{Endorsement, KeyOrigin, Message as _, Possession};
+use identity::envelope::{
+    ConfirmRequest, Envelope, Purpose, StationRequest, Unit, Version1, VoidRequest, request_hash,
+};
+use identity::evidence::{Bytes32, EndorsedChip, Evidence, Injected, OnChip, Signature};
+use identity::message::{
+    Confirmation, Endorsement, InjectionReceipt, KeyOrigin, Message as _, Possession, Transport,
+};
 use identity::{
-    ChipUid, DeviceSerial, DocumentHash, Id, P256Key, PartNumber, RequestId, Timestamp,
+    CertificateHash, ChipUid, DeviceSerial, DocumentHash, Id, LeafHash, P256Key, PartNumber,
+    RequestId, Timestamp,
 };
 use p256::SecretKey;
 use p256::elliptic_curve::sec1::ToSec1Point as _;
 use p256::pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _};
-use proto::factory::{AdoptRequest, FactoryServiceClient, GetChallengesRequest, ProvisionRequest};
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
+use proto::factory::{
+    self, AdoptRequest, FactoryServiceClient, GetChallengesRequest, Issued, ProvisionRequest,
+};
+use rustls::pki_types::PrivatePkcs8KeyDer;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
+
+/// Part of the chips that take an injected key.
+const INJECTED: &str = "sim-mcu-b2";
 
 /// A P-256 key in software.
 #[derive(Clone)]
@@ -39,10 +46,12 @@ pub struct SoftKey {
 pub struct SoftChip {
     /// Its identifier.
     pub uid: ChipUid,
-    part: PartNumber,
+    /// Its part number.
+    pub part: PartNumber,
     /// Its fixed key.
     pub key: SoftKey,
-    evidence: Evidence,
+    attestation: SoftKey,
+    endorsement: Signature,
 }
 
 /// A station in software, enrolled like any other.
@@ -50,9 +59,15 @@ pub struct SoftChip {
 pub struct SoftStation {
     /// Its name.
     pub id: Id,
-    pub(crate) request: SoftKey,
+    /// Its key for TLS.
+    pub tls: SoftKey,
+    /// Its key for envelopes.
+    pub request: SoftKey,
+    /// Its key for injection receipts.
+    pub receipt: SoftKey,
+    /// Its TLS certificate.
+    pub certificate: PathBuf,
     pub(crate) client: FactoryServiceClient<Channel>,
-    tls: SoftKey,
 }
 
 /// Where a unit belongs.
@@ -133,7 +148,11 @@ impl SoftKey {
             .map_err(Failure::new)
     }
 
-    fn pkcs8(&self) -> Outcome<Vec<u8>> {
+    /// The key as PKCS #8.
+    ///
+    /// # Errors
+    /// [`Failure`] of the encoding.
+    pub fn pkcs8(&self) -> Outcome<Vec<u8>> {
         let document = self.secret.to_pkcs8_der().map_err(Failure::new)?;
         Ok(document.as_bytes().to_vec())
     }
@@ -159,50 +178,110 @@ impl SoftChip {
     /// # Errors
     /// [`Failure`] without randomness.
     pub fn of_vendor(vendor: &SoftKey, number: u32) -> Outcome<Self> {
-        let mut uid = vec![0x01, 0x23, 0, 0, 0xF0];
-        uid.extend_from_slice(&number.to_be_bytes());
+        Self::of(vendor, "sim-se-a1", &[0x01, 0x23, 0, 0, 0xF0], number)
+    }
+
+    /// A sensor's chip, which took its fixed key from a line HSM.
+    ///
+    /// # Errors
+    /// [`Failure`] of the vendor's key.
+    pub fn make_sensor(vendor: &Vendor, number: u32) -> Outcome<Self> {
+        let prefix = [0x04, 0x17, 0, 0, 0, 0, 0, 0xF0];
+        Self::of(&SoftKey::of_vendor(vendor)?, INJECTED, &prefix, number)
+    }
+
+    /// A chip of any part with any beginning of its identifier.
+    ///
+    /// # Errors
+    /// [`Failure`] without randomness, or no such identifier.
+    pub fn of(vendor: &SoftKey, part: &str, prefix: &[u8], number: u32) -> Outcome<Self> {
+        let uid = [prefix, &number.to_be_bytes()].concat();
         let (uid, part) = (
             ChipUid::new(&uid).map_err(Failure::new)?,
-            PartNumber::new("sim-se-a1").map_err(Failure::new)?,
+            PartNumber::new(part).map_err(Failure::new)?,
         );
-        let key = SoftKey::generate()?;
-        let evidence = attest(vendor, (&uid, &part), &key)?;
+        let attestation = SoftKey::generate()?;
+        let message = Endorsement {
+            uid: &uid,
+            part: &part,
+            attestation: &attestation.public()?.spki_hash(),
+        };
+        let endorsement = vendor.sign(&message.digest())?;
         Ok(Self {
             uid,
             part,
-            key,
-            evidence,
+            key: SoftKey::generate()?,
+            attestation,
+            endorsement,
         })
     }
-}
 
-/// What the vendor and the chip say of a key that was made on the chip.
-fn attest(
-    vendor: &SoftKey,
-    (uid, part): (&ChipUid, &PartNumber),
-    key: &SoftKey,
-) -> Outcome<Evidence> {
-    let attestation = SoftKey::generate()?;
-    let endorsement = Endorsement {
-        uid,
-        part,
-        attestation: &attestation.public()?.spki_hash(),
-    };
-    let nonce = [7; 32];
-    let origin = KeyOrigin {
-        uid,
-        part,
-        spki: &key.public()?.spki_hash(),
-        nonce: &nonce,
-    };
-    Ok(Evidence::OnChip(OnChip {
-        chip: EndorsedChip {
-            attestation: attestation.public()?,
-            endorsement: vendor.sign(&endorsement.digest())?,
-        },
-        nonce: Bytes32(nonce),
-        origin: attestation.sign(&origin.digest())?,
-    }))
+    /// Evidence of where its key came from; a sensor's needs the station's word.
+    ///
+    /// # Errors
+    /// [`Failure`] of the algorithm.
+    pub fn evidence(&self, receipt: &SoftKey, request: &RequestId) -> Outcome<Evidence> {
+        match self.part.as_str() {
+            INJECTED => self.injected(receipt, request),
+            _ => self.on_chip(),
+        }
+    }
+
+    /// Evidence of a key that was injected.
+    ///
+    /// # Errors
+    /// [`Failure`] of the algorithm.
+    pub fn injected(&self, receipt: &SoftKey, request: &RequestId) -> Outcome<Evidence> {
+        let (nonce, wrapped) = ([7; 32], [9; 32]);
+        let ephemeral = SoftKey::generate()?.public()?;
+        let transport = Transport {
+            uid: &self.uid,
+            part: &self.part,
+            ephemeral: ephemeral.sec1(),
+            nonce: &nonce,
+        };
+        let message = InjectionReceipt {
+            request,
+            uid: &self.uid,
+            spki: &self.key.public()?.spki_hash(),
+            ephemeral: ephemeral.sec1(),
+            wrapped: &wrapped,
+        };
+        Ok(Evidence::Injected(Injected {
+            chip: self.endorsed()?,
+            nonce: Bytes32(nonce),
+            ephemeral,
+            transport: self.attestation.sign(&transport.digest())?,
+            wrapped: Bytes32(wrapped),
+            receipt: receipt.sign(&message.digest())?,
+        }))
+    }
+
+    fn endorsed(&self) -> Outcome<EndorsedChip> {
+        Ok(EndorsedChip {
+            attestation: self.attestation.public()?,
+            endorsement: self.endorsement,
+        })
+    }
+
+    /// Evidence of a key that was made on the chip.
+    ///
+    /// # Errors
+    /// [`Failure`] of the algorithm.
+    pub fn on_chip(&self) -> Outcome<Evidence> {
+        let nonce = [7; 32];
+        let message = KeyOrigin {
+            uid: &self.uid,
+            part: &self.part,
+            spki: &self.key.public()?.spki_hash(),
+            nonce: &nonce,
+        };
+        Ok(Evidence::OnChip(OnChip {
+            chip: self.endorsed()?,
+            nonce: Bytes32(nonce),
+            origin: self.attestation.sign(&message.digest())?,
+        }))
+    }
 }
 
 impl Order {
@@ -226,30 +305,39 @@ impl SoftStation {
     /// # Errors
     /// [`Failure`] of a step.
     pub fn enroll(factory: &Factory, id: &str) -> Outcome<Self> {
-        let home = home(factory, id);
+        let home = factory.path("soft-stations").join(id);
         fs::create_dir_all(&home).at(&home)?;
         let [tls, request, receipt] = [(); 3].map(|()| SoftKey::generate());
         let (tls, request, receipt) = (tls?, request?, receipt?);
         write_request(&home, id, [&tls, &request, &receipt])?;
         let certificate = home.join("station.cert.pem");
         factory.enroll_station(id, &home, &certificate)?;
+        let own = Credentials {
+            certificate: &certificate,
+            key: &tls,
+        };
+        let client = FactoryServiceClient::new(channel(factory, own)?);
         Ok(Self {
             id: Id::new(id).map_err(Failure::new)?,
-            client: FactoryServiceClient::new(channel(factory, &certificate, &tls)?),
             tls,
             request,
+            receipt,
+            certificate,
+            client,
         })
     }
 
     /// The same station with another connection, to its factory or a copy of it.
     ///
     /// # Errors
-    /// [`Failure`] names the file.
-    pub fn at(&self, factory: &Factory) -> Outcome<Self> {
-        let certificate = home(factory, self.id.as_str()).join("station.cert.pem");
-        let channel = channel(factory, &certificate, &self.tls)?;
+    /// [`Failure`] of the certificate.
+    pub fn reconnected(&self, factory: &Factory) -> Outcome<Self> {
+        let own = Credentials {
+            certificate: &self.certificate,
+            key: &self.tls,
+        };
         Ok(Self {
-            client: FactoryServiceClient::new(channel),
+            client: FactoryServiceClient::new(channel(factory, own)?),
             ..self.clone()
         })
     }
@@ -269,6 +357,12 @@ impl SoftStation {
         Ok((answer.challenges, Timestamp(answer.server_time_ms)))
     }
 
+    /// The line to the CA.
+    #[must_use]
+    pub fn client(&self) -> FactoryServiceClient<Channel> {
+        self.client.clone()
+    }
+
     /// Asks for a challenge and signs a request for one unit.
     ///
     /// # Errors
@@ -280,15 +374,29 @@ impl SoftStation {
         chip: &SoftChip,
         serial: u64,
     ) -> Outcome<Signed> {
-        let (challenges, _time) = self.challenges(std::iter::once(chip)).await?;
+        self.seal(&self.draft(purpose, order, chip, serial).await?)
+    }
+
+    /// Asks for a challenge and writes a request for one unit.
+    ///
+    /// # Errors
+    /// [`Failure`] of the call.
+    pub async fn draft(
+        &self,
+        purpose: Purpose,
+        order: Order,
+        chip: &SoftChip,
+        serial: u64,
+    ) -> Outcome<Envelope> {
+        let (challenges, _servers_time) = self.challenges(std::iter::once(chip)).await?;
         let challenge = challenges.into_iter().next();
         let challenge = challenge.ok_or_else(|| Failure::new("no challenge"))?;
         let unit = self.unit(order, chip, serial, challenge)?;
-        self.seal(&Envelope {
+        Ok(Envelope {
             version: Version1,
             purpose,
             station: self.id,
-            time: now()?,
+            time: now(),
             grant: order.grant,
             lot: order.lot,
             seen: None,
@@ -311,28 +419,79 @@ impl SoftStation {
         getrandom::fill(&mut request).map_err(Failure::new)?;
         let request = RequestId(request);
         let serial = DeviceSerial::new(&serial.to_string()).map_err(Failure::new)?;
-        let key = chip.key.public()?;
-        let possession = Possession {
-            challenge: &challenge,
-            request: &request,
-            uid: &chip.uid,
-            serial: &serial,
-            spki: &key.spki_hash(),
-            grant: &order.grant,
-            station: &self.id,
-        };
-        let possession = chip.key.sign(&possession.digest())?;
         let octets = |bytes: &[u8]| der::asn1::OctetString::new(bytes).map_err(Failure::new);
-        Ok(Unit {
+        let mut unit = Unit {
             request,
             uid: chip.uid,
             part: chip.part,
             serial,
-            key: octets(&key.spki())?,
+            key: octets(&chip.key.public()?.spki())?,
             challenge: octets(&challenge)?,
-            possession,
-            evidence: chip.evidence.clone(),
+            possession: Signature([0; 64]),
+            evidence: chip.evidence(&self.receipt, &request)?,
             observations: Vec::new(),
+        };
+        self.prove(chip, &mut unit, &order.grant)?;
+        Ok(unit)
+    }
+
+    /// Has the chip prove possession for what the unit now says.
+    ///
+    /// # Errors
+    /// [`Failure`] of the algorithm.
+    pub fn prove(&self, chip: &SoftChip, unit: &mut Unit, grant: &DocumentHash) -> Outcome<()> {
+        let possession = Possession {
+            challenge: unit.challenge.as_bytes(),
+            request: &unit.request,
+            uid: &unit.uid,
+            serial: &unit.serial,
+            spki: &chip.key.public()?.spki_hash(),
+            grant,
+            station: &self.id,
+        };
+        unit.possession = chip.key.sign(&possession.digest())?;
+        Ok(())
+    }
+
+    /// What the chip and the station say once the certificate is in the chip.
+    ///
+    /// # Errors
+    /// [`Failure`] of the algorithm, or of the answer's form.
+    pub fn confirmation(
+        &self,
+        chip: &SoftChip,
+        request: RequestId,
+        issued: &Issued,
+    ) -> Outcome<ConfirmRequest> {
+        let leaf = LeafHash(fixed(&issued.leaf_hash)?);
+        let certificate = CertificateHash::of(&issued.certificate);
+        let message = Confirmation {
+            nonce: &fixed(&issued.confirm_nonce)?,
+            certificate: &certificate,
+            leaf: &leaf,
+        };
+        Ok(ConfirmRequest {
+            version: Version1,
+            station: self.id,
+            time: now(),
+            request,
+            leaf,
+            certificate,
+            signature: chip.key.sign(&message.digest())?,
+        })
+    }
+
+    /// The station's verdict that a unit will never ship.
+    ///
+    /// # Errors
+    /// [`Failure`] never happens: the reason is a fault's code.
+    pub fn verdict(&self, request: RequestId) -> Outcome<VoidRequest> {
+        Ok(VoidRequest {
+            version: Version1,
+            station: self.id,
+            time: now(),
+            request,
+            reason: Id::new("LINE-0111").map_err(Failure::new)?,
         })
     }
 
@@ -341,7 +500,14 @@ impl SoftStation {
     /// # Errors
     /// [`Failure`] of the algorithm.
     pub fn seal<R: StationRequest>(&self, request: &R) -> Outcome<Signed> {
-        let bytes = request.to_bytes();
+        self.seal_bytes::<R>(request.to_bytes())
+    }
+
+    /// Signs bytes as if they were a request.
+    ///
+    /// # Errors
+    /// [`Failure`] of the algorithm.
+    pub fn seal_bytes<R: StationRequest>(&self, bytes: Vec<u8>) -> Outcome<Signed> {
         let signature = self.request.sign(&request_hash::<R>(&bytes).0)?;
         Ok(Signed {
             envelope: bytes,
@@ -354,15 +520,66 @@ impl SoftStation {
     /// # Errors
     /// [`Failure`] of the call itself, with the fault's code if it has one.
     pub async fn provision(&self, signed: &Signed) -> Outcome<Answer> {
+        let issued = self.issue(signed).await?;
+        Ok(issued.map(|issued| (issued.index, issued.certificate)))
+    }
+
+    /// As [`Self::provision`], with all that the CA answers.
+    ///
+    /// # Errors
+    /// As [`Self::provision`].
+    pub async fn issue(&self, signed: &Signed) -> Outcome<Result<Issued, String>> {
         let request = ProvisionRequest {
             envelope: signed.envelope.clone(),
             signature: signed.signature.clone(),
         };
         let answer = self.client.clone().provision(request).await;
-        one(answer
+        let answer = answer.map_err(|status| refused(&status))?;
+        one(answer.into_inner().results)
+    }
+
+    /// Sends a confirmation; gives the index of its leaf.
+    ///
+    /// # Errors
+    /// As [`Self::provision`].
+    pub async fn confirm(&self, signed: &Signed) -> Outcome<Result<u64, String>> {
+        use factory::confirm_response::Outcome::{Receipt, Refused};
+        let request = factory::ConfirmRequest {
+            request: signed.envelope.clone(),
+            signature: signed.signature.clone(),
+        };
+        let answer = self.client.clone().confirm(request).await;
+        match answer
             .map_err(|status| refused(&status))?
             .into_inner()
-            .results)
+            .outcome
+        {
+            Some(Receipt(receipt)) => Ok(Ok(receipt.index)),
+            Some(Refused(fault)) => Ok(Err(fault.code)),
+            None => Err(Failure::new("an answer without an outcome")),
+        }
+    }
+
+    /// Sends a void; gives the index of its leaf.
+    ///
+    /// # Errors
+    /// As [`Self::provision`].
+    pub async fn void(&self, signed: &Signed) -> Outcome<Result<u64, String>> {
+        use factory::void_response::Outcome::{Receipt, Refused};
+        let request = factory::VoidRequest {
+            request: signed.envelope.clone(),
+            signature: signed.signature.clone(),
+        };
+        let answer = self.client.clone().void(request).await;
+        match answer
+            .map_err(|status| refused(&status))?
+            .into_inner()
+            .outcome
+        {
+            Some(Receipt(receipt)) => Ok(Ok(receipt.index)),
+            Some(Refused(fault)) => Ok(Err(fault.code)),
+            None => Err(Failure::new("an answer without an outcome")),
+        }
     }
 
     /// Sends a request of one unit to be adopted.
@@ -375,33 +592,34 @@ impl SoftStation {
             signature: signed.signature.clone(),
         };
         let answer = self.client.clone().adopt(request).await;
-        one(answer
-            .map_err(|status| refused(&status))?
-            .into_inner()
-            .results)
+        let answer = answer.map_err(|status| refused(&status))?;
+        let issued = one(answer.into_inner().results)?;
+        Ok(issued.map(|issued| (issued.index, issued.certificate)))
     }
 }
 
+fn fixed<const N: usize>(bytes: &[u8]) -> Outcome<[u8; N]> {
+    bytes.try_into().map_err(Failure::new)
+}
+
 /// The station's own clock.
-pub(crate) fn now() -> Outcome<Timestamp> {
-    let millis = u64::try_from(jiff::Timestamp::now().as_millisecond());
-    millis.map(Timestamp).map_err(Failure::new)
+pub(crate) fn now() -> Timestamp {
+    let now = jiff::Timestamp::now().as_millisecond();
+    Timestamp(u64::try_from(now).unwrap_or_default())
 }
 
-fn home(factory: &Factory, id: &str) -> PathBuf {
-    factory.path("soft-stations").join(id)
-}
-
-fn refused(status: &tonic::Status) -> Failure {
+/// The failure of a call by its fault's code, if it has one.
+#[must_use]
+pub fn refused(status: &tonic::Status) -> Failure {
     let fault = proto::fault::fault_from_status(status);
     Failure::new(fault.map_or_else(|| status.to_string(), |fault| fault.code))
 }
 
-fn one(results: Vec<proto::factory::UnitResult>) -> Outcome<Answer> {
-    use proto::factory::unit_result::Outcome::{Issued, Refused};
+fn one(results: Vec<factory::UnitResult>) -> Outcome<Result<Issued, String>> {
+    use factory::unit_result::Outcome::{Issued, Refused};
     let result = results.into_iter().next().and_then(|result| result.outcome);
     match result {
-        Some(Issued(issued)) => Ok(Ok((issued.index, issued.certificate))),
+        Some(Issued(issued)) => Ok(Ok(issued)),
         Some(Refused(fault)) => Ok(Err(fault.code)),
         None => Err(Failure::new("an answer without an outcome")),
     }
@@ -424,43 +642,4 @@ fn write_request(home: &Path, id: &str, [tls, request, receipt]: [&SoftKey; 3]) 
     let csr = csr.serialize_request(&key).map_err(Failure::new)?;
     let path = home.join("station.csr.pem");
     fs::write(&path, csr.pem().map_err(Failure::new)?).at(&path)
-}
-
-/// TLS 1.3 with a client certificate.
-fn channel(factory: &Factory, certificate: &Path, key: &SoftKey) -> Outcome<Channel> {
-    let connector = TlsConnector::from(Arc::new(tls(factory, certificate, key)?));
-    let address = factory.address();
-    let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(Failure::new)?;
-    let name = ServerName::try_from(SERVER_NAME).map_err(Failure::new)?;
-    let connect = tower::service_fn(move |_uri| {
-        let (connector, name) = (connector.clone(), name.clone());
-        async move {
-            let stream = TcpStream::connect(address).await?;
-            connector.connect(name, stream).await.map(TokioIo::new)
-        }
-    });
-    Ok(endpoint.connect_with_connector_lazy(connect))
-}
-
-fn tls(factory: &Factory, certificate: &Path, key: &SoftKey) -> Outcome<rustls::ClientConfig> {
-    let pem = |path: &Path| -> Outcome<Vec<CertificateDer<'static>>> {
-        let bytes = fs::read(path).at(path)?;
-        CertificateDer::pem_slice_iter(&bytes)
-            .collect::<Result<_, _>>()
-            .at(path)
-    };
-    let mut roots = rustls::RootCertStore::empty();
-    for root in pem(&factory.path("ca/ceremony/infrastructure.pem"))? {
-        roots.add(root).map_err(Failure::new)?;
-    }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.pkcs8()?));
-    let mut config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .map_err(Failure::new)?
-        .with_root_certificates(roots)
-        .with_client_auth_cert(pem(certificate)?, key)
-        .map_err(Failure::new)?;
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    Ok(config)
 }

@@ -17,6 +17,8 @@ pub struct Station {
     home: PathBuf,
     module: crate::hsm::Module,
     address: String,
+    /// Seconds that a unit waits for the CA.
+    give_up: u16,
     grants: Vec<(PathBuf, String)>,
     faults: Option<Faults>,
 }
@@ -41,6 +43,7 @@ impl Station {
             home: factory.path("stations").join(id),
             module: factory.module().clone(),
             address: factory.address().to_string(),
+            give_up: 60,
             grants: Vec::new(),
             faults: factory.faults().ok().cloned(),
         };
@@ -67,6 +70,12 @@ impl Station {
         let lots = lots.collect::<Vec<_>>().join(", ");
         self.grants.push((factory.grant_dir(grant), lots));
         factory.publish_trust(&self.home.join("trust"), &[grant])
+    }
+
+    /// From now on finds the CA at this address, and waits so many seconds for it.
+    pub fn dial(&mut self, address: &str, give_up: u16) {
+        address.clone_into(&mut self.address);
+        self.give_up = give_up;
     }
 
     /// Writes a lot file.
@@ -202,7 +211,7 @@ impl Station {
     }
 
     fn settings(&self, sockets: &[String]) -> String {
-        let (id, address) = (&self.id, &self.address);
+        let (id, address, give_up) = (&self.id, &self.address, self.give_up);
         let module = self.module.path().display();
         let mut text = format!(
             r#"language = "en"
@@ -219,6 +228,7 @@ trust = "trust"
 
 [ca]
 address = "{address}"
+give_up_seconds = {give_up}
 server_name = "{SERVER_NAME}"
 infrastructure_root = "infrastructure-root.pem"
 certificate = "station.cert.pem"

@@ -72,7 +72,7 @@ impl SoftStation {
     ///
     /// # Errors
     /// [`Failure`] of an algorithm.
-    pub fn confirmation(
+    pub fn sealed_confirmation(
         &self,
         signed: &Signed,
         chip: &SoftChip,
@@ -87,7 +87,7 @@ impl SoftStation {
         self.seal(&ConfirmRequest {
             version: Version1,
             station: self.id,
-            time: now()?,
+            time: now(),
             request: request_of(signed)?,
             leaf: given.leaf,
             certificate,
@@ -99,7 +99,7 @@ impl SoftStation {
     ///
     /// # Errors
     /// [`Refused`].
-    pub async fn confirm(&self, signed: &Signed) -> Result<Receipt, Refused> {
+    pub async fn hand_in(&self, signed: &Signed) -> Result<Receipt, Refused> {
         let request = factory::ConfirmRequest {
             request: signed.envelope.clone(),
             signature: signed.signature.clone(),

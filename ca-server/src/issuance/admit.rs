@@ -139,6 +139,9 @@ impl Admission {
         der: &[u8],
         signature: &[u8],
     ) -> Result<(R, Arc<StationStatement>), Refusal> {
+        if der.len() > R::LIMIT {
+            return Err(Fault::TooLarge.into());
+        }
         let request =
             R::from_bytes(der).map_err(|error| Refusal::new(Fault::EnvelopeMalformed, error))?;
         if request.station() != peer {

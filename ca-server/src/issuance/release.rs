@@ -246,7 +246,11 @@ pub(super) fn unit_of(binding: &StoredBinding, reader: &Reader) -> Result<Unit, 
     unit_at(&envelope.units, binding.unit).cloned()
 }
 
-fn envelope_of(binding: &StoredBinding, reader: &Reader) -> Result<Envelope, String> {
+/// The envelope that a binding came in.
+///
+/// # Errors
+/// It cannot be read.
+pub(super) fn envelope_of(binding: &StoredBinding, reader: &Reader) -> Result<Envelope, String> {
     let (der, _) = reader
         .envelope(binding.envelope)
         .map_err(|error| error.to_string())?;

@@ -60,7 +60,6 @@ impl Factory {
         envelope: Vec<u8>,
         signature: Vec<u8>,
     ) -> Result<Vec<wire::UnitResult>, Status> {
-        within(&envelope, proto::MAX_ENVELOPE)?;
         let answers = self.corridor.provision(station, envelope, signature).await;
         Ok(answers
             .map_err(|refusal| status::status(&refusal))?
@@ -131,7 +130,6 @@ impl wire::FactoryService for Factory {
     ) -> Result<Response<wire::ConfirmResponse>, Status> {
         let station = station(&request)?;
         let wire::ConfirmRequest { request, signature } = request.into_inner();
-        within(&request, proto::MAX_REQUEST)?;
         let outcome = match self.corridor.confirm(&station, request, signature).await {
             Ok(receipt) => confirm_response::Outcome::Receipt(leaf_receipt(receipt)),
             Err(refusal) => confirm_response::Outcome::Refused(verdict(&refusal)?),
@@ -147,7 +145,6 @@ impl wire::FactoryService for Factory {
     ) -> Result<Response<wire::VoidResponse>, Status> {
         let station = station(&request)?;
         let wire::VoidRequest { request, signature } = request.into_inner();
-        within(&request, proto::MAX_REQUEST)?;
         let outcome = match self.corridor.void(&station, request, signature).await {
             Ok(receipt) => void_response::Outcome::Receipt(leaf_receipt(receipt)),
             Err(refusal) => void_response::Outcome::Refused(verdict(&refusal)?),
@@ -273,13 +270,6 @@ fn station<T>(request: &Request<T>) -> Result<Id, Status> {
     let peer = request.extensions().get::<Peer>();
     peer.map(|peer| peer.id)
         .ok_or_else(|| status::status(&Fault::NotAuthorized.into()))
-}
-
-fn within(document: &[u8], limit: usize) -> Result<(), Status> {
-    if document.len() > limit {
-        return Err(status::status(&Fault::TooLarge.into()));
-    }
-    Ok(())
 }
 
 /// A verdict against the unit is an answer; whatever else refused is a failure of the call.

@@ -2,7 +2,7 @@
 //! agent at any chosen touch of the outside world.
 
 use super::floor::{Floor, Queue, Roll, Stop, lock};
-use super::inspect::{Expected, Inspect};
+use super::inspect::{Expected, Inspect, index_of};
 use super::journal::{Journal, SignedRequest};
 use super::seen::SeenCheckpoint;
 use super::socket::Socket;
@@ -25,6 +25,7 @@ use identity::envelope::{
 use identity::evidence::{EvidenceFacts, Grade};
 use identity::fault::Fault;
 use identity::key::PortableVerifier;
+use identity::leaf::EntryRef;
 use identity::message::{Confirmation, Endorsement, Message as _, Possession};
 use identity::serial_pattern::SerialPattern;
 use identity::sources::EntropyError;
@@ -406,7 +407,7 @@ impl FakeCa {
             index,
             leaf,
             certificate,
-            proof: b"bind\n\norigin\n1\n".to_vec(),
+            proof: format!("bind\nindex {index}\n\norigin\n1\n").into_bytes(),
             nonce: [8; 32],
         };
         let bound = Bound {
@@ -567,11 +568,14 @@ impl Inspect for FakeInspector {
         certificate: &[u8],
         proof: &[u8],
         expected: &Expected<'_>,
-    ) -> Step<LeafHash> {
+    ) -> Step<EntryRef> {
         let is_good =
             proof.starts_with(b"bind") && certificate.ends_with(expected.serial.as_bytes());
         match is_good && !self.refuses {
-            true => Ok(LeafHash::of(certificate)),
+            true => Ok(EntryRef {
+                index: index_of(proof)?,
+                hash: LeafHash::of(certificate),
+            }),
             false => Err(Failure::new(Fault::ProofInvalid, "not believed")),
         }
     }

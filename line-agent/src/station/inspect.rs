@@ -4,8 +4,9 @@
 use super::{Failure, Step};
 use base64ct::{Base64, Encoding as _};
 use identity::fault::Fault;
+use identity::leaf::EntryRef;
 use identity::receipt::ReceiptExtra;
-use identity::{ChipUid, Clock, DeviceSerial, LeafHash, P256Key, idevid};
+use identity::{ChipUid, Clock, DeviceSerial, P256Key, idevid};
 use koseki_verify::{Level, Trust, verify_device};
 
 /// A station's clock may lag this much behind the CA's, in milliseconds (the CA refuses stations further off). A
@@ -27,7 +28,7 @@ pub struct Expected<'a> {
 
 /// Checks what the CA answers.
 pub trait Inspect: Sync {
-    /// Checks a certificate with the proof of its `bind` leaf. Returns that leaf's hash.
+    /// Checks a certificate with the proof of its `bind` leaf. Returns that leaf's place and hash.
     ///
     /// # Errors
     /// [`Fault::ProofInvalid`]
@@ -36,7 +37,7 @@ pub trait Inspect: Sync {
         certificate: &[u8],
         proof: &[u8],
         expected: &Expected<'_>,
-    ) -> Step<LeafHash>;
+    ) -> Step<EntryRef>;
 
     /// Checks what the CA says of a chip that is bound and not confirmed. Returns the serial it was bound with.
     ///
@@ -95,7 +96,7 @@ impl<C: Clock> Inspect for Inspector<'_, C> {
         certificate: &[u8],
         proof: &[u8],
         expected: &Expected<'_>,
-    ) -> Step<LeafHash> {
+    ) -> Step<EntryRef> {
         self.demand(certificate, proof, Level::Bound)?;
         let parsed = idevid::parse_certificate(certificate).map_err(refuse)?;
         let is_for_unit = parsed.key == *expected.key
@@ -105,8 +106,11 @@ impl<C: Clock> Inspect for Inspector<'_, C> {
             return Err(refuse("the certificate is for another key, chip or serial"));
         }
         check_place(proof, expected.index)?;
-        let (_, leaf) = extra_of(proof)?.linked_history().map_err(refuse)?;
-        Ok(leaf)
+        let (_, hash) = extra_of(proof)?.linked_history().map_err(refuse)?;
+        Ok(EntryRef {
+            index: expected.index,
+            hash,
+        })
     }
 
     fn inspect_orphan(
@@ -142,18 +146,23 @@ fn extra_of(proof: &[u8]) -> Step<ReceiptExtra> {
 
 /// What is journalled and recorded as the leaf's place is what was proved, not what the CA says beside it.
 fn check_place(proof: &[u8], index: u64) -> Step<()> {
-    let proved = line_of(proof, b"index ").and_then(|text| text.parse().ok());
-    if proved == Some(index) {
-        return Ok(());
+    match index_of(proof)? == index {
+        true => Ok(()),
+        false => Err(refuse(format!("the proof is not of leaf {index}"))),
     }
-    Err(refuse(format!("the proof is not of leaf {index}")))
 }
 
-/// The rest of the first line that begins so.
-fn line_of<'p>(proof: &'p [u8], begin: &[u8]) -> Option<&'p str> {
-    let mut lines = proof.split(|byte| *byte == b'\n');
-    let line = lines.find_map(|line| line.strip_prefix(begin))?;
-    std::str::from_utf8(line).ok()
+/// The index that a `tlog-proof` was verified for.
+pub(super) fn index_of(proof: &[u8]) -> Step<u64> {
+    let text = line_of(proof, b"index ").ok_or_else(|| refuse("the proof has no index line"))?;
+    text.parse().map_err(refuse)
+}
+
+fn line_of<'a>(proof: &'a [u8], name: &[u8]) -> Option<&'a str> {
+    let line = proof
+        .split(|byte| *byte == b'\n')
+        .find_map(|line| line.strip_prefix(name));
+    line.and_then(|line| std::str::from_utf8(line).ok())
 }
 
 fn refuse(detail: impl ToString) -> Failure {

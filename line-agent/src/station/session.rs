@@ -475,18 +475,19 @@ impl Sent {
             key: &self.unit.key,
             index: answer.index,
         };
-        let leaf =
+        let bind =
             bench
                 .floor
                 .inspector
                 .inspect_bind(&answer.certificate, &answer.proof, &expected)?;
         let facts = IssuedFacts {
             certificate: CertificateHash::of(&answer.certificate),
-            index: answer.index,
-            leaf,
+            index: bind.index,
+            leaf: bind.hash,
         };
+        let is_named = (bind.index, bind.hash) == (answer.index, answer.leaf);
         let is_same = self.before.is_none_or(|before| before == facts);
-        match (leaf == answer.leaf, is_same) {
+        match (is_named, is_same) {
             (true, true) => Ok(facts),
             (false, _) => Err(Failure::new(
                 Fault::ProofInvalid,

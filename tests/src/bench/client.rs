@@ -37,7 +37,7 @@ pub(super) struct Work {
 impl Crew {
     pub(super) fn enroll(factory: &Factory) -> Outcome<Self> {
         let first = SoftStation::enroll(factory, "ota-l2-prov-01")?;
-        let others = (1..CONNECTIONS).map(|_| first.at(factory));
+        let others = (1..CONNECTIONS).map(|_| first.reconnected(factory));
         let others: Vec<_> = others.collect::<Outcome<_>>()?;
         Ok(Self {
             stations: std::iter::once(first).chain(others).collect(),

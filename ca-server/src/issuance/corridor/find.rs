@@ -1,9 +1,8 @@
 //! What was issued before, for a station that asks again.
 
 use super::{Corridor, blocking, internal};
-use crate::issuance::{Issued, Receipt, Refusal};
+use crate::issuance::{Issued, Receipt, Refusal, release};
 use crate::store::{ClaimKey, StoredBinding};
-use identity::envelope::{Envelope, StationRequest as _};
 use identity::fault::Fault;
 use identity::rules::Stage;
 use identity::{ChipUid, Id, RequestId};
@@ -73,10 +72,10 @@ impl Corridor {
         match sought {
             Sought::Request(_) => Ok(binding.holder == station.as_str()),
             Sought::Chip(_) => {
-                let grant = Envelope::from_bytes(&binding.envelope)
-                    .map_err(internal)?
-                    .grant;
-                let grant = self.shared.admission.directory.grant(&grant);
+                let asked = self.with_reader(|reader| {
+                    release::envelope_of(binding, reader).map_err(internal)
+                })?;
+                let grant = self.shared.admission.directory.grant(&asked.grant);
                 Ok(grant.is_some_and(|entry| entry.grant.stations.contains(station)))
             }
         }

@@ -1,0 +1,218 @@
+//! Somebody between CA and station alters what the CA answers. The station believes its own trust directory only.
+
+use crate::support::{CAMERAS, STATION, Shop};
+use acceptance::factory::SERVER_NAME;
+use acceptance::hsm::Hsm;
+use acceptance::insider::{self, Order};
+use acceptance::proxy::{Alteration, Part, Proxy};
+use acceptance::soft::SoftKey;
+use acceptance::station::Ended;
+use acceptance::tls::{self, Credentials};
+use identity::Timestamp;
+use koseki_verify::{Level, Trust, read_certificate, read_proof, verify_device};
+use std::fs;
+use std::path::PathBuf;
+use tokio::runtime::Runtime;
+
+/// A shop whose station speaks to somebody else than the server.
+struct Between {
+    shop: Shop,
+    proxy: Proxy,
+    runtime: Runtime,
+}
+
+impl Between {
+    fn open() -> Self {
+        let shop = Shop::open(Hsm::Simulator, &[CAMERAS]);
+        let runtime = Runtime::new().unwrap();
+        // The holder of the infrastructure root can take the station's name; only its request key is not his.
+        let name = format!("URI:spiffe://log.mihon-denki.example/station/{STATION}");
+        let key = SoftKey::generate().unwrap();
+        let certificate = certify(&shop, &key, &name, false);
+        let own = Credentials {
+            certificate: &certificate,
+            key: &key,
+        };
+        let upstream = runtime.block_on(async { tls::channel(&shop.factory, own).unwrap() });
+        Self {
+            proxy: Proxy::new(upstream),
+            shop,
+            runtime,
+        }
+    }
+
+    /// Takes the server's place under this certificate.
+    fn stand(&mut self, certificate: &std::path::Path, key: &SoftKey) {
+        let own = Credentials { certificate, key };
+        let address = self.runtime.block_on(self.proxy.listen(own)).unwrap();
+        // Long enough for a server that is there; one that is not believed is not waited for.
+        self.shop.station.dial(&address.to_string(), 5);
+    }
+
+    fn stand_trusted(&mut self) {
+        let key = SoftKey::generate().unwrap();
+        let certificate = certify(&self.shop, &key, &format!("DNS:{SERVER_NAME}"), true);
+        self.stand(&certificate, &key);
+    }
+}
+
+fn certify(shop: &Shop, key: &SoftKey, name: &str, server: bool) -> PathBuf {
+    let order = Order {
+        name,
+        server,
+        days: (-1, 9),
+    };
+    insider::certify(&shop.factory, key, &order).unwrap()
+}
+
+/// What is altered, and how the unit then ends. A station that is lied to can no longer be relied on (50); a nonce
+/// that is not the CA's makes the chip sign for nothing, which only the CA can see (30).
+const ALTERATIONS: [(Part, &[usize], i32); 5] = [
+    (Part::Certificate, &[0, 40, 333, usize::MAX], 50),
+    (Part::Proof, &[0, 99, 1_000, usize::MAX], 50),
+    (Part::Leaf, &[0, 31], 50),
+    (Part::Index, &[7], 50),
+    (Part::Receipt, &[0, 77, 1_500, usize::MAX], 50),
+];
+
+#[test]
+fn no_altered_answer_passes_a_unit() {
+    let mut between = Between::open();
+    between.stand_trusted();
+    let mut tray = between.shop.tray();
+    tray.put(&between.shop.factory.vendor, CAMERAS.part, 1, 2)
+        .unwrap();
+    let programmer = tray.present(1).unwrap();
+    let lot = between.shop.lot(CAMERAS, 1, 1);
+    let run = |between: &Between| between.shop.station.run(&lot, &programmer.sockets).unwrap();
+    let mut fired = 0;
+    for (part, places, wanted) in ALTERATIONS {
+        for at in places {
+            let flip = 0x01;
+            between.proxy.alter(Some(Alteration {
+                part,
+                at: *at,
+                flip,
+            }));
+            let ended = run(&between);
+            assert!(
+                between.proxy.fired() > fired,
+                "{part:?} {at} was not altered: {}",
+                ended.said
+            );
+            fired = between.proxy.fired();
+            assert_eq!(ended.code, Some(wanted), "{part:?} {at}: {}", ended.said);
+            assert!(
+                ended.said.contains("LINE-0204"),
+                "{part:?} {at}: {}",
+                ended.said
+            );
+            assert!(between.shop.station.devices().unwrap().is_empty());
+            let held = certificate_in_chip(&between.shop);
+            let may_hold = part == Part::Receipt;
+            assert_eq!(!held.is_empty(), may_hold, "{part:?} {at} reached the chip");
+        }
+    }
+    between.proxy.alter(None);
+    let ended = run(&between);
+    assert_eq!(ended.code, Some(0), "{}", ended.said);
+    let device = between.shop.station.devices().unwrap().remove(0);
+    assert_eq!(
+        certificate_in_chip(&between.shop),
+        read_certificate(&device).unwrap()
+    );
+    // The chip signs whatever nonce it is given; the CA takes its own only.
+    let part = Part::Nonce;
+    between.proxy.alter(Some(Alteration {
+        part,
+        at: 0,
+        flip: 0x80,
+    }));
+    let lot = between.shop.lot(CAMERAS, 2, 1);
+    let ended: Ended = between.shop.station.run(&lot, &programmer.sockets).unwrap();
+    assert_eq!(ended.code, Some(30), "{}", ended.said);
+    assert!(ended.said.contains("CA-0502"), "{}", ended.said);
+    assert_eq!(between.proxy.fired(), fired + 1);
+    assert_eq!(between.shop.station.devices().unwrap().len(), 1);
+}
+
+/// What the first chip stores as its certificate (hsm-sim, a chip's memory).
+fn certificate_in_chip(shop: &Shop) -> Vec<u8> {
+    let tray = shop.factory.path("tray-1");
+    let chips = acceptance::station::files(&tray, "chip").unwrap();
+    let memory = fs::read(&chips[0]).unwrap();
+    match u16::from_be_bytes([memory[1_536], memory[1_537]]) {
+        u16::MAX => Vec::new(),
+        length => memory[2_048..2_048 + usize::from(length)].to_vec(),
+    }
+}
+
+#[test]
+fn a_server_of_another_root_is_not_spoken_to() {
+    let mut between = Between::open();
+    let key = SoftKey::generate().unwrap();
+    let pkcs8 = rustls::pki_types::PrivatePkcs8KeyDer::from(key.pkcs8().unwrap());
+    let pair = rcgen::KeyPair::try_from(&pkcs8).unwrap();
+    let own = rcgen::CertificateParams::new([SERVER_NAME.to_owned()]).unwrap();
+    let foreign = between.shop.factory.path("foreign.pem");
+    fs::write(&foreign, own.self_signed(&pair).unwrap().pem()).unwrap();
+    // Of the right root, but of another host; and a station's, of the right root.
+    let misnamed = certify(&between.shop, &key, "DNS:ca.other.example", true);
+    let misnamed = keep(&between.shop, &misnamed, "misnamed.pem");
+    let station = certify(&between.shop, &key, &format!("DNS:{SERVER_NAME}"), false);
+    let mut tray = between.shop.tray();
+    tray.put(&between.shop.factory.vendor, CAMERAS.part, 1, 1)
+        .unwrap();
+    let programmer = tray.present(1).unwrap();
+    let lot = between.shop.lot(CAMERAS, 1, 1);
+    for certificate in [foreign, misnamed, station] {
+        between.stand(&certificate, &key);
+        let ended = between.shop.station.run(&lot, &programmer.sockets).unwrap();
+        assert_ne!(ended.code, Some(0), "{}", ended.said);
+        assert!(ended.said.contains("LINE-0203"), "{}", ended.said);
+    }
+    assert_eq!(between.proxy.fired(), 0);
+    assert!(between.shop.factory.status().unwrap().contains(" 0 of "));
+    assert!(certificate_in_chip(&between.shop).is_empty());
+}
+
+/// Certificates of one key have one place; this keeps one of them.
+fn keep(shop: &Shop, certificate: &std::path::Path, name: &str) -> PathBuf {
+    let kept = shop.factory.path(name);
+    fs::rename(certificate, &kept).unwrap();
+    kept
+}
+
+/// What the agent asks of certificate and receipt, for every byte of both.
+#[test]
+fn no_altered_byte_of_certificate_or_receipt_is_accepted() {
+    let mut shop = Shop::open(Hsm::Simulator, &[CAMERAS]);
+    let made = shop.make(CAMERAS, 1, 1);
+    assert_eq!(made.code, Some(0), "{}", made.said);
+    let device = shop.station.devices().unwrap().remove(0);
+    let trust = Trust::load(&shop.station.trust()).unwrap();
+    let certificate = read_certificate(&device).unwrap();
+    let proof = read_proof(&device.with_extension("tlog-proof")).unwrap();
+    let at = Timestamp(u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap() + 60_000);
+    let accepted = |certificate: &[u8], proof: &[u8]| {
+        let verdict = verify_device(certificate, proof, &trust, at);
+        verdict.accepted && verdict.level == Some(Level::Confirmed)
+    };
+    assert!(accepted(&certificate, &proof));
+    let mut altered = certificate.clone();
+    for at in 0..certificate.len() {
+        altered[at] ^= 1;
+        assert!(!accepted(&altered, &proof), "byte {at} of the certificate");
+        altered[at] ^= 1;
+    }
+    let mut altered = proof.clone();
+    for at in 0..proof.len() {
+        altered[at] ^= 1;
+        assert!(
+            !accepted(&certificate, &altered),
+            "byte {at} of the receipt"
+        );
+        altered[at] ^= 1;
+    }
+    assert!(certificate.len() + proof.len() > 2_000);
+}

@@ -1,0 +1,225 @@
+//! Somebody between station and CA whom both believe: a server with a certificate of the infrastructure root, which
+//! passes every call on under the station's name and alters what comes back.
+
+use crate::failure::{At as _, Failure, Outcome};
+use crate::tls::{Credentials, certificates, private};
+use proto::factory::{self as wire, FactoryService, FactoryServiceClient, FactoryServiceServer};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio::sync::mpsc;
+use tokio_rustls::TlsAcceptor;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::{Channel, Server};
+use tonic::{Request, Response, Status};
+
+/// A part of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The certificate.
+    Certificate,
+    /// The proof of the `bind` leaf.
+    Proof,
+    /// The nonce that the chip signs.
+    Nonce,
+    /// Hash of the `bind` leaf.
+    Leaf,
+    /// Index of the `bind` leaf.
+    Index,
+    /// The receipt of the confirmation.
+    Receipt,
+}
+
+/// One byte of one part, counted round.
+#[derive(Clone, Copy, Debug)]
+pub struct Alteration {
+    /// Which part.
+    pub part: Part,
+    /// Which byte.
+    pub at: usize,
+    /// What it is changed with.
+    pub flip: u8,
+}
+
+#[derive(Debug, Default)]
+struct Plan {
+    alteration: Option<Alteration>,
+    fired: usize,
+}
+
+/// The server between.
+#[derive(Clone, Debug)]
+pub struct Proxy {
+    upstream: FactoryServiceClient<Channel>,
+    plan: Arc<Mutex<Plan>>,
+}
+
+impl Proxy {
+    /// Passes calls on through this channel.
+    #[must_use]
+    pub fn new(upstream: Channel) -> Self {
+        Self {
+            upstream: FactoryServiceClient::new(upstream),
+            plan: Arc::default(),
+        }
+    }
+
+    /// Listens under this certificate; gives the address.
+    ///
+    /// # Errors
+    /// [`Failure`] of the certificate or the system.
+    pub async fn listen(&self, own: Credentials<'_>) -> Outcome<SocketAddr> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .map_err(Failure::new)?
+            .with_no_client_auth()
+            .with_single_cert(certificates(own.certificate)?, private(own.key)?)
+            .map_err(Failure::new)?;
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        let listener = TcpListener::bind("127.0.0.1:0").await;
+        let listener = listener.at(Path::new("127.0.0.1:0"))?;
+        let address = listener.local_addr()?;
+        let (ready, incoming) = mpsc::channel(16);
+        tokio::spawn(accept(listener, TlsAcceptor::from(Arc::new(config)), ready));
+        let service = FactoryServiceServer::new(self.clone());
+        let server = Server::builder().add_service(service);
+        tokio::spawn(server.serve_with_incoming(ReceiverStream::new(incoming)));
+        Ok(address)
+    }
+
+    /// From now on alters every answer that has this part, or none.
+    pub fn alter(&self, alteration: Option<Alteration>) {
+        self.plan().alteration = alteration;
+    }
+
+    /// How many answers were altered.
+    #[must_use]
+    pub fn fired(&self) -> usize {
+        self.plan().fired
+    }
+
+    fn plan(&self) -> std::sync::MutexGuard<'_, Plan> {
+        self.plan.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn touch(&self, part: Part, bytes: &mut [u8]) {
+        let mut plan = self.plan();
+        if let Some(it) = plan.alteration.filter(|it| it.part == part) {
+            let at = it.at % bytes.len();
+            bytes[at] ^= it.flip;
+            plan.fired += 1;
+        }
+    }
+}
+
+/// TLS ends here; inside goes on through a pair of local sockets, which tonic knows.
+async fn accept(
+    listener: TcpListener,
+    acceptor: TlsAcceptor,
+    ready: mpsc::Sender<Result<UnixStream, std::io::Error>>,
+) {
+    while let Ok((outside, _)) = listener.accept().await {
+        tokio::spawn(pass(outside, acceptor.clone(), ready.clone()));
+    }
+}
+
+async fn pass(
+    outside: TcpStream,
+    acceptor: TlsAcceptor,
+    ready: mpsc::Sender<Result<UnixStream, std::io::Error>>,
+) -> Result<(), std::io::Error> {
+    let mut outside = acceptor.accept(outside).await?;
+    let (mut here, there) = UnixStream::pair()?;
+    ready.send(Ok(there)).await.map_err(std::io::Error::other)?;
+    tokio::io::copy_bidirectional(&mut outside, &mut here).await?;
+    Ok(())
+}
+
+type Answer<T> = Result<Response<T>, Status>;
+
+#[tonic::async_trait]
+impl FactoryService for Proxy {
+    async fn get_challenges(
+        &self,
+        request: Request<wire::GetChallengesRequest>,
+    ) -> Answer<wire::GetChallengesResponse> {
+        let mut upstream = self.upstream.clone();
+        upstream.get_challenges(request.into_inner()).await
+    }
+
+    async fn provision(
+        &self,
+        request: Request<wire::ProvisionRequest>,
+    ) -> Answer<wire::ProvisionResponse> {
+        let mut upstream = self.upstream.clone();
+        let mut answer = upstream.provision(request.into_inner()).await?.into_inner();
+        for result in &mut answer.results {
+            if let Some(wire::unit_result::Outcome::Issued(issued)) = &mut result.outcome {
+                self.touch(Part::Certificate, &mut issued.certificate);
+                self.touch(Part::Proof, &mut issued.tlog_proof);
+                self.touch(Part::Nonce, &mut issued.confirm_nonce);
+                self.touch(Part::Leaf, &mut issued.leaf_hash);
+                let mut index = issued.index.to_be_bytes();
+                self.touch(Part::Index, &mut index);
+                issued.index = u64::from_be_bytes(index);
+            }
+        }
+        Ok(Response::new(answer))
+    }
+
+    async fn confirm(
+        &self,
+        request: Request<wire::ConfirmRequest>,
+    ) -> Answer<wire::ConfirmResponse> {
+        let mut upstream = self.upstream.clone();
+        let mut answer = upstream.confirm(request.into_inner()).await?.into_inner();
+        if let Some(wire::confirm_response::Outcome::Receipt(receipt)) = &mut answer.outcome {
+            self.touch(Part::Receipt, &mut receipt.tlog_proof);
+        }
+        Ok(Response::new(answer))
+    }
+
+    async fn void(&self, request: Request<wire::VoidRequest>) -> Answer<wire::VoidResponse> {
+        self.upstream.clone().void(request.into_inner()).await
+    }
+
+    async fn adopt(&self, request: Request<wire::AdoptRequest>) -> Answer<wire::AdoptResponse> {
+        self.upstream.clone().adopt(request.into_inner()).await
+    }
+
+    async fn get_chain(
+        &self,
+        request: Request<wire::GetChainRequest>,
+    ) -> Answer<wire::GetChainResponse> {
+        self.upstream.clone().get_chain(request.into_inner()).await
+    }
+
+    async fn get_grant(
+        &self,
+        request: Request<wire::GetGrantRequest>,
+    ) -> Answer<wire::GetGrantResponse> {
+        self.upstream.clone().get_grant(request.into_inner()).await
+    }
+
+    async fn get_lot(&self, request: Request<wire::GetLotRequest>) -> Answer<wire::GetLotResponse> {
+        self.upstream.clone().get_lot(request.into_inner()).await
+    }
+
+    async fn get_receipt(
+        &self,
+        request: Request<wire::GetReceiptRequest>,
+    ) -> Answer<wire::GetReceiptResponse> {
+        let mut upstream = self.upstream.clone();
+        upstream.get_receipt(request.into_inner()).await
+    }
+
+    async fn get_checkpoint(
+        &self,
+        request: Request<wire::GetCheckpointRequest>,
+    ) -> Answer<wire::GetCheckpointResponse> {
+        let mut upstream = self.upstream.clone();
+        upstream.get_checkpoint(request.into_inner()).await
+    }
+}
