@@ -104,6 +104,9 @@ pub enum AppError {
     /// The services ended badly.
     #[error("{0}")]
     Serve(#[from] ServeError),
+    /// What became durable is only found by reading it anew.
+    #[error("the outcome of a write is not known: {0}")]
+    Unknown(Refusal),
 }
 
 /// Runs the server until it is told to stop by `SIGTERM` or Ctrl-C.
@@ -217,6 +220,7 @@ fn log_key(config: &Config, module: &Module, artefacts: &Artefacts) -> Result<Lo
 }
 
 async fn serve(config: &Config, parts: Parts) -> Result<(), AppError> {
+    let corridor = parts.corridor.clone();
     begin(&parts).await?;
     let address = config.listen.address;
     let listener = TcpListener::bind(address)
@@ -241,19 +245,21 @@ async fn serve(config: &Config, parts: Parts) -> Result<(), AppError> {
     );
     let mut services = tokio::spawn(both(network, local));
     tracing::info!(%address, admin = %path.display(), "serving");
-    tokio::select! {
+    let reason = tokio::select! {
         ended = &mut services => return joined(ended),
-        stopped = asked_to_stop() => stopped.map_err(|error| system("signals", error))?,
-    }
+        stopped = asked_to_stop() => stopped.map_err(|error| system("signals", error)),
+        unknown = corridor.ending() => Err(AppError::Unknown(unknown)),
+    };
     tracing::info!("stopping: calls under way may end");
     tell.send_replace(true);
-    match timeout(config.limits.drain(), services).await {
+    let drained = match timeout(config.limits.drain(), services).await {
         Ok(ended) => joined(ended),
         Err(_elapsed) => {
             tracing::warn!("calls were still under way when the time to drain ended");
             Ok(())
         }
-    }
+    };
+    reason.and(drained)
 }
 
 /// The log's first leaf is the ceremony.

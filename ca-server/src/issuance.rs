@@ -18,11 +18,13 @@ mod enter;
 pub mod publish;
 pub mod record;
 mod refusal;
+mod refuse;
 pub mod release;
 pub mod reserve;
 pub mod sign;
+mod time;
 
-pub use corridor::{Corridor, CorridorParts, GrantView, LotView, StartError, Status};
+pub use corridor::{Corridor, CorridorParts, Ends, GrantView, LotView, StartError, Status, Stop};
 pub use enter::DocumentJob;
 pub use refusal::Refusal;
 

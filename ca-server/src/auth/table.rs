@@ -32,7 +32,9 @@ const fn row(rpc: Rpc) -> &'static [Role] {
         | Rpc::AdminLoadGrant
         | Rpc::AdminOpenLot
         | Rpc::AdminVoidUnit
-        | Rpc::AdminGetStatus => OPERATOR,
+        | Rpc::AdminGetStatus
+        | Rpc::AdminListRefusals
+        | Rpc::AdminConfirmClock => OPERATOR,
     }
 }
 

@@ -7,7 +7,7 @@ use crate::admin::{Client, StationRequest};
 use crate::config::Config;
 use crate::policy::{load_grant, load_lot, load_station};
 use identity::document::Document as _;
-use proto::admin::{EnrollStationRequest, GetStatusResponse, LoadGrantRequest};
+use proto::admin::{EnrollStationRequest, LoadGrantRequest};
 use std::future::Future;
 use std::path::{Path, PathBuf};
 
@@ -89,29 +89,6 @@ pub(super) fn void(order: &Void) -> Result<(), Failure> {
     ))
 }
 
-pub(super) fn status(at: &Where) -> Result<(), Failure> {
-    let status = at_server(at, |mut client| async move { Ok(client.status().await?) })?;
-    say(&describe(&status))
-}
-
-fn describe(status: &GetStatusResponse) -> String {
-    let mut text = format!(
-        "version  {}\nlog      {} leaves, root {}\nHSM      {}\n",
-        status.version,
-        status.log_size,
-        hex::encode(&status.root),
-        status.hsm().as_str_name()
-    );
-    for grant in &status.grants {
-        let line = format!(
-            "grant    {} {} of {} issued\n",
-            grant.grant_id, grant.issued, grant.limit
-        );
-        text.push_str(&line);
-    }
-    text
-}
-
 fn approvals(paths: &[PathBuf]) -> Result<Vec<Vec<u8>>, Failure> {
     let read = |path: &PathBuf| approval::read(path).map(|approval| approval.to_bytes());
     let approvals: Result<Vec<_>, ApprovalFileError> = paths.iter().map(read).collect();
@@ -119,7 +96,7 @@ fn approvals(paths: &[PathBuf]) -> Result<Vec<Vec<u8>>, Failure> {
 }
 
 /// Connects to the server of the configuration and talks to it.
-fn at_server<T, F>(at: &Where, talk: impl FnOnce(Client) -> F) -> Result<T, Failure>
+pub(super) fn at_server<T, F>(at: &Where, talk: impl FnOnce(Client) -> F) -> Result<T, Failure>
 where
     F: Future<Output = Result<T, Failure>>,
 {

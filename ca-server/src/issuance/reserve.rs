@@ -4,20 +4,18 @@
 //! If the power goes before COMMIT returns, either the whole batch is there after restart or none of it. After it,
 //! every unit here is bound, its quota is used, and restart finishes it with the same TBS.
 
-use super::admit::{Admitted, Job, RefusedJob, SignedEnvelope};
+use super::admit::{Admitted, Job, SignedEnvelope};
 use super::confirm::{self, Moved};
 use super::enter;
-use super::{Answer, Refusal};
-use crate::store::{
-    BindingState, ClaimKey, NewBinding, RefusalPlace, Store, StoreError, Transaction,
-};
+use super::{Answer, Refusal, time};
+use crate::store::{BindingState, ClaimKey, NewBinding, Store, StoreError, Transaction};
 use identity::fault::Fault;
-use identity::field::Openings;
+use identity::hash::RequestHash;
 use identity::leaf::{
-    Adopt, Bind, Body, CertificateRef, EntryRef, EvidenceRef, GrantUse, Leaf, Refuse, Serial20,
+    Adopt, Bind, Body, CertificateRef, EntryRef, EvidenceRef, GrantUse, Leaf, Serial20,
 };
 use identity::rules::{Known as _, Stage, Violation};
-use identity::{Id, Timestamp};
+use identity::{ChipUid, Day, DeviceSerial, Entropy, Id, Timestamp};
 use signer::message::Support;
 use std::collections::BTreeMap;
 use tokio::sync::oneshot;
@@ -112,37 +110,51 @@ impl Reserved {
             waiting: Vec::new(),
         }
     }
+
+    /// The same with these who wait.
+    pub(super) fn awaited(self, waiting: Vec<Waiting>) -> Self {
+        Self { waiting, ..self }
+    }
+
+    /// Whether nothing was appended and nobody waits.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.entries.is_empty() && self.waiting.is_empty()
+    }
 }
 
 /// Reserves a batch.
 ///
 /// # Errors
-/// The store failed and those who wait must be told; nothing of the batch was decided, or with
+/// [`ReserveError`], and those who wait must be told; nothing of the batch was decided, or with
 /// [`StoreError::CommitUnknown`] that is not known.
 pub fn reserve(
     store: &Store,
     jobs: Vec<Queued>,
     now: Timestamp,
-) -> Result<Reserved, (StoreError, Vec<Queued>)> {
+    entropy: &dyn Entropy,
+) -> Result<Reserved, (ReserveError, Vec<Queued>)> {
     let outcome = store.write(|transaction| {
-        let mut round = Round::new(now, transaction)?;
+        if let Err(refusal) = time::judge(now, transaction.head().wall_ms) {
+            return Ok(Err(refusal));
+        }
+        let mut round = Round::new(now, entropy, transaction);
         let dues = jobs
             .iter()
             .map(|queued| round.decide(&queued.job))
             .collect::<Result<Vec<_>, _>>()?;
         round.close_windows()?;
         let head = round.transaction.head();
-        Ok((
+        Ok(Ok((
             round.first,
             head.size,
             head.frontier.root(),
             round.entries,
             round.unsigned,
             dues,
-        ))
+        )))
     });
     match outcome {
-        Ok((first, size, root, entries, unsigned, dues)) => {
+        Ok(Ok((first, size, root, entries, unsigned, dues))) => {
             let waiting = dues
                 .into_iter()
                 .zip(jobs)
@@ -160,13 +172,27 @@ pub fn reserve(
                 waiting,
             })
         }
-        Err(error) => Err((error, jobs)),
+        Ok(Err(refusal)) => Err((ReserveError::Clock(refusal), jobs)),
+        Err(error) => Err((ReserveError::Store(error), jobs)),
     }
+}
+
+/// Why a batch was not reserved.
+#[derive(Debug)]
+pub enum ReserveError {
+    /// The store failed.
+    Store(StoreError),
+    /// The clock cannot be believed; nothing was decided.
+    Clock(Refusal),
 }
 
 /// One batch inside its transaction.
 pub(super) struct Round<'t, 'c> {
+    /// What the clock shows.
     pub(super) now: Timestamp,
+    /// What leaves are dated: days of the log never run backward.
+    pub(super) day: Day,
+    pub(super) entropy: &'t dyn Entropy,
     pub(super) transaction: &'t mut Transaction<'c>,
     first: u64,
     entries: Vec<Entered>,
@@ -177,39 +203,38 @@ pub(super) struct Round<'t, 'c> {
 type Decided = Result<Due, StoreError>;
 
 impl<'t, 'c> Round<'t, 'c> {
-    fn new(now: Timestamp, transaction: &'t mut Transaction<'c>) -> Result<Self, StoreError> {
+    fn new(now: Timestamp, entropy: &'t dyn Entropy, transaction: &'t mut Transaction<'c>) -> Self {
         let first = transaction.head().size;
-        Ok(Self {
+        Self {
             now,
+            day: now.day().max(transaction.last_day()),
+            entropy,
             transaction,
             first,
             entries: Vec::new(),
             envelopes: BTreeMap::new(),
             unsigned: Vec::new(),
-        })
+        }
     }
 
     fn decide(&mut self, job: &Job) -> Decided {
-        if self.now.0 < self.transaction.head().last_ms {
-            return Ok(Due::Refusal(Fault::ClockBackward.into()));
-        }
         match job {
             Job::Bind(admitted) => self.bind(admitted),
             Job::Repeat(admitted) => self.repeat(admitted),
             Job::Adopt(admitted) => self.adopt(admitted),
             Job::Confirm(job) => {
-                let moved = confirm::confirm(self, job);
-                self.move_on(&job.station, moved)
+                let moved = confirm::confirm(self, job)?;
+                self.move_on(moved, Some((&job.station, job.hash)), job.unit)
             }
             Job::Void(job) => {
-                let moved = confirm::void(self, job);
-                match job.station {
-                    Some(station) => self.move_on(&station, moved),
-                    None => moved.map(|moved| moved.map_or_else(Due::Refusal, Moved::into_due)),
-                }
+                let moved = confirm::void(self, job)?;
+                let asked = job.asked.as_ref();
+                self.move_on(moved, asked.map(|(id, hash)| (id, *hash)), job.unit)
             }
             Job::Enter(job) => enter::enter(self, job),
-            Job::Refuse(job) => self.refuse(job),
+            Job::Refuse(job) => {
+                self.record_refusal(&job.station, job.refusal.clone(), job.request, job.unit)
+            }
         }
     }
 
@@ -228,7 +253,7 @@ impl<'t, 'c> Round<'t, 'c> {
         let grant = self.transaction.grant(&unit.grant.hash)?;
         let ordinal = grant.map_or(0, |grant| grant.issued);
         let leaf = Leaf {
-            day: self.now.day(),
+            day: self.day,
             body: Body::Bind(bind_body(unit, ordinal)),
         };
         match self.append(&leaf, None)? {
@@ -339,7 +364,7 @@ impl<'t, 'c> Round<'t, 'c> {
         };
         match self.append(
             &Leaf {
-                day: self.now.day(),
+                day: self.day,
                 body: Body::Adopt(body),
             },
             None,
@@ -361,80 +386,25 @@ impl<'t, 'c> Round<'t, 'c> {
         match decided {
             Ok(due) => Ok(due),
             Err(refusal) => {
-                self.record_refusal(&unit.station, refusal, unit.envelope.hash, &unit.openings)
+                let about = Some((unit.unit.uid, unit.unit.serial));
+                self.record_refusal(&unit.station, refusal, unit.envelope.hash, about)
             }
         }
     }
 
-    fn move_on(&self, station: &Id, moved: Result<Result<Moved, Refusal>, StoreError>) -> Decided {
-        match moved? {
-            Ok(moved) => Ok(moved.into_due()),
-            Err(refusal) => {
-                self.count(station, refusal.fault)?;
-                Ok(Due::Refusal(refusal))
-            }
-        }
-    }
-
-    fn refuse(&mut self, job: &RefusedJob) -> Decided {
-        self.record_refusal(
-            &job.station,
-            job.refusal.clone(),
-            job.request,
-            &job.openings,
-        )
-    }
-
-    fn record_refusal(
+    /// Turns a refused confirmation or void of a station into its record; an operator's is only answered.
+    fn move_on(
         &mut self,
-        station: &Id,
-        refusal: Refusal,
-        request: identity::RequestHash,
-        openings: &Openings,
+        moved: Result<Moved, Refusal>,
+        asked: Option<(&Id, RequestHash)>,
+        unit: (ChipUid, DeviceSerial),
     ) -> Decided {
-        if self.count(station, refusal.fault)? == RefusalPlace::Leaf {
-            let body = Refuse {
-                reason: code_id(refusal.fault),
-                count: 1,
-                request: Some(request),
-                fields: openings.root(),
-            };
-            self.append_refusal(body)?;
-        }
-        Ok(Due::Refusal(refusal))
-    }
-
-    fn count(&self, station: &Id, fault: Fault) -> Result<RefusalPlace, StoreError> {
-        self.transaction
-            .count_refusal(station.as_str(), self.now, fault.code())
-    }
-
-    /// One aggregated leaf for each station whose window is over.
-    fn close_windows(&mut self) -> Result<(), StoreError> {
-        for (_station, reason, count) in self.transaction.take_closed_windows(self.now)? {
-            let reason = Id::new(&reason).map_err(|_bad| StoreError::Damaged("a fault code"))?;
-            let fields = Openings::default().root();
-            self.append_refusal(Refuse {
-                reason,
-                count,
-                request: None,
-                fields,
-            })?;
-        }
-        Ok(())
-    }
-
-    fn append_refusal(&mut self, body: Refuse) -> Result<(), StoreError> {
-        match self.append(
-            &Leaf {
-                day: self.now.day(),
-                body: Body::Refuse(body),
-            },
-            None,
-        )? {
-            // Before the ceremony there is no log to write a refusal to.
-            Ok(_) | Err(Violation::CeremonyPlace) => Ok(()),
-            Err(_) => Err(StoreError::Damaged("a refusal that the rules do not allow")),
+        match (moved, asked) {
+            (Ok(moved), _) => Ok(moved.into_due()),
+            (Err(refusal), Some((station, request))) => {
+                self.record_refusal(station, refusal, request, Some(unit))
+            }
+            (Err(refusal), None) => Ok(Due::Refusal(refusal)),
         }
     }
 
@@ -511,25 +481,4 @@ pub(super) fn refusal_of(violation: Violation) -> Refusal {
         | Violation::EmptyRefusal => Fault::Internal,
     };
     Refusal::new(fault, violation)
-}
-
-/// A fault's code as a leaf's reason.
-#[expect(
-    clippy::expect_used,
-    reason = "codes are short ASCII; a test reads every one of them"
-)]
-pub(super) fn code_id(fault: Fault) -> Id {
-    Id::new(fault.code()).expect("a fault code is an id")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_fault_code_can_be_a_reason() {
-        for fault in Fault::ALL {
-            assert_eq!(code_id(*fault).as_str(), fault.code());
-        }
-    }
 }

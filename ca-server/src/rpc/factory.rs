@@ -251,7 +251,7 @@ impl wire::FactoryService for Factory {
 }
 
 /// Reads the store off the threads that serve connections.
-pub(super) async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     read: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
 ) -> Result<T, Status> {
     let outcome = tokio::task::spawn_blocking(read).await;
@@ -331,9 +331,9 @@ fn lot_summary(lot: &LotView) -> wire::LotSummary {
     wire::LotSummary {
         lot_id: lot.order.id.to_string(),
         planned: lot.order.quantity.into(),
-        issued: lot.issued.into(),
-        confirmed: 0,
-        voided: 0,
+        issued: lot.counts.issued.into(),
+        confirmed: lot.counts.confirmed.into(),
+        voided: lot.counts.voided.into(),
     }
 }
 

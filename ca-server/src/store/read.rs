@@ -60,12 +60,30 @@ pub struct StoredDocument {
     pub support: Vec<u8>,
 }
 
+/// A lot in numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LotCounts {
+    /// Units bound, void ones included.
+    pub issued: u32,
+    /// Units that are confirmed.
+    pub confirmed: u32,
+    /// Units that are void.
+    pub voided: u32,
+}
+
+const IN_FLIGHT: &str = "SELECT count(*) FROM binding INDEXED BY unsigned
+    WHERE signature IS NULL AND alarm IS NULL AND stage = 1";
+
 const BINDING: &str = "SELECT b.idx, b.stage, b.last_idx, b.last_hash, b.request, b.holder, b.lot, e.der, e.signature, b.unit,
     b.tbs, b.openings, b.signature, b.alarm FROM binding b JOIN envelope e ON e.id = b.envelope";
 
 impl Reader {
     pub(super) const fn new(connection: Connection) -> Self {
         Self { connection }
+    }
+
+    pub(super) const fn connection(&self) -> &Connection {
+        &self.connection
     }
 
     /// The committed head.
@@ -184,18 +202,36 @@ impl Reader {
         row.transpose()
     }
 
-    /// Units issued in a lot; none if it is not open.
+    /// A lot in numbers; none if it is not open.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn lot_issued(&self, lot: &DocumentHash) -> Result<Option<u32>, StoreError> {
+    pub fn lot(&self, lot: &DocumentHash) -> Result<Option<LotCounts>, StoreError> {
         let mut statement = self
             .connection
-            .prepare_cached("SELECT issued FROM lot WHERE hash = ?1")?;
-        let issued: Option<i64> = statement
-            .query_row([lot.as_ref()], |row| row.get(0))
+            .prepare_cached("SELECT issued, confirmed, voided FROM lot WHERE hash = ?1")?;
+        let counts: Option<(i64, i64, i64)> = statement
+            .query_row([lot.as_ref()], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            })
             .optional()?;
-        issued.map(small).transpose()
+        let read = |(issued, confirmed, voided)| {
+            Ok(LotCounts {
+                issued: small(issued)?,
+                confirmed: small(confirmed)?,
+                voided: small(voided)?,
+            })
+        };
+        counts.map(read).transpose()
+    }
+
+    /// How many bindings wait for their signature. Looks only at those that have none, however many have one.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn in_flight(&self) -> Result<u64, StoreError> {
+        let mut statement = self.connection.prepare_cached(IN_FLIGHT)?;
+        from_sql(statement.query_row([], |row| row.get(0))?)
     }
 
     /// Leaf hash and bytes of one entry.
