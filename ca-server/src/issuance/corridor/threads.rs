@@ -144,10 +144,12 @@ fn store_failed(error: &StoreError) -> (Refusal, Ends) {
         return (refusal, Ends::ByItself);
     }
     let refusal = Refusal::new(Fault::StoreUnavailable, error);
-    match error {
-        StoreError::CommitUnknown(_) => (refusal, Ends::ByRestart),
-        _ => (refusal, Ends::ByRepair),
-    }
+    let ends = if matches!(error, StoreError::CommitUnknown(_)) {
+        Ends::ByRestart
+    } else {
+        Ends::ByRepair
+    };
+    (refusal, ends)
 }
 
 /// What a failure to publish does to issuing. A file that could not be written is written again from the rows.
@@ -162,7 +164,13 @@ fn ledger_failed(error: &LedgerError) -> (Refusal, Ends) {
             Ends::ByItself,
         ),
         LedgerError::Store(error) => store_failed(error),
-        _ => (Refusal::new(Fault::StoreUnavailable, error), Ends::ByRepair),
+        LedgerError::Differs(_)
+        | LedgerError::Ahead { .. }
+        | LedgerError::HeadFileMissing(_)
+        | LedgerError::Root
+        | LedgerError::Checkpoint(_) => {
+            (Refusal::new(Fault::StoreUnavailable, error), Ends::ByRepair)
+        }
     }
 }
 
