@@ -24,7 +24,9 @@ pub mod reserve;
 pub mod sign;
 mod time;
 
-pub use corridor::{Corridor, CorridorParts, Ends, GrantView, LotView, StartError, Status, Stop};
+pub use corridor::{
+    Corridor, CorridorParts, Ends, GrantView, LotView, Receipts, StartError, Status, Stop, UnitName,
+};
 pub use enter::DocumentJob;
 pub use refusal::Refusal;
 

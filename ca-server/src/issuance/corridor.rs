@@ -9,7 +9,7 @@ mod threads;
 mod views;
 
 pub use state::{Ends, Stop};
-pub use views::{GrantView, LotView, Status};
+pub use views::{GrantView, LotView, Receipts, Status, UnitName};
 
 use super::admit::{Admission, DebugClock, DebugEntropy, Job};
 use super::confirm::VoidJob;
@@ -351,33 +351,6 @@ impl Corridor {
         let job: VoidJob =
             self.with_reader(|reader| Admission::void_by_operator(request, reason, reader))?;
         receipt(wait(self.enqueue(Job::Void(Box::new(job)))?).await?)
-    }
-
-    /// The certificate that was issued under a request of this station.
-    ///
-    /// # Errors
-    /// [`Refusal`].
-    pub async fn issued(&self, peer: &Id, request: RequestId) -> Result<Issued, Refusal> {
-        self.shared.admission.station(peer)?;
-        let (this, station) = (self.clone(), *peer);
-        blocking(move || {
-            let bind = this.with_reader(|reader| {
-                let bind = reader
-                    .owner(&ClaimKey::request(&request))
-                    .map_err(internal)?
-                    .ok_or(Fault::NotBound)?;
-                let binding = reader
-                    .binding(bind)
-                    .map_err(internal)?
-                    .ok_or(Fault::NotBound)?;
-                match binding.holder == station.as_str() {
-                    true => Ok(bind),
-                    false => Err(Refusal::from(Fault::NotBound)),
-                }
-            })?;
-            this.with_releaser(|releaser| releaser.issued(bind))
-        })
-        .await?
     }
 
     /// Begins the log with its ceremony.

@@ -2,7 +2,8 @@
 
 use super::status::{self, malformed};
 use crate::auth::Peer;
-use crate::issuance::{Corridor, GrantView, Issued, LotView, Receipt, Refusal};
+use crate::issuance::{Corridor, GrantView, Issued, LotView, Receipt, Refusal, UnitName};
+use crate::policy::Role;
 use identity::document::Document as _;
 use identity::fault::Fault;
 use identity::{ChipUid, Clock, DocumentHash, Id, RequestId};
@@ -216,23 +217,23 @@ impl wire::FactoryService for Factory {
         request: Request<wire::GetReceiptRequest>,
     ) -> Result<Response<wire::GetReceiptResponse>, Status> {
         use wire::get_receipt_request::Unit;
-        let station = station(&request)?;
-        let id = match request.into_inner().unit {
-            Some(Unit::RequestId(id)) => id
-                .try_into()
-                .map(RequestId)
-                .map_err(|_length| malformed("a request id has 16 bytes"))?,
-            Some(Unit::Index(_)) => {
-                return Err(Status::unimplemented("ask by request id"));
+        let peer = peer(&request)?;
+        let station = (peer.role == Role::Station).then_some(peer.id);
+        let unit = match request.into_inner().unit {
+            Some(Unit::RequestId(id)) => {
+                id.try_into()
+                    .map(|id| UnitName::Request(RequestId(id)))
+                    .map_err(|_length| malformed("a request id has 16 bytes"))?
             }
+            Some(Unit::Index(index)) => UnitName::Index(index),
             None => return Err(malformed("no unit is named")),
         };
-        let issued = self.corridor.issued(&station, id).await;
-        let issued = issued.map_err(|refusal| status::status(&refusal))?;
+        let receipts = self.corridor.receipts(station, unit).await;
+        let receipts = receipts.map_err(|refusal| status::status(&refusal))?;
         Ok(Response::new(wire::GetReceiptResponse {
-            issued: Some(issued_message(issued)),
-            confirmed: None,
-            voided: None,
+            issued: receipts.issued.map(issued_message),
+            confirmed: receipts.confirmed.map(leaf_receipt),
+            voided: receipts.voided.map(leaf_receipt),
         }))
     }
 
@@ -262,9 +263,12 @@ pub(crate) async fn blocking<T: Send + 'static>(
 
 /// The station of the connection; the gate has checked its role.
 fn station<T>(request: &Request<T>) -> Result<Id, Status> {
-    let peer = request.extensions().get::<Peer>();
-    peer.map(|peer| peer.id)
-        .ok_or_else(|| status::status(&Fault::NotAuthorized.into()))
+    peer(request).map(|peer| peer.id)
+}
+
+fn peer<T>(request: &Request<T>) -> Result<Peer, Status> {
+    let peer = request.extensions().get::<Peer>().copied();
+    peer.ok_or_else(|| status::status(&Fault::NotAuthorized.into()))
 }
 
 fn within(document: &[u8], limit: usize) -> Result<(), Status> {

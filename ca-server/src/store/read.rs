@@ -143,8 +143,12 @@ impl Reader {
         let mut statement = self
             .connection
             .prepare_cached(&format!("{BINDING} WHERE b.idx = ?1"))?;
+        // A caller may ask for any number; none beyond 2^63 was ever given.
+        let Ok(bind) = i64::try_from(bind) else {
+            return Ok(None);
+        };
         statement
-            .query_row([to_sql(bind)?], binding_row)
+            .query_row([bind], binding_row)
             .optional()?
             .transpose()
     }

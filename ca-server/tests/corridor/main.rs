@@ -12,4 +12,6 @@ mod disk;
 #[cfg(test)]
 mod numbers;
 #[cfg(test)]
+mod receipts;
+#[cfg(test)]
 mod refusals;

@@ -1,12 +1,14 @@
 //! What the corridor shows: to stations their own, to operators and auditors all. Nothing here waits for the writer.
 
-use super::{Corridor, Stop, internal};
-use crate::issuance::Refusal;
-use crate::store::{LotCounts, StoredRefusal};
-use identity::Id;
+use super::{Corridor, Stop, blocking, internal};
+use crate::issuance::release::Releaser;
+use crate::issuance::{Issued, Receipt, Refusal};
+use crate::store::{ClaimKey, LotCounts, Reader, StoredBinding, StoredRefusal};
 use identity::document::{Grant, LotOrder};
 use identity::fault::Fault;
 use identity::hash::DocumentHash;
+use identity::rules::Stage;
+use identity::{Id, RequestId};
 
 /// How the CA is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +45,46 @@ pub struct LotView {
     pub counts: LotCounts,
 }
 
+/// Which unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnitName {
+    /// By its request id.
+    Request(RequestId),
+    /// By the index of its `bind` leaf.
+    Index(u64),
+}
+
+/// What was issued for a unit and what became of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Receipts {
+    /// What was issued; of a void unit nothing is released any more.
+    pub issued: Option<Issued>,
+    /// The `confirm` leaf, once it is published.
+    pub confirmed: Option<Receipt>,
+    /// The `void` leaf, once it is published.
+    pub voided: Option<Receipt>,
+}
+
 impl Corridor {
+    /// What was issued for a unit: to a station for a unit that it holds, to an auditor (no station) for any.
+    ///
+    /// # Errors
+    /// [`Fault::NotBound`] also for a unit of others, so that nothing is learnt about it.
+    pub async fn receipts(&self, station: Option<Id>, unit: UnitName) -> Result<Receipts, Refusal> {
+        let this = self.clone();
+        blocking(move || {
+            if let Some(station) = &station {
+                this.shared.admission.station(station)?;
+            }
+            let binding = this.with_reader(|reader| find(reader, unit))?;
+            match station {
+                Some(station) if binding.holder != station.as_str() => Err(Fault::NotBound.into()),
+                Some(_) | None => this.with_releaser(|releaser| shown(releaser, &binding)),
+            }
+        })
+        .await?
+    }
+
     /// How the CA is.
     ///
     /// # Errors
@@ -146,4 +187,40 @@ impl Corridor {
     pub fn refusals(&self, below: u64, count: u32) -> Result<Vec<StoredRefusal>, Refusal> {
         self.with_reader(|reader| reader.refusals(below, count).map_err(internal))
     }
+}
+
+fn find(reader: &Reader, unit: UnitName) -> Result<StoredBinding, Refusal> {
+    let bind = match unit {
+        UnitName::Index(index) => Some(index),
+        UnitName::Request(request) => reader
+            .owner(&ClaimKey::request(&request))
+            .map_err(internal)?,
+    };
+    let binding = reader
+        .binding(bind.ok_or(Fault::NotBound)?)
+        .map_err(internal)?;
+    Ok(binding.ok_or(Fault::NotBound)?)
+}
+
+fn shown(releaser: &Releaser<'_>, binding: &StoredBinding) -> Result<Receipts, Refusal> {
+    let newest = || {
+        let published = releaser.covers(binding.last.index);
+        let receipt = || releaser.receipt(binding.last, Some(binding.bind));
+        published.then(receipt).transpose()
+    };
+    Ok(match binding.stage {
+        Stage::Voided | Stage::Scrapped => Receipts {
+            voided: newest()?,
+            ..Receipts::default()
+        },
+        Stage::Confirmed => Receipts {
+            issued: Some(releaser.issued(binding.bind)?),
+            confirmed: newest()?,
+            voided: None,
+        },
+        Stage::Bound => Receipts {
+            issued: Some(releaser.issued(binding.bind)?),
+            ..Receipts::default()
+        },
+    })
 }
