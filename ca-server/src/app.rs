@@ -5,6 +5,7 @@ use crate::auth::TrustDomain;
 use crate::ceremony::{ArtefactError, Artefacts, SignerFileError, SignerParts};
 use crate::challenge::ChallengeKey;
 use crate::config::Config;
+use crate::hsm_health::HsmProbe;
 use crate::issuance::{Corridor, CorridorParts, Refusal, StartError};
 use crate::ledger::{LogKey, LogKeyError};
 use crate::rpc::{self, Audit, Chain, Factory, ServeError, TlsError, TlsIncoming};
@@ -123,6 +124,8 @@ pub fn run(config: &Config) -> Result<(), AppError> {
     let served = runtime.block_on(serve(config, parts));
     // What is reserved is finished and durable before the process ends.
     corridor.stop();
+    // A module that hangs keeps its thread; the process ends all the same.
+    runtime.shutdown_background();
     tracing::info!("stopped");
     served
 }
@@ -132,6 +135,7 @@ struct Parts {
     artefacts: Artefacts,
     corridor: Corridor,
     infrastructure: Token,
+    probe: HsmProbe,
 }
 
 impl Parts {
@@ -145,12 +149,14 @@ impl Parts {
         private_directory(signer.store_directory())?;
         private_directory(Some(&config.paths.state))?;
         private_directory(config.paths.head.parent())?;
+        let (log_token, log_key) = log_key(config, &module, &artefacts)?;
+        let probe = HsmProbe::new(vec![signer.token(), log_token, infrastructure.clone()]);
         let corridor = Corridor::start(CorridorParts {
             store: config.paths.state.join("ca.sqlite"),
             log: config.paths.state.join("log"),
             head_file: config.paths.head.clone(),
             origin: artefacts.ceremony.origin.clone(),
-            log_key: log_key(config, &module, &artefacts)?,
+            log_key,
             signer: signer.open()?,
             issuing_certificate: artefacts.issuing.clone(),
             approvers: ApproverSet::from(&artefacts.ceremony),
@@ -162,6 +168,7 @@ impl Parts {
             artefacts,
             corridor,
             infrastructure,
+            probe,
         })
     }
 
@@ -175,7 +182,11 @@ impl Parts {
             Arc::new(SystemEntropy),
         );
         let registrar = registrar.map_err(AppError::Root)?;
-        Ok(Admin::new(self.corridor.clone(), registrar))
+        Ok(Admin::new(
+            self.corridor.clone(),
+            registrar,
+            self.probe.clone(),
+        ))
     }
 
     fn factory(&self) -> Factory {
@@ -205,15 +216,19 @@ impl Parts {
     }
 }
 
-/// The checkpoint key, if it is the one that the ceremony document names.
-fn log_key(config: &Config, module: &Module, artefacts: &Artefacts) -> Result<LogKey, AppError> {
+/// The log token and its checkpoint key, if it is the one that the ceremony document names.
+fn log_key(
+    config: &Config,
+    module: &Module,
+    artefacts: &Artefacts,
+) -> Result<(Token, LogKey), AppError> {
     use translog::note::NoteSigner as _;
     let settings = &config.hsm.log;
     let token = module.open(&settings.token, settings.pin().read()?)?;
     let key = token.key(&settings.key, KeyUse::Log)?;
     let key = LogKey::new(&artefacts.ceremony.origin, key)?;
     if key.verifier_key().to_string() == artefacts.ceremony.log_vkey {
-        Ok(key)
+        Ok((token, key))
     } else {
         Err(AppError::ForeignLogKey)
     }

@@ -253,7 +253,7 @@ struct Void {
     /// Request id of the unit, 32 hexadecimal digits
     #[arg(long, value_name = "HEX")]
     request: String,
-    /// Why, in one word
+    /// Why, in one word that the log shows in the open, such as recall or a fault code
     #[arg(long, value_name = "WORD")]
     reason: String,
 }

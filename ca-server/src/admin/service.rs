@@ -1,6 +1,7 @@
 //! The operator's service: convert, call the corridor, map the answer.
 
 use super::enroll::{EnrollError, Registrar};
+use crate::hsm_health::{HsmHealth, HsmProbe};
 use crate::issuance::{Corridor, Ends, GrantView, Receipt, Refusal, Stop};
 use crate::rpc::blocking;
 use crate::rpc::status::{fault, malformed, status};
@@ -22,15 +23,17 @@ const PAGE: u64 = 1000;
 pub struct Admin {
     corridor: Corridor,
     registrar: Arc<Registrar>,
+    probe: HsmProbe,
 }
 
 impl Admin {
     /// Over a running corridor.
     #[must_use]
-    pub fn new(corridor: Corridor, registrar: Registrar) -> Self {
+    pub fn new(corridor: Corridor, registrar: Registrar, probe: HsmProbe) -> Self {
         Self {
             corridor,
             registrar: Arc::new(registrar),
+            probe,
         }
     }
 
@@ -75,10 +78,14 @@ impl wire::AdminService for Admin {
             .enter_station(statement.clone(), approvals)
             .await;
         let index = self.entered(statement.hash(), entered).await?;
-        let certificate_pem = registrar
-            .certify(&statement, &key)
+        let (id, registrar) = (statement.id, Arc::clone(registrar));
+        // The HSM signs on a thread that may wait for it.
+        let certified = tokio::task::spawn_blocking(move || registrar.certify(&statement, &key));
+        let certificate_pem = certified
+            .await
+            .map_err(|error| status(&Refusal::new(Fault::Internal, error)))?
             .map_err(|error| refused(&error))?;
-        tracing::info!(station = %statement.id, index, "station enrolled");
+        tracing::info!(station = %id, index, "station enrolled");
         Ok(Response::new(wire::EnrollStationResponse {
             certificate_pem,
             index,
@@ -141,10 +148,10 @@ impl wire::AdminService for Admin {
     ) -> Result<Response<wire::GetStatusResponse>, Status> {
         let corridor = self.corridor.clone();
         let (now, grants) = blocking(move || Ok((corridor.status()?, corridor.grants()?))).await?;
-        let hsm = match now.stopped.as_ref().map(|stop| stop.refusal.fault) {
-            Some(Fault::HsmUnavailable) => wire::HsmHealth::Failing,
-            Some(_) => wire::HsmHealth::Unspecified,
-            None => wire::HsmHealth::Ready,
+        let hsm = match self.probe.health().await {
+            HsmHealth::Ready => wire::HsmHealth::Ready,
+            HsmHealth::Failing => wire::HsmHealth::Failing,
+            HsmHealth::Absent => wire::HsmHealth::Absent,
         };
         Ok(Response::new(wire::GetStatusResponse {
             version: env!("CARGO_PKG_VERSION").to_owned(),

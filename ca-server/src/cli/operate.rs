@@ -6,6 +6,7 @@ use crate::admin::approval::{self, ApprovalFileError};
 use crate::admin::{Client, StationRequest};
 use crate::config::Config;
 use crate::policy::{load_grant, load_lot, load_station};
+use identity::Id;
 use identity::document::Document as _;
 use proto::admin::{EnrollStationRequest, LoadGrantRequest};
 use std::future::Future;
@@ -79,9 +80,15 @@ pub(super) fn void(order: &Void) -> Result<(), Failure> {
             "give the 32 hexadecimal digits of the request id, as in the unit's record file",
         )
     })?;
-    let reason = order.reason.clone();
+    let reason = Id::new(&order.reason).map_err(|error| {
+        Failure::new(
+            Exit::Usage,
+            format!("--reason: {error}"),
+            "give one word, such as recall or a fault code; it stands in the log for ever",
+        )
+    })?;
     let index = at_server(&order.at, |mut client| async move {
-        Ok(client.void(id, reason).await?)
+        Ok(client.void(id, reason.to_string()).await?)
     })?;
     say(&format!(
         "unit {} is void for ever; leaf {index}\n",

@@ -212,6 +212,44 @@ fn the_network_is_mutual_tls_1_3_and_the_socket_is_closed_to_others() {
 }
 
 #[test]
+fn a_reason_is_one_word_and_the_hsm_is_asked() {
+    let room = Room::new();
+    room.init().done();
+    let server = Server::start(&room);
+    let now = status(&room);
+    assert!(now.contains("HSM      HSM_HEALTH_READY"), "{now}");
+    let void = |reason: &str| {
+        let request = "00".repeat(16);
+        let words = ["unit", "void", "--config", "@ca-server.toml"];
+        let order = ["--request", request.as_str(), "--reason", reason];
+        room.run(&[words, order].concat())
+    };
+    let error = void("the label was torn").refused(64);
+    assert!(error.contains("--reason"), "{error}");
+    let error = void("label-torn").refused(77);
+    assert!(error.contains("CA-0407"), "{error}");
+    assert_eq!(
+        room.run(&["refusals", "--config", "@ca-server.toml"])
+            .done(),
+        ""
+    );
+    let watch = |time| {
+        room.run(&[
+            "clock",
+            "confirm",
+            "--config",
+            "@ca-server.toml",
+            "--watch",
+            time,
+        ])
+    };
+    watch("noon").refused(64);
+    let error = watch("2020-01-01T12:00:00+09:00").refused(77);
+    assert!(error.contains("CA-0906"), "{error}");
+    server.stop();
+}
+
+#[test]
 fn no_pin_is_ever_logged() {
     let room = Room::new();
     room.init().done();

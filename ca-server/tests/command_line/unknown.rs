@@ -1,5 +1,6 @@
 use crate::room::Room;
 use crate::serving::{Server, approve, load, open_lot, status};
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Child, Command, Stdio};
 
 /// Blocks of 512 bytes that a file may have: room in the write-ahead log for what a start writes, and little more.
@@ -29,17 +30,19 @@ fn a_commit_of_unknown_outcome_ends_the_process_and_a_restart_tells_the_truth() 
     approve(&room, "vet-01");
     approve(&room, "ca-op-02");
     let both = ["vet-01", "ca-op-02"];
-    let server = serve_limited(&room);
-    while !room.path("admin.sock").exists() {
-        std::thread::sleep(std::time::Duration::from_millis(20));
+    let mut server = serve_limited(&room);
+    let mut events = BufReader::new(server.stderr.take().unwrap());
+    let mut log = String::new();
+    while !log.contains("\"serving\"") {
+        assert!(events.read_line(&mut log).unwrap() > 0, "it ended: {log}");
     }
     // One of the two finds no room.
     let told = [load(&room, &both, "@told"), open_lot(&room)];
     let lost = told.iter().find(|told| told.code != Some(0));
     let lost = lost.expect("both were written");
-    let ended = server.wait_with_output().unwrap();
-    let log = String::from_utf8(ended.stderr).unwrap();
-    assert_eq!(ended.status.code(), Some(75), "{}{log}", lost.err);
+    events.read_to_string(&mut log).unwrap();
+    let ended = server.wait().unwrap();
+    assert_eq!(ended.code(), Some(75), "{}{log}", lost.err);
     assert!(log.contains("outcome of a commit is unknown"), "{log}");
     assert!(log.contains("To do: start it again"), "{log}");
 

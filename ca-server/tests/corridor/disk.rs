@@ -27,30 +27,14 @@ async fn story(room: &Path, places: Places) {
     let world = World::open(room, places).await;
     let first = world.provision(0).await.unwrap();
     let filler = fill(&room.join("small"));
-    let (mut device, mut refused) = (1, None);
-    while refused.is_none() {
-        refused = world.provision(device).await.err();
-        device += 1;
-        assert!(device < 900, "the disk never was full");
-    }
-    assert_eq!(refused.unwrap().fault, Fault::StoreUnavailable);
-    let stop = world.corridor.status().unwrap().stopped.unwrap();
-    assert_eq!(stop.ends, Ends::ByItself, "{stop:?}");
-    // Nothing more is bound, and reads go on.
-    let size = world.corridor.status().unwrap().log_size;
-    assert_eq!(fault(world.provision(900).await), Fault::StoreUnavailable);
-    assert_eq!(world.corridor.status().unwrap().log_size, size);
-    assert_eq!(
-        world.corridor.entries(0, 1000).unwrap().len(),
-        usize::try_from(size).unwrap()
-    );
-    assert!(world.corridor.checkpoint().is_ok());
+    let last = until_refused(&world).await;
+    reads_go_on(&world).await;
     std::fs::remove_file(filler).unwrap();
     until("issuing goes on", || {
         world.corridor.status().unwrap().stopped.is_none()
     })
     .await;
-    for again in [device - 1, 900] {
+    for again in [last, 900] {
         world.provision(again).await.unwrap();
     }
     assert_eq!(
@@ -59,12 +43,35 @@ async fn story(room: &Path, places: Places) {
     );
     // One binding a device, and the log is whole.
     let issued = crate::world::counts(&world).0;
-    assert_eq!(issued, u32::from(device) + 1);
+    assert_eq!(issued, u32::from(last) + 2);
     let world = world.restart();
     assert_eq!(
         world.provision(0).await.unwrap().certificate,
         first.certificate
     );
+}
+
+/// Asks for units until one is refused for want of room, and gives that one.
+async fn until_refused(world: &World) -> u16 {
+    for device in 1..900 {
+        if let Err(refusal) = world.provision(device).await {
+            assert_eq!(refusal.fault, Fault::StoreUnavailable);
+            return device;
+        }
+    }
+    panic!("the disk never was full")
+}
+
+/// While issuing is stopped nothing more is bound, and what is there is read.
+async fn reads_go_on(world: &World) {
+    let status = world.corridor.status().unwrap();
+    let stop = status.stopped.unwrap();
+    assert_eq!(stop.ends, Ends::ByItself, "{stop:?}");
+    assert_eq!(fault(world.provision(900).await), Fault::StoreUnavailable);
+    let leaves = world.corridor.entries(0, 1000).unwrap().len();
+    assert_eq!(u64::try_from(leaves).unwrap(), status.log_size);
+    world.corridor.checkpoint().unwrap();
+    assert_eq!(world.corridor.status().unwrap().log_size, status.log_size);
 }
 
 #[test]

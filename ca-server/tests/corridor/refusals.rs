@@ -7,10 +7,10 @@ use identity::leaf::{Body, Leaf, Refuse};
 /// The refuse leaf at an index.
 fn leaf(world: &World, index: u64) -> Refuse {
     let bytes = world.corridor.entries(index, 1).unwrap().remove(0);
-    match Leaf::from_bytes(&bytes).unwrap().body {
-        Body::Refuse(body) => body,
-        other => panic!("{other:?}"),
-    }
+    let Body::Refuse(body) = Leaf::from_bytes(&bytes).unwrap().body else {
+        panic!("leaf {index} is no refusal");
+    };
+    body
 }
 
 #[test]
