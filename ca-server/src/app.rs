@@ -5,6 +5,7 @@ use crate::auth::TrustDomain;
 use crate::ceremony::{ArtefactError, Artefacts, SignerFileError, SignerParts};
 use crate::challenge::ChallengeKey;
 use crate::config::Config;
+use crate::hsm_health::HsmProbe;
 use crate::issuance::{Corridor, CorridorParts, Refusal, StartError};
 use crate::ledger::{LogKey, LogKeyError};
 use crate::rpc::{self, Audit, Chain, Factory, ServeError, TlsError, TlsIncoming};
@@ -103,6 +104,9 @@ pub enum AppError {
     /// The services ended badly.
     #[error("{0}")]
     Serve(#[from] ServeError),
+    /// What became durable is only found by reading it anew.
+    #[error("the outcome of a write is not known: {0}")]
+    Unknown(Refusal),
 }
 
 /// Runs the server until it is told to stop by `SIGTERM` or Ctrl-C.
@@ -119,6 +123,8 @@ pub fn run(config: &Config) -> Result<(), AppError> {
     let served = runtime.block_on(serve(config, parts));
     // What is reserved is finished and durable before the process ends.
     corridor.stop();
+    // A module that hangs keeps its thread; the process ends all the same.
+    runtime.shutdown_background();
     tracing::info!("stopped");
     served
 }
@@ -128,6 +134,7 @@ struct Parts {
     artefacts: Artefacts,
     corridor: Corridor,
     infrastructure: Token,
+    probe: HsmProbe,
 }
 
 impl Parts {
@@ -139,12 +146,14 @@ impl Parts {
         let challenge = infrastructure.derive_secret(&settings.challenge_key, CHALLENGE_CONTEXT)?;
         let signer = SignerParts::load(&config.signer.config)?;
         private_directories(config)?;
+        let (log_token, log_key) = log_key(config, &module, &artefacts)?;
+        let probe = HsmProbe::new(vec![signer.token(), log_token, infrastructure.clone()]);
         let corridor = Corridor::start(CorridorParts {
             store: config.paths.state.join("ca.sqlite"),
             log: config.paths.state.join("log"),
             head_file: config.paths.head.clone(),
             origin: artefacts.ceremony.origin.clone(),
-            log_key: log_key(config, &module, &artefacts)?,
+            log_key,
             signer: signer.open()?,
             issuing_certificate: artefacts.issuing.clone(),
             approvers: ApproverSet::from(&artefacts.ceremony),
@@ -156,6 +165,7 @@ impl Parts {
             artefacts,
             corridor,
             infrastructure,
+            probe,
         })
     }
 
@@ -169,7 +179,11 @@ impl Parts {
             Arc::new(SystemEntropy),
         );
         let registrar = registrar.map_err(AppError::Root)?;
-        Ok(Admin::new(self.corridor.clone(), registrar))
+        Ok(Admin::new(
+            self.corridor.clone(),
+            registrar,
+            self.probe.clone(),
+        ))
     }
 
     fn factory(&self) -> Factory {
@@ -199,21 +213,26 @@ impl Parts {
     }
 }
 
-/// The checkpoint key, if it is the one that the ceremony document names.
-fn log_key(config: &Config, module: &Module, artefacts: &Artefacts) -> Result<LogKey, AppError> {
+/// The log token and its checkpoint key, if it is the one that the ceremony document names.
+fn log_key(
+    config: &Config,
+    module: &Module,
+    artefacts: &Artefacts,
+) -> Result<(Token, LogKey), AppError> {
     use translog::note::NoteSigner as _;
     let settings = &config.hsm.log;
     let token = module.open(&settings.token, settings.pin().read()?)?;
     let key = token.key(&settings.key, KeyUse::Log)?;
     let key = LogKey::new(&artefacts.ceremony.origin, key)?;
     if key.verifier_key().to_string() == artefacts.ceremony.log_vkey {
-        Ok(key)
+        Ok((token, key))
     } else {
         Err(AppError::ForeignLogKey)
     }
 }
 
 async fn serve(config: &Config, parts: Parts) -> Result<(), AppError> {
+    let corridor = parts.corridor.clone();
     begin(&parts).await?;
     let address = config.listen.address;
     let listener = TcpListener::bind(address)
@@ -238,19 +257,21 @@ async fn serve(config: &Config, parts: Parts) -> Result<(), AppError> {
     );
     let mut services = tokio::spawn(both(network, local));
     tracing::info!(%address, admin = %path.display(), "serving");
-    tokio::select! {
+    let reason = tokio::select! {
         ended = &mut services => return joined(ended),
-        stopped = asked_to_stop() => stopped.map_err(|error| system("signals", error))?,
-    }
+        stopped = asked_to_stop() => stopped.map_err(|error| system("signals", error)),
+        unknown = corridor.ending() => Err(AppError::Unknown(unknown)),
+    };
     tracing::info!("stopping: calls under way may end");
     tell.send_replace(true);
-    match timeout(config.limits.drain(), services).await {
+    let drained = match timeout(config.limits.drain(), services).await {
         Ok(ended) => joined(ended),
         Err(_elapsed) => {
             tracing::warn!("calls were still under way when the time to drain ended");
             Ok(())
         }
-    }
+    };
+    reason.and(drained)
 }
 
 /// The log's first leaf is the ceremony.

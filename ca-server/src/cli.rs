@@ -4,6 +4,7 @@
 mod failure;
 mod operate;
 mod prepare;
+mod watch;
 
 pub use failure::{Exit, Failure};
 
@@ -59,6 +60,11 @@ enum Command {
     Unit(Unit),
     /// Show how the running server is
     Status(Where),
+    /// List refusals of known stations, newest first
+    Refusals(Refusals),
+    /// Speak for the server's clock
+    #[command(subcommand)]
+    Clock(Clock),
 }
 
 #[derive(Clone, Debug, Args)]
@@ -214,13 +220,40 @@ enum Unit {
 }
 
 #[derive(Debug, Args)]
+struct Refusals {
+    #[command(flatten)]
+    at: Where,
+    /// How many
+    #[arg(long, value_name = "COUNT", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=256))]
+    last: u32,
+    /// Directory that gets the openings of each, for an auditor who reads the log
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Clock {
+    /// Confirm the server's clock, after it was set right, so that issuing goes on
+    Confirm(Confirm),
+}
+
+#[derive(Debug, Args)]
+struct Confirm {
+    #[command(flatten)]
+    at: Where,
+    /// What your own watch shows, such as 2026-11-23T09:30:00+09:00
+    #[arg(long, value_name = "TIME")]
+    watch: String,
+}
+
+#[derive(Debug, Args)]
 struct Void {
     #[command(flatten)]
     at: Where,
     /// Request id of the unit, 32 hexadecimal digits
     #[arg(long, value_name = "HEX")]
     request: String,
-    /// Why, in one word
+    /// Why, in one word that the log shows in the open, such as recall or a fault code
     #[arg(long, value_name = "WORD")]
     reason: String,
 }
@@ -260,7 +293,9 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Grant(Grant::Load(load)) => operate::load_grant_into_server(&load),
         Command::Lot(Lot::Open(open)) => operate::open_lot(&open),
         Command::Unit(Unit::Void(void)) => operate::void(&void),
-        Command::Status(at) => operate::status(&at),
+        Command::Status(at) => watch::status(&at),
+        Command::Refusals(order) => watch::refusals(&order),
+        Command::Clock(Clock::Confirm(order)) => watch::confirm_clock(&order),
     }
 }
 

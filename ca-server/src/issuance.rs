@@ -18,11 +18,15 @@ mod enter;
 pub mod publish;
 pub mod record;
 mod refusal;
+mod refuse;
 pub mod release;
 pub mod reserve;
 pub mod sign;
+mod time;
 
-pub use corridor::{Corridor, CorridorParts, GrantView, LotView, Sought, StartError, Status};
+pub use corridor::{
+    Corridor, CorridorParts, Ends, GrantView, LotView, Receipts, StartError, Status, Stop, UnitName,
+};
 pub use enter::DocumentJob;
 pub use refusal::Refusal;
 

@@ -158,20 +158,23 @@ impl Ledger {
     /// between, [`Self::open`] does the rest from the store.
     ///
     /// # Errors
-    /// [`LedgerError`]; the head stays committed, and is published at the next start.
+    /// [`LedgerError`]; the head stays committed, and is published when the same is asked again, or at the next start.
     pub fn publish(
         &mut self,
         size: u64,
         root: Hash,
         entries: &[Vec<u8>],
     ) -> Result<&SignedNote, LedgerError> {
-        append(&self.files, &mut self.edge, &mut self.tail, entries)?;
-        if self.edge.size() != size || self.edge.frontier().root() != root {
+        // Edge and tail move last: after a write that failed, the same entries are published again.
+        let (mut edge, mut tail) = (self.edge.clone(), self.tail.clone());
+        append(&self.files, &mut edge, &mut tail, entries)?;
+        if edge.size() != size || edge.frontier().root() != root {
             return Err(LedgerError::Root);
         }
         self.head_file.write(size, *root.as_bytes())?;
         let note = self.sign(size, root)?;
         self.files.write_checkpoint(&note.to_string())?;
+        (self.edge, self.tail) = (edge, tail);
         Ok(self.note.insert(note))
     }
 

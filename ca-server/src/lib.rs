@@ -9,6 +9,7 @@ pub mod challenge;
 pub mod cli;
 pub mod config;
 pub mod directory;
+pub mod hsm_health;
 pub mod issuance;
 pub mod ledger;
 pub mod policy;

@@ -1,22 +1,27 @@
 //! The store: one SQLite file, one writer for the process's life, readers beside it.
 //!
 //! WAL with `synchronous=FULL`: a COMMIT that returned is on the disk. An error from COMMIT means *unknown*, never
-//! *no*; the caller stops and finds out by reading (`docs/issuance.md`).
+//! *no*; the caller stops and finds out by reading (`docs/issuance.md`). Only a full disk is a plain no.
 
 mod read;
+mod refusals;
 mod rows;
 mod write;
 
-pub use read::{Reader, StoredBinding, StoredDocument};
+pub use read::{LotCounts, Reader, StoredBinding, StoredDocument};
+pub use refusals::{ClosedWindow, RefusalPlace, StoredRefusal, WINDOW_MS};
 pub use rows::{ClaimKey, Head};
-pub use write::{BindingState, NewBinding, RefusalPlace, Transaction};
+pub use write::{BindingState, NewBinding, Transaction};
 
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Version of the schema that this program writes.
-const SCHEMA_VERSION: i64 = 1;
+/// What makes each version of the schema from the one before. The last is what this program writes.
+const VERSIONS: [&str; 2] = [
+    include_str!("store/schema.sql"),
+    include_str!("store/schema-2.sql"),
+];
 /// Marks the file as ours ("KOSK").
 const APPLICATION_ID: i64 = 0x4B4F_534B;
 
@@ -44,9 +49,12 @@ pub enum StoreError {
     /// A file of some other program.
     #[error("{0} is not a store of this program")]
     Foreign(PathBuf),
-    /// SQLite failed.
+    /// SQLite failed; nothing of the transaction was kept.
     #[error("the store failed: {0}")]
-    Sqlite(#[from] rusqlite::Error),
+    Sqlite(rusqlite::Error),
+    /// The disk is full; nothing of the transaction was kept.
+    #[error("the disk is full: {0}")]
+    Full(rusqlite::Error),
     /// A COMMIT failed: what it wrote may or may not be there.
     #[error("the outcome of a commit is unknown: {0}")]
     CommitUnknown(rusqlite::Error),
@@ -56,6 +64,50 @@ pub enum StoreError {
     /// The head moved under us: another writer, or a writer shut out by the fence.
     #[error("the head was moved by another writer")]
     Fenced,
+}
+
+impl StoreError {
+    /// Whether nothing was kept and the same may succeed later: no room, or a disk that failed before COMMIT.
+    #[must_use]
+    pub fn passes(&self) -> bool {
+        match self {
+            Self::Full(_) => true,
+            Self::Sqlite(error) => matches!(
+                error.sqlite_error_code(),
+                Some(ErrorCode::SystemIoFailure | ErrorCode::DatabaseBusy)
+            ),
+            Self::Open { .. }
+            | Self::Newer { .. }
+            | Self::Foreign(_)
+            | Self::CommitUnknown(_)
+            | Self::Damaged(_)
+            | Self::Fenced => false,
+        }
+    }
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        if is_full(&error) {
+            Self::Full(error)
+        } else {
+            Self::Sqlite(error)
+        }
+    }
+}
+
+fn is_full(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::DiskFull)
+}
+
+/// What a failed COMMIT means. In WAL mode `SQLITE_FULL` comes from a frame that could not be written, and the frame
+/// that commits is the last: nothing was committed. Any other error may come after it, from fsync for instance.
+fn commit_failed(error: rusqlite::Error) -> StoreError {
+    if is_full(&error) {
+        StoreError::Full(error)
+    } else {
+        StoreError::CommitUnknown(error)
+    }
 }
 
 /// The store of one CA.
@@ -90,7 +142,8 @@ impl Store {
     /// there after restart or nothing.
     ///
     /// # Errors
-    /// What `work` returned, after a rollback; [`StoreError::CommitUnknown`] if the COMMIT itself failed.
+    /// What `work` returned, after a rollback; [`StoreError::Full`] if there was no room for the COMMIT, which was
+    /// rolled back too; [`StoreError::CommitUnknown`] if it failed otherwise.
     pub fn write<T>(
         &self,
         work: impl FnOnce(&mut Transaction<'_>) -> Result<T, StoreError>,
@@ -100,7 +153,7 @@ impl Store {
         let mut transaction = Transaction::new(&inner, self.fence)?;
         let value = work(&mut transaction)?;
         transaction.finish()?;
-        inner.commit().map_err(StoreError::CommitUnknown)?;
+        inner.commit().map_err(commit_failed)?;
         Ok(value)
     }
 
@@ -157,33 +210,43 @@ fn prepare_schema(connection: &mut Connection, path: &Path) -> Result<(), StoreE
     let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let application: i64 =
         connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
-    match (version, application) {
-        (0, 0) => create_schema(connection, path),
-        (_, found) if found != APPLICATION_ID => Err(StoreError::Foreign(path.to_path_buf())),
-        (found, _) if found > SCHEMA_VERSION => Err(StoreError::Newer {
-            found,
-            known: SCHEMA_VERSION,
-        }),
-        _ => Ok(()),
-    }
-}
-
-fn create_schema(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
     let tables: i64 =
         connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-    if tables != 0 {
+    let empty = (version, application, tables) == (0, 0, 0);
+    if !empty && application != APPLICATION_ID {
         return Err(StoreError::Foreign(path.to_path_buf()));
     }
+    let newest = i64::try_from(VERSIONS.len()).unwrap_or(i64::MAX);
+    if version > newest {
+        return Err(StoreError::Newer {
+            found: version,
+            known: newest,
+        });
+    }
+    raise_schema(connection, version, newest)
+}
+
+/// Brings the schema from one version to the newest, in one transaction.
+fn raise_schema(connection: &mut Connection, from: i64, to: i64) -> Result<(), StoreError> {
+    if from == to {
+        return Ok(());
+    }
     let transaction = connection.transaction()?;
-    transaction.execute_batch(include_str!("store/schema.sql"))?;
-    let empty = translog::tree::Frontier::new();
-    transaction.execute(
-        "INSERT INTO head (id, size, root, frontier, fence, last_ms) VALUES (1, 0, ?1, ?2, 0, 0)",
-        (empty.root().as_bytes().as_slice(), empty.to_bytes()),
-    )?;
+    for (version, step) in (1..).zip(VERSIONS) {
+        if version > from {
+            transaction.execute_batch(step)?;
+        }
+        if version == 1 && from == 0 {
+            let empty = translog::tree::Frontier::new();
+            transaction.execute(
+                "INSERT INTO head (id, size, root, frontier, fence, last_ms) VALUES (1, 0, ?1, ?2, 0, 0)",
+                (empty.root().as_bytes().as_slice(), empty.to_bytes()),
+            )?;
+        }
+    }
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
-    transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
-    transaction.commit().map_err(StoreError::CommitUnknown)
+    transaction.pragma_update(None, "user_version", to)?;
+    transaction.commit().map_err(commit_failed)
 }
 
 /// Takes the next fence number: whoever opened the file before can commit no head any more.

@@ -120,7 +120,8 @@ faults! {
     HsmUnavailable = "CA-0902" Ca, "the CA's HSM does not answer", "CA の HSM が応答しません", "wait; the request can be sent again", "待機後、同じ要求を再送できます";
     StoreUnavailable = "CA-0903" Ca, "the CA cannot write its store", "CA の保存装置に書けません", "wait; call the CA operator", "待機し、CA 運用者に連絡してください";
     LogAhead = "CA-0904" Ca, "a peer has seen a newer log than this CA holds", "CA のログより新しいログが存在します", "issuing stops; the operator follows the restore ceremony", "発行停止。復旧手順に従ってください";
-    ClockBackward = "CA-0905" Ca, "the CA's clock runs behind its log", "CA の時計がログより遅れています", "set the CA's clock", "CA の時計を合わせてください";
+    ClockBackward = "CA-0905" Ca, "the CA's clock runs behind its log", "CA の時計がログより遅れています", "set the CA's clock, then run `ca-server clock confirm`", "CA の時計を合わせ、`ca-server clock confirm` を実行してください";
+    ClockForward = "CA-0906" Ca, "the CA's clock runs far ahead of its log, or of a station's clock", "CA の時計がログまたはステーションより大きく進んでいます", "set the CA's clock, then run `ca-server clock confirm`", "CA の時計を合わせ、`ca-server clock confirm` を実行してください";
     Internal = "CA-0999" Ca, "the CA failed in an unexpected way", "CA の内部エラーです", "send the same request again; call the CA operator", "同じ要求を再送し、CA 運用者に連絡してください";
     // LINE-01xx: chip in the socket
     NoChip = "LINE-0101" Station, "no chip answers in the socket", "ソケットのチップが応答しません", "seat the unit again; then change the socket", "差し直し、だめならソケットを交換してください";

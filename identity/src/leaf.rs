@@ -282,6 +282,23 @@ impl Body {
             | Self::Refuse(_) => None,
         }
     }
+
+    /// The entry before this one in its subject's history.
+    #[must_use]
+    pub const fn previous(&self) -> Option<EntryRef> {
+        match self {
+            Self::Adopt(body) => Some(body.previous),
+            Self::Confirm(body) => Some(body.previous),
+            Self::Void(body) => Some(body.previous),
+            Self::Scrap(body) => body.previous,
+            Self::Ceremony { .. }
+            | Self::Station { .. }
+            | Self::Grant { .. }
+            | Self::LotOpen { .. }
+            | Self::Bind(_)
+            | Self::Refuse(_) => None,
+        }
+    }
 }
 
 impl Leaf {

@@ -2,7 +2,7 @@
 //! device's history from its `bind` leaf to the leaf that the proof is for, the openings and the evidence.
 
 use crate::hash::LeafHash;
-use crate::leaf::{Body, EntryRef, Leaf};
+use crate::leaf::{Body, Leaf};
 use crate::wire::{Version1, WireError};
 use alloc::vec::Vec;
 use der::Sequence;
@@ -50,7 +50,7 @@ impl ReceiptExtra {
         let mut newest: Option<LeafHash> = None;
         for entry in &self.history {
             let leaf = Leaf::from_bytes(entry.as_bytes())?;
-            match (previous(&leaf.body), newest) {
+            match (leaf.body.previous(), newest) {
                 (None, None) if matches!(leaf.body, Body::Bind(_)) => {}
                 (Some(link), Some(hash)) if link.hash == hash => {}
                 _ => return Err(WireError::Rule("the history's entries are not linked")),
@@ -64,21 +64,6 @@ impl ReceiptExtra {
                 "the history is empty or of several subjects",
             )),
         }
-    }
-}
-
-const fn previous(body: &Body) -> Option<EntryRef> {
-    match body {
-        Body::Adopt(body) => Some(body.previous),
-        Body::Confirm(body) => Some(body.previous),
-        Body::Void(body) => Some(body.previous),
-        Body::Scrap(body) => body.previous,
-        Body::Ceremony { .. }
-        | Body::Station { .. }
-        | Body::Grant { .. }
-        | Body::LotOpen { .. }
-        | Body::Bind(_)
-        | Body::Refuse(_) => None,
     }
 }
 

@@ -72,8 +72,6 @@ pub const SIGNATURE_LEN: usize = 64;
 pub const MAX_APPROVALS: usize = 16;
 /// Most leaves in one page of `ListEntries`.
 pub const MAX_ENTRIES: u32 = 256;
-/// Longest reason of `VoidUnit`, in bytes.
-pub const MAX_REASON: usize = 256;
 /// Longest message a server decodes, in bytes: the longest envelope, its signature and the framing around them.
 pub const MAX_REQUEST_MESSAGE: usize = MAX_ENVELOPE + 4 * 1024;
 /// Longest message a client decodes, in bytes: a full page of leaves is 1 MiB, 64 issued units with their proofs less.

@@ -91,7 +91,7 @@ codes! {
     StationUnknown = "SIGN-0153" Item, "no approved statement of this station is before the leaf", "enter the station, then provision again";
     StationExpired = "SIGN-0154" Item, "the station's statement was not valid when it asked", "renew the station's statement";
     StationSignature = "SIGN-0155" Item, "the envelope does not bear the station's signature", "treat the CA server as compromised";
-    EnvelopeTime = "SIGN-0156" Item, "the station asked more than a day before or after the leaf's day", "hold the unit; compare the clocks of CA server and station";
+    EnvelopeTime = "SIGN-0156" Item, "the station asked more than 32 days before the leaf's day, or more than one after", "hold the unit; compare the clocks of CA server and station";
     EnvelopeMissing = "SIGN-0157" Item, "the request does not hold the item's envelope", "ask with the envelope";
     // SIGN-016x: the grant
     GrantDiffers = "SIGN-0160" Item, "envelope and leaf name different grants", "hold the unit";

@@ -192,11 +192,18 @@ impl Signer {
     }
 }
 
-/// An error here means unknown, not no: what became durable is only found by opening the store again.
+/// An error here means unknown, not no: what became durable is only found by opening the store again. Only a full disk
+/// is a plain no: in WAL mode the frame that commits is the last one written.
 fn commit(transaction: rusqlite::Transaction<'_>) -> Result<(), Fault> {
-    transaction
-        .commit()
-        .map_err(|error| Fault::new(Code::OutcomeUnknown, error))
+    transaction.commit().map_err(|error| {
+        let full = error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull);
+        let code = if full {
+            Code::StoreFailed
+        } else {
+            Code::OutcomeUnknown
+        };
+        Fault::new(code, error)
+    })
 }
 
 /// What is to be signed, by index.

@@ -1,8 +1,9 @@
 //! The operator's side of the local socket.
 
 use proto::admin::{
-    AdminServiceClient, EnrollStationRequest, EnrollStationResponse, GetStatusRequest,
-    GetStatusResponse, LoadGrantRequest, LoadGrantResponse, OpenLotRequest, VoidUnitRequest,
+    AdminServiceClient, ConfirmClockRequest, EnrollStationRequest, EnrollStationResponse,
+    GetStatusRequest, GetStatusResponse, ListRefusalsRequest, LoadGrantRequest, LoadGrantResponse,
+    OpenLotRequest, RefusalSummary, VoidUnitRequest,
 };
 use proto::common::Fault;
 use std::path::{Path, PathBuf};
@@ -95,6 +96,24 @@ impl Client {
             reason,
         };
         answer(self.0.void_unit(request).await).map(|it| it.index)
+    }
+
+    /// The newest refusals, newest first.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn refusals(&mut self, count: u32) -> Result<Vec<RefusalSummary>, ClientError> {
+        let request = ListRefusalsRequest { count, below: None };
+        answer(self.0.list_refusals(request).await).map(|it| it.refusals)
+    }
+
+    /// Confirms the server's clock by the operator's watch, and gives the server's time; both in milliseconds.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn confirm_clock(&mut self, watch_ms: u64) -> Result<u64, ClientError> {
+        let request = ConfirmClockRequest { watch_ms };
+        answer(self.0.confirm_clock(request).await).map(|it| it.server_time_ms)
     }
 
     /// How the server is.

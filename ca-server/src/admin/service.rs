@@ -1,13 +1,16 @@
 //! The operator's service: convert, call the corridor, map the answer.
 
 use super::enroll::{EnrollError, Registrar};
-use crate::issuance::{Corridor, GrantView, Receipt, Refusal};
-use crate::rpc::status::{malformed, status};
+use crate::hsm_health::{HsmHealth, HsmProbe};
+use crate::issuance::{Corridor, Ends, GrantView, Receipt, Refusal, Stop};
+use crate::rpc::blocking;
+use crate::rpc::status::{fault, malformed, status};
+use crate::store::StoredRefusal;
 use identity::approval::Approval;
 use identity::document::{Document, Grant, LotOrder, Profile, StationStatement};
 use identity::fault::Fault;
 use identity::leaf::{Body, Leaf};
-use identity::{DocumentHash, Id, RequestId};
+use identity::{DocumentHash, Id, RequestId, Timestamp};
 use proto::admin as wire;
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
@@ -20,15 +23,17 @@ const PAGE: u64 = 1000;
 pub struct Admin {
     corridor: Corridor,
     registrar: Arc<Registrar>,
+    probe: HsmProbe,
 }
 
 impl Admin {
     /// Over a running corridor.
     #[must_use]
-    pub fn new(corridor: Corridor, registrar: Registrar) -> Self {
+    pub fn new(corridor: Corridor, registrar: Registrar, probe: HsmProbe) -> Self {
         Self {
             corridor,
             registrar: Arc::new(registrar),
+            probe,
         }
     }
 
@@ -47,10 +52,7 @@ impl Admin {
             return Err(status(&refusal));
         }
         let corridor = self.corridor.clone();
-        let found = tokio::task::spawn_blocking(move || leaf_of(&corridor, &document)).await;
-        let found = found
-            .map_err(|error| status(&Refusal::new(Fault::Internal, error)))?
-            .map_err(|failed| status(&failed))?;
+        let found = blocking(move || leaf_of(&corridor, &document)).await?;
         found.ok_or_else(|| status(&refusal))
     }
 }
@@ -76,10 +78,14 @@ impl wire::AdminService for Admin {
             .enter_station(statement.clone(), approvals)
             .await;
         let index = self.entered(statement.hash(), entered).await?;
-        let certificate_pem = registrar
-            .certify(&statement, &key)
+        let (id, registrar) = (statement.id, Arc::clone(registrar));
+        // The HSM signs on a thread that may wait for it.
+        let certified = tokio::task::spawn_blocking(move || registrar.certify(&statement, &key));
+        let certificate_pem = certified
+            .await
+            .map_err(|error| status(&Refusal::new(Fault::Internal, error)))?
             .map_err(|error| refused(&error))?;
-        tracing::info!(station = %statement.id, index, "station enrolled");
+        tracing::info!(station = %id, index, "station enrolled");
         Ok(Response::new(wire::EnrollStationResponse {
             certificate_pem,
             index,
@@ -140,20 +146,51 @@ impl wire::AdminService for Admin {
         &self,
         _request: Request<wire::GetStatusRequest>,
     ) -> Result<Response<wire::GetStatusResponse>, Status> {
-        let now = self.corridor.status().map_err(|refusal| status(&refusal))?;
-        let grants = self.corridor.grants().map_err(|refusal| status(&refusal))?;
-        let hsm = match now.stopped.map(|refusal| refusal.fault) {
-            Some(Fault::HsmUnavailable) => wire::HsmHealth::Failing,
-            Some(_) => wire::HsmHealth::Unspecified,
-            None => wire::HsmHealth::Ready,
+        let corridor = self.corridor.clone();
+        let (now, grants) = blocking(move || Ok((corridor.status()?, corridor.grants()?))).await?;
+        let hsm = match self.probe.health().await {
+            HsmHealth::Ready => wire::HsmHealth::Ready,
+            HsmHealth::Failing => wire::HsmHealth::Failing,
+            HsmHealth::Absent => wire::HsmHealth::Absent,
         };
         Ok(Response::new(wire::GetStatusResponse {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             log_size: now.log_size,
             root: now.root.to_vec(),
-            in_flight: 0,
+            in_flight: now.in_flight,
             hsm: hsm.into(),
             grants: grants.iter().map(grant_summary).collect(),
+            stop: now.stopped.as_ref().map(stop_message),
+        }))
+    }
+
+    async fn list_refusals(
+        &self,
+        request: Request<wire::ListRefusalsRequest>,
+    ) -> Result<Response<wire::ListRefusalsResponse>, Status> {
+        let wire::ListRefusalsRequest { count, below } = request.into_inner();
+        if count == 0 {
+            return Err(malformed("a page has at least one refusal"));
+        }
+        let (corridor, count) = (self.corridor.clone(), count.min(proto::MAX_ENTRIES));
+        let found = blocking(move || corridor.refusals(below.unwrap_or(u64::MAX), count)).await?;
+        Ok(Response::new(wire::ListRefusalsResponse {
+            refusals: found.into_iter().map(refusal_summary).collect(),
+        }))
+    }
+
+    async fn confirm_clock(
+        &self,
+        request: Request<wire::ConfirmClockRequest>,
+    ) -> Result<Response<wire::ConfirmClockResponse>, Status> {
+        let (corridor, watch) = (
+            self.corridor.clone(),
+            Timestamp(request.into_inner().watch_ms),
+        );
+        let now = blocking(move || corridor.confirm_clock(watch)).await?;
+        tracing::warn!(server_time_ms = now.0, "the operator confirmed the clock");
+        Ok(Response::new(wire::ConfirmClockResponse {
+            server_time_ms: now.0,
         }))
     }
 }
@@ -210,6 +247,32 @@ fn entered_document(body: &Body) -> Option<&DocumentHash> {
         Some(document)
     } else {
         None
+    }
+}
+
+fn refusal_summary(refusal: StoredRefusal) -> wire::RefusalSummary {
+    wire::RefusalSummary {
+        index: refusal.index,
+        time_ms: refusal.at_ms,
+        station: refusal.station,
+        code: refusal.reason,
+        count: refusal.count,
+        openings: refusal.openings,
+    }
+}
+
+fn stop_message(stop: &Stop) -> wire::Stop {
+    let ends = match stop.ends {
+        Ends::ByItself => wire::StopEnd::Itself,
+        Ends::ByOperator => wire::StopEnd::ClockConfirmed,
+        Ends::ByRepair => wire::StopEnd::Repair,
+        Ends::ByRestart => wire::StopEnd::Restart,
+    };
+    wire::Stop {
+        fault: Some(fault(&stop.refusal)),
+        detail: stop.refusal.detail.clone(),
+        since_ms: stop.since.0,
+        ends: ends.into(),
     }
 }
 

@@ -70,14 +70,16 @@ const fn row(rpc: Rpc) -> &'static [Role] {
         | Rpc::FactoryGetChain
         | Rpc::FactoryGetGrant
         | Rpc::FactoryGetLot
-        | Rpc::FactoryGetReceipt
         | Rpc::FactoryGetCheckpoint => STATION,
+        Rpc::FactoryGetReceipt => &[Role::Station, Role::Auditor],
         Rpc::AuditGetCheckpoint | Rpc::AuditGetEntry | Rpc::AuditListEntries => READERS,
         Rpc::AdminEnrollStation
         | Rpc::AdminLoadGrant
         | Rpc::AdminOpenLot
         | Rpc::AdminVoidUnit
-        | Rpc::AdminGetStatus => OPERATOR,
+        | Rpc::AdminGetStatus
+        | Rpc::AdminListRefusals
+        | Rpc::AdminConfirmClock => OPERATOR,
     }
 }
 
@@ -109,6 +111,8 @@ mod tests {
         for rpc in Rpc::ALL {
             let may = ROLES.map(|role| allows(rpc, role));
             let expected = match rpc.service() {
+                // A reader: a station sees its own units, an auditor all.
+                _ if rpc == Rpc::FactoryGetReceipt => [true, true, false],
                 "koseki.factory.v1.FactoryService" => [true, false, false],
                 "koseki.audit.v1.AuditService" => [false, true, true],
                 "koseki.admin.v1.AdminService" => [false, false, true],

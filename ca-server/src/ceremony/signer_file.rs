@@ -8,7 +8,7 @@ use base64ct::{Base64, Encoding as _};
 use identity::approval::ApproverSet;
 use identity::document::{Ceremony, PinnedApprover};
 use identity::{Id, P256Key};
-use keyvault::{KeyUse, Module, VaultError};
+use keyvault::{KeyUse, Module, Token, VaultError};
 use serde::{Deserialize, Serialize};
 use signer::{CaKeyError, Signer, SignerConfig, SignerError, VaultCaKey};
 use std::path::{Path, PathBuf};
@@ -56,6 +56,7 @@ struct ApproverSettings {
 pub struct SignerParts {
     config: SignerConfig,
     key: VaultCaKey,
+    token: Token,
 }
 
 /// The signer could not be opened from its file.
@@ -143,7 +144,13 @@ impl SignerParts {
             log_vkey: settings.log_vkey,
             approvers,
         };
-        Ok(Self { config, key })
+        Ok(Self { config, key, token })
+    }
+
+    /// The issuing token, to be asked whether it answers.
+    #[must_use]
+    pub fn token(&self) -> Token {
+        self.token.clone()
     }
 
     /// Opens the signer.

@@ -203,6 +203,11 @@ impl From<AppError> for Failure {
                 error,
                 "nothing is issued; see docs/faults.md, and change no file before you know why",
             ),
+            AppError::Unknown(_) => Self::new(
+                Exit::Temporary,
+                error,
+                "start it again: it reads what became durable, and answers from that",
+            ),
             AppError::System { .. } | AppError::Serve(_) => Self::new(
                 Exit::Unavailable,
                 error,

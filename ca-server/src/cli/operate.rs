@@ -6,8 +6,9 @@ use crate::admin::approval::{self, ApprovalFileError};
 use crate::admin::{Client, StationRequest};
 use crate::config::Config;
 use crate::policy::{load_grant, load_lot, load_station};
+use identity::Id;
 use identity::document::Document as _;
-use proto::admin::{EnrollStationRequest, GetStatusResponse, LoadGrantRequest};
+use proto::admin::{EnrollStationRequest, LoadGrantRequest};
 use std::future::Future;
 use std::path::{Path, PathBuf};
 
@@ -79,37 +80,20 @@ pub(super) fn void(order: &Void) -> Result<(), Failure> {
             "give the 32 hexadecimal digits of the request id, as in the unit's record file",
         )
     })?;
-    let reason = order.reason.clone();
+    let reason = Id::new(&order.reason).map_err(|error| {
+        Failure::new(
+            Exit::Usage,
+            format!("--reason: {error}"),
+            "give one word, such as recall or a fault code; it stands in the log for ever",
+        )
+    })?;
     let index = at_server(&order.at, |mut client| async move {
-        Ok(client.void(id, reason).await?)
+        Ok(client.void(id, reason.to_string()).await?)
     })?;
     say(&format!(
         "unit {} is void for ever; leaf {index}\n",
         order.request
     ))
-}
-
-pub(super) fn status(at: &Where) -> Result<(), Failure> {
-    let status = at_server(at, |mut client| async move { Ok(client.status().await?) })?;
-    say(&describe(&status))
-}
-
-fn describe(status: &GetStatusResponse) -> String {
-    let mut text = format!(
-        "version  {}\nlog      {} leaves, root {}\nHSM      {}\n",
-        status.version,
-        status.log_size,
-        hex::encode(&status.root),
-        status.hsm().as_str_name()
-    );
-    for grant in &status.grants {
-        let line = format!(
-            "grant    {} {} of {} issued\n",
-            grant.grant_id, grant.issued, grant.limit
-        );
-        text.push_str(&line);
-    }
-    text
 }
 
 fn approvals(paths: &[PathBuf]) -> Result<Vec<Vec<u8>>, Failure> {
@@ -119,7 +103,7 @@ fn approvals(paths: &[PathBuf]) -> Result<Vec<Vec<u8>>, Failure> {
 }
 
 /// Connects to the server of the configuration and talks to it.
-fn at_server<T, F>(at: &Where, talk: impl FnOnce(Client) -> F) -> Result<T, Failure>
+pub(super) fn at_server<T, F>(at: &Where, talk: impl FnOnce(Client) -> F) -> Result<T, Failure>
 where
     F: Future<Output = Result<T, Failure>>,
 {

@@ -98,7 +98,8 @@ pub struct RefusedJob {
     pub(super) station: Id,
     pub(super) refusal: Refusal,
     pub(super) request: RequestHash,
-    pub(super) openings: Openings,
+    /// The unit it was about, as far as that is known.
+    pub(super) unit: Option<(ChipUid, DeviceSerial)>,
 }
 
 /// What door 1 needs to decide.
@@ -274,37 +275,26 @@ impl Admission {
 
     /// The job that records the refusal of one unit.
     pub(super) fn refuse_unit(&self, opened: &Opened, refusal: Refusal, unit: &Unit) -> Job {
-        self.refuse(
+        Self::refuse(
             &opened.station.id,
             refusal,
             opened.envelope.hash,
-            Some((&unit.uid, &unit.serial)),
+            Some((unit.uid, unit.serial)),
         )
     }
 
-    /// The job that records a refusal. Without entropy for its salts nothing but the refusal itself is kept.
+    /// The job that records a refusal.
     pub(super) fn refuse(
-        &self,
         station: &Id,
         refusal: Refusal,
         request: RequestHash,
-        unit: Option<(&ChipUid, &DeviceSerial)>,
+        unit: Option<(ChipUid, DeviceSerial)>,
     ) -> Job {
-        let time = self.clock.now().0.to_string();
-        let mut fields: Vec<(Tag, &[u8])> = vec![
-            (Tag::Station, station.as_bytes()),
-            (Tag::Time, time.as_bytes()),
-        ];
-        if let Some((uid, serial)) = unit {
-            fields.push((Tag::ChipUid, uid.as_bytes()));
-            fields.push((Tag::DeviceSerial, serial.as_bytes()));
-        }
-        let openings = Openings::seal(&fields, self.entropy.as_ref()).unwrap_or_default();
         Job::Refuse(Box::new(RefusedJob {
             station: *station,
             refusal,
             request,
-            openings,
+            unit,
         }))
     }
 

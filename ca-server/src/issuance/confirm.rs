@@ -11,14 +11,15 @@ use identity::key::{AwsLcVerifier, VerifyP256 as _};
 use identity::leaf::{Body, Bytes32, Confirm, EntryRef, Leaf, Void};
 use identity::message::{Confirmation, Message as _};
 use identity::rules::Stage;
-use identity::{Id, RequestId, SubjectId};
+use identity::{ChipUid, DeviceSerial, Id, RequestId, SubjectId};
 
 /// A confirmation that passed door 1.
 #[derive(Debug)]
 pub struct ConfirmJob {
     pub(super) station: Id,
     request: RequestId,
-    hash: RequestHash,
+    pub(super) hash: RequestHash,
+    pub(super) unit: (ChipUid, DeviceSerial),
     subject: SubjectId,
     certificate: CertificateHash,
     signature: [u8; 32],
@@ -27,10 +28,10 @@ pub struct ConfirmJob {
 /// A void that passed door 1.
 #[derive(Debug)]
 pub struct VoidJob {
-    /// The station that decided; none for an operator.
-    pub(super) station: Option<Id>,
+    /// The station that decided and its request; none for an operator.
+    pub(super) asked: Option<(Id, RequestHash)>,
+    pub(super) unit: (ChipUid, DeviceSerial),
     request: RequestId,
-    hash: Option<RequestHash>,
     reason: Id,
     subject: SubjectId,
 }
@@ -87,6 +88,7 @@ impl Admission {
             station: request.station,
             request: request.request,
             hash: request_hash::<ConfirmRequest>(der),
+            unit: (unit.uid, unit.serial),
             subject: SubjectId::of_p256(&key.spki_hash()),
             certificate: issued,
             signature: sha256(&request.signature.0),
@@ -106,15 +108,8 @@ impl Admission {
     ) -> Result<VoidJob, Refusal> {
         let (request, _) = self.open_request::<VoidRequest>(peer, der, signature)?;
         self.check_time(request.time)?;
-        let hash = Some(request_hash::<VoidRequest>(der));
-        let subject = subject_of(&request.request, reader)?;
-        Ok(VoidJob {
-            station: Some(request.station),
-            request: request.request,
-            hash,
-            reason: request.reason,
-            subject,
-        })
+        let asked = (request.station, request_hash::<VoidRequest>(der));
+        void_job(Some(asked), request.request, request.reason, reader)
     }
 
     /// An operator's void, from the local admin socket.
@@ -126,21 +121,25 @@ impl Admission {
         reason: Id,
         reader: &Reader,
     ) -> Result<VoidJob, Refusal> {
-        let subject = subject_of(&request, reader)?;
-        Ok(VoidJob {
-            station: None,
-            request,
-            hash: None,
-            reason,
-            subject,
-        })
+        void_job(None, request, reason, reader)
     }
 }
 
-fn subject_of(request: &RequestId, reader: &Reader) -> Result<SubjectId, Refusal> {
-    let (_, unit) = bound(request, reader)?;
+fn void_job(
+    asked: Option<(Id, RequestHash)>,
+    request: RequestId,
+    reason: Id,
+    reader: &Reader,
+) -> Result<VoidJob, Refusal> {
+    let (_, unit) = bound(&request, reader)?;
     let key = unit.fixed_key().map_err(internal)?;
-    Ok(SubjectId::of_p256(&key.spki_hash()))
+    Ok(VoidJob {
+        asked,
+        unit: (unit.uid, unit.serial),
+        request,
+        reason,
+        subject: SubjectId::of_p256(&key.spki_hash()),
+    })
 }
 
 /// The binding under a request and the unit it came with.
@@ -187,7 +186,8 @@ pub(super) fn confirm(round: &mut Round<'_, '_>, job: &ConfirmJob) -> Decided {
 
 /// Voids inside the transaction. A void again gets the same leaf.
 pub(super) fn void(round: &mut Round<'_, '_>, job: &VoidJob) -> Decided {
-    let known = match held(round, &job.request, job.station.as_ref())? {
+    let station = job.asked.as_ref().map(|(station, _)| station);
+    let known = match held(round, &job.request, station)? {
         Err(refusal) if refusal.fault == Fault::Voided => {
             let bind = round.transaction.owner(&ClaimKey::request(&job.request))?;
             let bind = bind.ok_or(StoreError::Damaged("a claim that was there"))?;
@@ -200,7 +200,7 @@ pub(super) fn void(round: &mut Round<'_, '_>, job: &VoidJob) -> Decided {
     let body = Void {
         subject: job.subject,
         previous: known.state.last,
-        request: job.hash,
+        request: job.asked.map(|(_, request)| request),
         reason: job.reason,
     };
     append(round, Body::Void(body), &known)
@@ -228,7 +228,7 @@ fn held(
 }
 
 fn append(round: &mut Round<'_, '_>, body: Body, known: &BindingState) -> Decided {
-    let day = round.now.day();
+    let day = round.day;
     let appended = round.append(&Leaf { day, body }, None)?;
     Ok(appended
         .map(|entry| Moved {

@@ -4,33 +4,37 @@
 //! *finisher* takes reserved batches in order through doors 3 to 6. So the next batch is reserved while the one
 //! before is being signed, and each commit serves as many units as were waiting for it.
 
-mod find;
 mod peers;
+mod state;
 mod threads;
+mod views;
+
+pub use state::{Ends, Stop};
+pub use views::{GrantView, LotView, Receipts, Status, UnitName};
 
 use super::admit::{Admission, DebugClock, DebugEntropy, Job};
 use super::confirm::VoidJob;
 use super::enter::DocumentJob;
 use super::release::Releaser;
 use super::reserve::Queued;
-use super::{Answer, Challenge, Issued, Outcome, Receipt, Refusal};
+use super::{Answer, Challenge, Issued, Outcome, Receipt, Refusal, time};
 use crate::challenge::ChallengeKey;
 use crate::directory::{Directory, DirectoryError};
 use crate::ledger::{Ledger, LedgerError, LedgerParts, LogFiles, LogKey};
 use crate::shares::Shares;
 use crate::store::{ClaimKey, Reader, Store, StoreError};
-pub use find::Sought;
 use identity::approval::{Approval, ApproverSet};
 use identity::document::{Ceremony, Grant, LotOrder, Profile, StationStatement};
 use identity::envelope::{ConfirmRequest, Envelope, Unit, VoidRequest, request_hash};
 use identity::fault::Fault;
-use identity::hash::{DocumentHash, RequestHash};
+use identity::hash::RequestHash;
 use identity::idevid::{IdevidError, Issuer};
-use identity::{ChipUid, Id, RequestId};
+use identity::{ChipUid, Id, RequestId, Timestamp};
 use signer::Signer;
+use state::State;
 use std::path::PathBuf;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use threads::{Finisher, start_threads};
 use tokio::sync::oneshot;
@@ -107,39 +111,6 @@ pub enum StartError {
     Thread(std::io::Error),
 }
 
-/// How the CA is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Status {
-    /// Leaves committed.
-    pub log_size: u64,
-    /// Root over them.
-    pub root: [u8; 32],
-    /// Why nothing is issued, if so.
-    pub stopped: Option<Refusal>,
-}
-
-/// A grant as its stations and operators see it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GrantView {
-    /// The grant.
-    pub grant: Grant,
-    /// Certificates bound.
-    pub issued: u32,
-    /// Units scrapped.
-    pub scrapped: u32,
-    /// Its lots.
-    pub lots: Vec<LotView>,
-}
-
-/// A lot as its stations and operators see it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LotView {
-    /// The order.
-    pub order: LotOrder,
-    /// Units bound.
-    pub issued: u32,
-}
-
 /// The handle to a running corridor.
 #[derive(Clone, Debug)]
 pub struct Corridor {
@@ -158,45 +129,6 @@ struct Shared {
     trusted: TrustedLog,
     state: Arc<State>,
     threads: Mutex<Vec<JoinHandle<()>>>,
-}
-
-/// What the threads tell the handle.
-#[derive(Debug, Default)]
-struct State {
-    note: RwLock<Option<String>>,
-    stopped: RwLock<Option<Refusal>>,
-}
-
-impl State {
-    fn stop(&self, refusal: &Refusal) {
-        tracing::error!(
-            code = refusal.fault.code(),
-            detail = refusal.detail,
-            "ALARM: issuing stops"
-        );
-        self.stopped
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get_or_insert_with(|| refusal.clone());
-    }
-
-    fn stopped(&self) -> Option<Refusal> {
-        self.stopped
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
-
-    fn note(&self) -> Option<String> {
-        self.note
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
-
-    fn publish(&self, note: String) {
-        *self.note.write().unwrap_or_else(PoisonError::into_inner) = Some(note);
-    }
 }
 
 impl Corridor {
@@ -224,7 +156,7 @@ impl Corridor {
             clock: parts.clock,
             entropy: parts.entropy,
         };
-        let state = Arc::new(State::default());
+        let state = Arc::new(State::new(Arc::clone(&admission.clock)));
         let (files, trusted) = (ledger.files().clone(), ledger.trusted().clone());
         let mut finisher = Finisher {
             ledger,
@@ -233,8 +165,9 @@ impl Corridor {
             reader,
             challenge: Arc::clone(&admission.challenge),
             state: Arc::clone(&state),
+            behind: false,
         };
-        finisher.recover()?;
+        finisher.catch_up()?;
         let (queue, jobs) = sync_channel(QUEUE);
         let threads = start_threads(
             finisher,
@@ -280,6 +213,28 @@ impl Corridor {
                 tracing::error!("a thread of the corridor ended badly");
             }
         }
+    }
+
+    /// What the process must end for, as soon as there is such a thing: what became durable is only found by reading
+    /// it anew.
+    pub async fn ending(&self) -> Refusal {
+        self.shared.state.ending().await
+    }
+
+    /// Believes the server's clock from now on, because an operator's watch says the same.
+    ///
+    /// # Errors
+    /// [`Refusal`] if it says otherwise, or the store cannot be written.
+    pub fn confirm_clock(&self, watch: Timestamp) -> Result<Timestamp, Refusal> {
+        let now = self.shared.admission.clock.now();
+        time::compare(now, watch)?;
+        let believed = self
+            .shared
+            .store
+            .write(|transaction| transaction.believe(now));
+        believed.map_err(|error| Refusal::new(Fault::StoreUnavailable, error))?;
+        self.shared.state.resume(Ends::ByOperator);
+        Ok(now)
     }
 
     /// One challenge for each chip.
@@ -487,100 +442,6 @@ impl Corridor {
         receipt(wait(self.enqueue(Job::Enter(Box::new(job)))?).await?)
     }
 
-    /// How the CA is.
-    ///
-    /// # Errors
-    /// [`Refusal`] if the store cannot be read.
-    pub fn status(&self) -> Result<Status, Refusal> {
-        let head = self.with_reader(|reader| reader.head().map_err(internal))?;
-        Ok(Status {
-            log_size: head.size,
-            root: *head.root.as_bytes(),
-            stopped: self.shared.state.stopped(),
-        })
-    }
-
-    /// All grants in force, for operators.
-    ///
-    /// # Errors
-    /// [`Refusal`] if the store cannot be read.
-    pub fn grants(&self) -> Result<Vec<GrantView>, Refusal> {
-        let grants = self.shared.admission.directory.grants();
-        grants
-            .iter()
-            .map(|entry| self.view(&entry.hash, entry.grant.clone()))
-            .collect()
-    }
-
-    /// One grant, for a station that it names.
-    ///
-    /// # Errors
-    /// [`Fault::GrantUnknown`] also for a grant of others, so that nothing is learnt about it.
-    pub fn grant_view(&self, station: &Id, grant: &DocumentHash) -> Result<GrantView, Refusal> {
-        self.shared.admission.station(station)?;
-        let entry = self.shared.admission.directory.grant(grant);
-        let entry = entry.filter(|entry| entry.grant.stations.contains(station));
-        let entry = entry.ok_or_else(|| Refusal::new(Fault::GrantUnknown, grant))?;
-        self.view(&entry.hash, entry.grant.clone())
-    }
-
-    fn view(&self, hash: &DocumentHash, grant: Grant) -> Result<GrantView, Refusal> {
-        self.with_reader(|reader| {
-            let state = reader
-                .grant(hash)
-                .map_err(internal)?
-                .ok_or(Fault::GrantUnknown)?;
-            let lots = self.shared.admission.directory.lots(hash);
-            let lots = lots.iter().map(|lot| {
-                let issued = reader
-                    .lot_issued(&lot.hash)
-                    .map_err(internal)?
-                    .unwrap_or_default();
-                Ok(LotView {
-                    order: lot.order.clone(),
-                    issued,
-                })
-            });
-            let lots = lots.collect::<Result<_, Refusal>>()?;
-            Ok(GrantView {
-                grant,
-                issued: state.issued,
-                scrapped: state.scrapped,
-                lots,
-            })
-        })
-    }
-
-    /// The newest checkpoint, a signed note.
-    ///
-    /// # Errors
-    /// [`Refusal`] before the first leaf.
-    pub fn checkpoint(&self) -> Result<String, Refusal> {
-        self.shared
-            .state
-            .note()
-            .ok_or_else(|| Refusal::new(Fault::Stopped, "the log has not begun"))
-    }
-
-    /// An entry with its proof.
-    ///
-    /// # Errors
-    /// [`Refusal`] if there is none, or it is not published yet.
-    pub fn entry(&self, index: u64) -> Result<(Vec<u8>, String), Refusal> {
-        let leaf = self.with_reader(|reader| reader.leaf(index).map_err(internal))?;
-        let (_, bytes) = leaf.ok_or_else(|| Refusal::new(Fault::NotBound, "no such entry"))?;
-        let proof = self.with_releaser(|releaser| releaser.proof(index, None))?;
-        Ok((bytes, proof))
-    }
-
-    /// Entries in order, at most 1,000.
-    ///
-    /// # Errors
-    /// [`Refusal`] if the store cannot be read.
-    pub fn entries(&self, first: u64, count: u64) -> Result<Vec<Vec<u8>>, Refusal> {
-        self.with_reader(|reader| reader.leaves(first, count.min(1000)).map_err(internal))
-    }
-
     fn admit_units(
         &self,
         peer: &Id,
@@ -642,7 +503,7 @@ impl Corridor {
             Fault::LogAhead,
             format!("a station saw a head of {size} leaves"),
         );
-        self.shared.state.stop(&refusal);
+        self.shared.state.stop(&refusal, Ends::ByRepair);
         Err(refusal)
     }
 
@@ -657,19 +518,28 @@ impl Corridor {
         if self.shared.admission.directory.station(peer).is_none() {
             return refusal;
         }
-        let job = self
-            .shared
-            .admission
-            .refuse(peer, refusal.clone(), request, None);
+        if refusal.fault == Fault::StationClock
+            && let Err(doubt) = self.judge_clock()
+        {
+            return doubt;
+        }
+        let job = Admission::refuse(peer, refusal.clone(), request, None);
         match self.enqueue(job) {
             Ok(reply) => wait(reply).await.err().unwrap_or(refusal),
             Err(busy) => busy,
         }
     }
 
+    /// A station's clock says otherwise than ours. If nobody can tell which is right, an operator must.
+    fn judge_clock(&self) -> Result<(), Refusal> {
+        let head = self.with_reader(|reader| reader.head().map_err(internal))?;
+        let judged = time::judge_doubted(self.shared.admission.clock.now(), head.wall_ms);
+        judged.inspect_err(|doubt| self.shared.state.stop(doubt, Ends::ByOperator))
+    }
+
     fn enqueue(&self, job: Job) -> Result<oneshot::Receiver<Answer>, Refusal> {
         if let Some(stopped) = self.shared.state.stopped() {
-            return Err(stopped);
+            return Err(stopped.refusal);
         }
         let (reply, answer) = oneshot::channel();
         let queue = self

@@ -149,7 +149,7 @@ fn approved<D: Document>(
 /// Enters a document inside the transaction. The same document again gets a refusal that names the rule.
 pub(super) fn enter(round: &mut Round<'_, '_>, job: &DocumentJob) -> Result<Due, StoreError> {
     let leaf = Leaf {
-        day: round.now.day(),
+        day: round.day,
         body: job.body.clone(),
     };
     if round.transaction.has_document(&job.hash)? {

@@ -26,6 +26,11 @@ pub(super) struct PublishedParts {
 }
 
 impl Published {
+    /// Index of the first leaf of the batch.
+    pub(super) const fn first(&self) -> u64 {
+        self.first
+    }
+
     pub(super) fn into_parts(self) -> PublishedParts {
         let Self {
             note,

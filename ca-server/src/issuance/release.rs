@@ -77,6 +77,12 @@ impl<'a> Releaser<'a> {
         })
     }
 
+    /// Whether an entry is below the checkpoint.
+    #[must_use]
+    pub const fn covers(&self, index: u64) -> bool {
+        index < self.size
+    }
+
     fn answer(&self, due: Due) -> Answer {
         match due {
             Due::Certificate(bind) => self
@@ -210,7 +216,7 @@ impl<'a> Releaser<'a> {
                 .leaf(at)
                 .map_err(internal)?
                 .ok_or(Fault::NotBound)?;
-            let previous = previous(&Leaf::from_bytes(&bytes).map_err(internal)?.body);
+            let previous = Leaf::from_bytes(&bytes).map_err(internal)?.body.previous();
             history.push(bytes);
             match previous {
                 Some(entry) if at != bind && entry.index < at => at = entry.index,
@@ -219,21 +225,6 @@ impl<'a> Releaser<'a> {
         }
         history.reverse();
         Ok(history)
-    }
-}
-
-const fn previous(body: &Body) -> Option<EntryRef> {
-    match body {
-        Body::Adopt(body) => Some(body.previous),
-        Body::Confirm(body) => Some(body.previous),
-        Body::Void(body) => Some(body.previous),
-        Body::Scrap(body) => body.previous,
-        Body::Ceremony { .. }
-        | Body::Station { .. }
-        | Body::Grant { .. }
-        | Body::LotOpen { .. }
-        | Body::Bind(_)
-        | Body::Refuse(_) => None,
     }
 }
 

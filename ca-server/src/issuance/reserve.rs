@@ -4,29 +4,23 @@
 //! If the power goes before COMMIT returns, either the whole batch is there after restart or none of it. After it,
 //! every unit here is bound, its quota is used, and restart finishes it with the same TBS.
 
-use super::admit::{Admitted, Job, RefusedJob, SignedEnvelope};
+use super::admit::{Admitted, Job, SignedEnvelope};
 use super::confirm::{self, Moved};
 use super::enter;
-use super::{Answer, Refusal};
+use super::{Answer, Refusal, time};
 use crate::directory::Directory;
-use crate::store::{
-    BindingState, ClaimKey, NewBinding, RefusalPlace, Store, StoreError, Transaction,
-};
+use crate::store::{BindingState, ClaimKey, NewBinding, Store, StoreError, Transaction};
 use identity::fault::Fault;
-use identity::field::Openings;
+use identity::hash::RequestHash;
 use identity::leaf::{
-    Adopt, Bind, Body, CertificateRef, EntryRef, EvidenceRef, GrantUse, Leaf, Refuse, Serial20,
+    Adopt, Bind, Body, CertificateRef, EntryRef, EvidenceRef, GrantUse, Leaf, Serial20,
 };
 use identity::rules::{Known as _, Stage, Violation};
-use identity::{Id, Timestamp};
+use identity::{ChipUid, Day, DeviceSerial, Entropy, Id, Timestamp};
 use signer::message::Support;
 use std::collections::BTreeMap;
 use tokio::sync::oneshot;
 use translog::tree::Hash;
-
-/// Refusals of one station in one minute that get a leaf of their own.
-const OWN_LEAVES: i64 = 20;
-const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// A job and whoever waits for it.
 #[derive(Debug)]
@@ -101,16 +95,31 @@ impl Reserved {
         }
     }
 
-    /// What an earlier process committed and did not finish, under a head that the signer has followed.
-    pub(super) fn recovered(head: (u64, Hash), unsigned: Vec<u64>) -> Self {
+    /// What is committed and did not pass the doors that follow: leaves from `first` on, and units without signature.
+    pub(super) fn recovered(
+        first: u64,
+        entries: Vec<Entered>,
+        head: (u64, Hash),
+        unsigned: Vec<u64>,
+    ) -> Self {
         Self {
-            first: head.0,
-            entries: Vec::new(),
+            first,
+            entries,
             size: head.0,
             root: head.1,
             unsigned,
             waiting: Vec::new(),
         }
+    }
+
+    /// The same with these who wait.
+    pub(super) fn awaited(self, waiting: Vec<Waiting>) -> Self {
+        Self { waiting, ..self }
+    }
+
+    /// Whether nothing was appended and nobody waits.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.entries.is_empty() && self.waiting.is_empty()
     }
 }
 
@@ -120,33 +129,36 @@ pub(super) type NewDocuments = Vec<(&'static str, Vec<u8>)>;
 /// Reserves a batch, and gives the documents that it entered.
 ///
 /// # Errors
-/// The store failed and those who wait must be told; nothing of the batch was decided, or with
+/// [`ReserveError`], and those who wait must be told; nothing of the batch was decided, or with
 /// [`StoreError::CommitUnknown`] that is not known.
 pub(super) fn reserve(
     store: &Store,
-    directory: &Directory,
+    (directory, entropy): (&Directory, &dyn Entropy),
     jobs: Vec<Queued>,
     now: Timestamp,
-) -> Result<(Reserved, NewDocuments), (StoreError, Vec<Queued>)> {
+) -> Result<(Reserved, NewDocuments), (ReserveError, Vec<Queued>)> {
     let outcome = store.write(|transaction| {
-        let mut round = Round::new(now, directory, transaction);
+        if let Err(refusal) = time::judge(now, transaction.head().wall_ms) {
+            return Ok(Err(refusal));
+        }
+        let mut round = Round::new(now, (directory, entropy), transaction);
         let dues = jobs
             .iter()
             .map(|queued| round.decide(&queued.job))
             .collect::<Result<Vec<_>, _>>()?;
         round.close_windows()?;
         let head = round.transaction.head();
-        Ok((
+        Ok(Ok((
             round.first,
             head.size,
             head.frontier.root(),
             round.entries,
             round.unsigned,
             (dues, round.documents),
-        ))
+        )))
     });
     match outcome {
-        Ok((first, size, root, entries, unsigned, (dues, documents))) => {
+        Ok(Ok((first, size, root, entries, unsigned, (dues, documents)))) => {
             let waiting = dues
                 .into_iter()
                 .zip(jobs)
@@ -165,13 +177,27 @@ pub(super) fn reserve(
             };
             Ok((reserved, documents))
         }
-        Err(error) => Err((error, jobs)),
+        Ok(Err(refusal)) => Err((ReserveError::Clock(refusal), jobs)),
+        Err(error) => Err((ReserveError::Store(error), jobs)),
     }
+}
+
+/// Why a batch was not reserved.
+#[derive(Debug)]
+pub enum ReserveError {
+    /// The store failed.
+    Store(StoreError),
+    /// The clock cannot be believed; nothing was decided.
+    Clock(Refusal),
 }
 
 /// One batch inside its transaction.
 pub(super) struct Round<'t, 'c> {
+    /// What the clock shows.
     pub(super) now: Timestamp,
+    /// What leaves are dated: days of the log never run backward.
+    pub(super) day: Day,
+    pub(super) entropy: &'t dyn Entropy,
     pub(super) transaction: &'t mut Transaction<'c>,
     directory: &'t Directory,
     documents: NewDocuments,
@@ -184,13 +210,19 @@ pub(super) struct Round<'t, 'c> {
 type Decided = Result<Due, StoreError>;
 
 impl<'t, 'c> Round<'t, 'c> {
-    fn new(now: Timestamp, directory: &'t Directory, transaction: &'t mut Transaction<'c>) -> Self {
+    fn new(
+        now: Timestamp,
+        (directory, entropy): (&'t Directory, &'t dyn Entropy),
+        transaction: &'t mut Transaction<'c>,
+    ) -> Self {
         Self {
             now,
-            first: transaction.head().size,
-            transaction,
+            day: now.day().max(transaction.last_day()),
+            entropy,
             directory,
             documents: Vec::new(),
+            first: transaction.head().size,
+            transaction,
             entries: Vec::new(),
             envelopes: BTreeMap::new(),
             unsigned: Vec::new(),
@@ -203,26 +235,23 @@ impl<'t, 'c> Round<'t, 'c> {
     }
 
     fn decide(&mut self, job: &Job) -> Decided {
-        if self.now.0 < self.transaction.head().last_ms {
-            return Ok(Due::Refusal(Fault::ClockBackward.into()));
-        }
         match job {
             Job::Bind(admitted) => self.bind(admitted),
             Job::Repeat(admitted) => self.repeat(admitted),
             Job::Adopt(admitted) => self.adopt(admitted),
             Job::Confirm(job) => {
-                let moved = confirm::confirm(self, job);
-                self.move_on(&job.station, moved)
+                let moved = confirm::confirm(self, job)?;
+                self.move_on(moved, Some((&job.station, job.hash)), job.unit)
             }
             Job::Void(job) => {
-                let moved = confirm::void(self, job);
-                match job.station {
-                    Some(station) => self.move_on(&station, moved),
-                    None => moved.map(|moved| moved.map_or_else(Due::Refusal, Moved::into_due)),
-                }
+                let moved = confirm::void(self, job)?;
+                let asked = job.asked.as_ref();
+                self.move_on(moved, asked.map(|(id, hash)| (id, *hash)), job.unit)
             }
             Job::Enter(job) => enter::enter(self, job),
-            Job::Refuse(job) => self.refuse(job),
+            Job::Refuse(job) => {
+                self.record_refusal(&job.station, job.refusal.clone(), job.request, job.unit)
+            }
         }
     }
 
@@ -249,7 +278,7 @@ impl<'t, 'c> Round<'t, 'c> {
         let grant = self.transaction.grant(&unit.grant.hash)?;
         let ordinal = grant.map_or(0, |grant| grant.issued);
         let leaf = Leaf {
-            day: self.now.day(),
+            day: self.day,
             body: Body::Bind(bind_body(unit, ordinal)),
         };
         match self.append(&leaf, None)? {
@@ -360,7 +389,7 @@ impl<'t, 'c> Round<'t, 'c> {
         };
         match self.append(
             &Leaf {
-                day: self.now.day(),
+                day: self.day,
                 body: Body::Adopt(body),
             },
             None,
@@ -384,100 +413,26 @@ impl<'t, 'c> Round<'t, 'c> {
     fn settle(&mut self, unit: &Admitted, decided: Result<Due, Refusal>) -> Decided {
         match decided {
             Ok(due) => Ok(due),
-            Err(refusal) => self.record_refusal(
-                &unit.station.id,
-                refusal,
-                unit.envelope.hash,
-                &unit.openings,
-            ),
-        }
-    }
-
-    fn move_on(&self, station: &Id, moved: Result<Result<Moved, Refusal>, StoreError>) -> Decided {
-        match moved? {
-            Ok(moved) => Ok(moved.into_due()),
             Err(refusal) => {
-                self.count(station, refusal.fault)?;
-                Ok(Due::Refusal(refusal))
+                let about = Some((unit.unit.uid, unit.unit.serial));
+                self.record_refusal(&unit.station.id, refusal, unit.envelope.hash, about)
             }
         }
     }
 
-    fn refuse(&mut self, job: &RefusedJob) -> Decided {
-        self.record_refusal(
-            &job.station,
-            job.refusal.clone(),
-            job.request,
-            &job.openings,
-        )
-    }
-
-    fn record_refusal(
+    /// Turns a refused confirmation or void of a station into its record; an operator's is only answered.
+    fn move_on(
         &mut self,
-        station: &Id,
-        refusal: Refusal,
-        request: identity::RequestHash,
-        openings: &Openings,
+        moved: Result<Moved, Refusal>,
+        asked: Option<(&Id, RequestHash)>,
+        unit: (ChipUid, DeviceSerial),
     ) -> Decided {
-        if self.count(station, refusal.fault)? == RefusalPlace::Leaf {
-            let body = Refuse {
-                reason: code_id(refusal.fault),
-                count: 1,
-                request: Some(request),
-                fields: openings.root(),
-            };
-            self.append_refusal(body)?;
-        }
-        Ok(Due::Refusal(refusal))
-    }
-
-    fn count(&self, station: &Id, fault: Fault) -> Result<RefusalPlace, StoreError> {
-        let most = if self.may_date_refusals() {
-            OWN_LEAVES
-        } else {
-            0
-        };
-        self.transaction
-            .count_refusal(station.as_str(), self.now, fault.code(), most)
-    }
-
-    /// No leaf may be older than the one before, so a clock that ran ahead once would stop the log for as long. What
-    /// else is appended has a station's or a person's word for the time; a refusal has not, and alone moves the log's
-    /// clock on by a day at most. Until something else does, refusals are only counted.
-    const fn may_date_refusals(&self) -> bool {
-        let ahead = self.now.0.checked_sub(self.transaction.head().last_ms);
-        matches!(ahead, Some(0..=DAY_MS))
-    }
-
-    /// One aggregated leaf for each station whose window is over.
-    fn close_windows(&mut self) -> Result<(), StoreError> {
-        if !self.may_date_refusals() {
-            return Ok(());
-        }
-        for (_station, reason, count) in self.transaction.take_closed_windows(self.now)? {
-            let reason = Id::new(&reason).map_err(|_bad| StoreError::Damaged("a fault code"))?;
-            let fields = Openings::default().root();
-            self.append_refusal(Refuse {
-                reason,
-                count,
-                request: None,
-                fields,
-            })?;
-        }
-        Ok(())
-    }
-
-    fn append_refusal(&mut self, body: Refuse) -> Result<(), StoreError> {
-        match self.append(
-            &Leaf {
-                day: self.now.day(),
-                body: Body::Refuse(body),
-            },
-            None,
-        )? {
-            // Before the ceremony there is no log to write a refusal to.
-            Ok(_) | Err(Violation::CeremonyPlace) => Ok(()),
-            Err(_) => Err(StoreError::Damaged("a refusal that the rules do not allow")),
+        match (moved, asked) {
+            (Ok(moved), _) => Ok(moved.into_due()),
+            (Err(refusal), Some((station, request))) => {
+                self.record_refusal(station, refusal, request, Some(unit))
+            }
+            (Err(refusal), None) => Ok(Due::Refusal(refusal)),
         }
     }
 
@@ -554,25 +509,4 @@ pub(super) fn refusal_of(violation: Violation) -> Refusal {
         | Violation::EmptyRefusal => Fault::Internal,
     };
     Refusal::new(fault, violation)
-}
-
-/// A fault's code as a leaf's reason.
-#[expect(
-    clippy::expect_used,
-    reason = "codes are short ASCII; a test reads every one of them"
-)]
-pub(super) fn code_id(fault: Fault) -> Id {
-    Id::new(fault.code()).expect("a fault code is an id")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_fault_code_can_be_a_reason() {
-        for fault in Fault::ALL {
-            assert_eq!(code_id(*fault).as_str(), fault.code());
-        }
-    }
 }

@@ -227,7 +227,8 @@ fn ask(signer: &mut Signer, new: &Leaves<'_>, load: Load) -> Result<Outcomes, Si
     }
 }
 
-/// Shows a signer that is behind all that it lacks, in steps, each under a head that was committed.
+/// Shows a signer that is behind all that it lacks before the leaves of this batch, in steps, each under a head that was
+/// committed.
 ///
 /// # Errors
 /// [`SignError`]; the signer keeps what it has followed.
@@ -235,12 +236,17 @@ pub(super) fn catch_up(
     signer: &mut Signer,
     reader: &Reader,
     ledger: &Ledger,
+    batch: &Published,
 ) -> Result<(), SignError> {
-    let size = reader.head()?.size;
+    let size = batch.first();
+    if signer.size() >= size {
+        return Ok(());
+    }
     let documents = reader.documents()?;
     while signer.size() < size {
         let first = signer.size();
-        let (step, root) = reader.committed_head(first, first.saturating_add(MOST_LEAVES))?;
+        let most = first.saturating_add(MOST_LEAVES).min(size);
+        let (step, root) = reader.committed_head(first, most)?;
         tracing::info!(
             from = first,
             to = step,
@@ -296,7 +302,7 @@ fn passes(code: &str) -> bool {
 }
 
 /// Leaves `first..size` with their documents.
-fn entries_from(
+pub(super) fn entries_from(
     reader: &Reader,
     documents: &[StoredDocument],
     first: u64,

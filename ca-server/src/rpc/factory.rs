@@ -2,7 +2,8 @@
 
 use super::status::{self, malformed};
 use crate::auth::Peer;
-use crate::issuance::{Corridor, GrantView, Issued, LotView, Receipt, Refusal, Sought};
+use crate::issuance::{Corridor, GrantView, Issued, LotView, Receipt, Refusal, UnitName};
+use crate::policy::Role;
 use identity::document::Document as _;
 use identity::fault::Fault;
 use identity::{ChipUid, Clock, DocumentHash, Id, RequestId};
@@ -218,26 +219,26 @@ impl wire::FactoryService for Factory {
         request: Request<wire::GetReceiptRequest>,
     ) -> Result<Response<wire::GetReceiptResponse>, Status> {
         use wire::get_receipt_request::Unit;
-        let station = station(&request)?;
-        let sought = match request.into_inner().unit {
-            Some(Unit::RequestId(id)) => id
-                .try_into()
-                .map(|id| Sought::Request(RequestId(id)))
-                .map_err(|_length| malformed("a request id has 16 bytes"))?,
-            Some(Unit::ChipUid(uid)) => ChipUid::new(&uid)
-                .map(Sought::Chip)
-                .map_err(|error| malformed(&format!("UID: {error}")))?,
-            Some(Unit::Index(_)) => {
-                return Err(Status::unimplemented("ask by request id"));
+        let peer = peer(&request)?;
+        let station = (peer.role == Role::Station).then_some(peer.id);
+        let unit = match request.into_inner().unit {
+            Some(Unit::RequestId(id)) => {
+                let id = id.try_into().map(RequestId);
+                let id = id.map_err(|_length| malformed("a request id has 16 bytes"))?;
+                UnitName::Request(id)
             }
+            Some(Unit::ChipUid(uid)) => ChipUid::new(&uid)
+                .map(UnitName::Chip)
+                .map_err(|error| malformed(&format!("UID: {error}")))?,
+            Some(Unit::Index(index)) => UnitName::Index(index),
             None => return Err(malformed("no unit is named")),
         };
-        let found = self.corridor.find(&station, sought).await;
-        let (issued, confirmed) = found.map_err(|refusal| status::status(&refusal))?;
+        let receipts = self.corridor.receipts(station, unit).await;
+        let receipts = receipts.map_err(|refusal| status::status(&refusal))?;
         Ok(Response::new(wire::GetReceiptResponse {
-            issued: Some(issued_message(issued)),
-            confirmed: confirmed.map(leaf_receipt),
-            voided: None,
+            issued: receipts.issued.map(issued_message),
+            confirmed: receipts.confirmed.map(leaf_receipt),
+            voided: receipts.voided.map(leaf_receipt),
         }))
     }
 
@@ -256,7 +257,7 @@ impl wire::FactoryService for Factory {
 }
 
 /// Reads the store off the threads that serve connections.
-pub(super) async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     read: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
 ) -> Result<T, Status> {
     let outcome = tokio::task::spawn_blocking(read).await;
@@ -267,9 +268,12 @@ pub(super) async fn blocking<T: Send + 'static>(
 
 /// The station of the connection; the gate has checked its role.
 fn station<T>(request: &Request<T>) -> Result<Id, Status> {
-    let peer = request.extensions().get::<Peer>();
-    peer.map(|peer| peer.id)
-        .ok_or_else(|| status::status(&Fault::NotAuthorized.into()))
+    peer(request).map(|peer| peer.id)
+}
+
+fn peer<T>(request: &Request<T>) -> Result<Peer, Status> {
+    let peer = request.extensions().get::<Peer>().copied();
+    peer.ok_or_else(|| status::status(&Fault::NotAuthorized.into()))
 }
 
 /// A verdict against the unit is an answer; whatever else refused is a failure of the call.
@@ -329,9 +333,9 @@ fn lot_summary(lot: &LotView) -> wire::LotSummary {
     wire::LotSummary {
         lot_id: lot.order.id.to_string(),
         planned: lot.order.quantity.into(),
-        issued: lot.issued.into(),
-        confirmed: 0,
-        voided: 0,
+        issued: lot.counts.issued.into(),
+        confirmed: lot.counts.confirmed.into(),
+        voided: lot.counts.voided.into(),
     }
 }
 

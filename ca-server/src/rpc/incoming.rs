@@ -99,11 +99,7 @@ impl TlsIncoming {
         stream
             .set_nodelay(true)
             .map_err(|error| error.to_string())?;
-        let handshake = self.acceptor.accept(stream);
-        let stream = tokio::time::timeout(self.limits.handshake(), handshake)
-            .await
-            .map_err(|_elapsed| "handshake took too long".to_owned())?
-            .map_err(|error| error.to_string())?;
+        let stream = self.handshake(stream).await?;
         let certificate = stream
             .get_ref()
             .1
@@ -121,6 +117,25 @@ impl TlsIncoming {
             peer,
             _place: place,
         })
+    }
+}
+
+impl TlsIncoming {
+    /// The server's key signs in the HSM, which may take its time: no thread that serves connections waits for it.
+    async fn handshake(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>, String> {
+        let (acceptor, limit) = (self.acceptor.clone(), self.limits.handshake());
+        let runtime = tokio::runtime::Handle::current();
+        let shaken = tokio::task::spawn_blocking(move || {
+            runtime.block_on(tokio::time::timeout(limit, acceptor.accept(stream)))
+        });
+        // The limit within ends the wait for the client, the one around it the wait for the HSM.
+        let too_long = |_elapsed| "handshake took too long".to_owned();
+        tokio::time::timeout(limit, shaken)
+            .await
+            .map_err(too_long)?
+            .map_err(|error| error.to_string())?
+            .map_err(too_long)?
+            .map_err(|error| error.to_string())
     }
 }
 

@@ -9,6 +9,7 @@ pub mod status;
 mod tls;
 
 pub use audit::Audit;
+pub(crate) use factory::blocking;
 pub use factory::{Chain, Factory};
 pub use gate::Gate;
 pub use incoming::{PeerStream, TlsIncoming};

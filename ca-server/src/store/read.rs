@@ -58,6 +58,20 @@ pub struct StoredDocument {
     pub support: Vec<u8>,
 }
 
+/// A lot in numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LotCounts {
+    /// Units bound, void ones included.
+    pub issued: u32,
+    /// Units that are confirmed.
+    pub confirmed: u32,
+    /// Units that are void.
+    pub voided: u32,
+}
+
+const IN_FLIGHT: &str = "SELECT count(*) FROM binding INDEXED BY unsigned
+    WHERE signature IS NULL AND alarm IS NULL AND stage = 1";
+
 const BINDING: &str =
     "SELECT idx, stage, last_idx, last_hash, request, holder, lot, envelope, unit, tbs, openings,
     signature, alarm FROM binding";
@@ -65,6 +79,10 @@ const BINDING: &str =
 impl Reader {
     pub(super) const fn new(connection: Connection) -> Self {
         Self { connection }
+    }
+
+    pub(super) const fn connection(&self) -> &Connection {
+        &self.connection
     }
 
     /// The committed head.
@@ -124,8 +142,12 @@ impl Reader {
         let mut statement = self
             .connection
             .prepare_cached(&format!("{BINDING} WHERE idx = ?1"))?;
+        // A caller may ask for any number; none beyond 2^63 was ever given.
+        let Ok(bind) = i64::try_from(bind) else {
+            return Ok(None);
+        };
         statement
-            .query_row([to_sql(bind)?], binding_row)
+            .query_row([bind], binding_row)
             .optional()?
             .transpose()
     }
@@ -217,18 +239,36 @@ impl Reader {
         row.transpose()
     }
 
-    /// Units issued in a lot; none if it is not open.
+    /// A lot in numbers; none if it is not open.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn lot_issued(&self, lot: &DocumentHash) -> Result<Option<u32>, StoreError> {
+    pub fn lot(&self, lot: &DocumentHash) -> Result<Option<LotCounts>, StoreError> {
         let mut statement = self
             .connection
-            .prepare_cached("SELECT issued FROM lot WHERE hash = ?1")?;
-        let issued: Option<i64> = statement
-            .query_row([lot.as_ref()], |row| row.get(0))
+            .prepare_cached("SELECT issued, confirmed, voided FROM lot WHERE hash = ?1")?;
+        let counts: Option<(i64, i64, i64)> = statement
+            .query_row([lot.as_ref()], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            })
             .optional()?;
-        issued.map(small).transpose()
+        let read = |(issued, confirmed, voided)| {
+            Ok(LotCounts {
+                issued: small(issued)?,
+                confirmed: small(confirmed)?,
+                voided: small(voided)?,
+            })
+        };
+        counts.map(read).transpose()
+    }
+
+    /// How many bindings wait for their signature. Looks only at those that have none, however many have one.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn in_flight(&self) -> Result<u64, StoreError> {
+        let mut statement = self.connection.prepare_cached(IN_FLIGHT)?;
+        from_sql(statement.query_row([], |row| row.get(0))?)
     }
 
     /// Leaf hash and bytes of one entry.

@@ -19,19 +19,27 @@ pub struct Head {
     pub frontier: Frontier,
     /// Time of the newest leaf, milliseconds.
     pub last_ms: u64,
+    /// Newest time that was believed, milliseconds. Behind [`Self::last_ms`] only after an operator set it back.
+    pub wall_ms: u64,
 }
 
 impl Head {
     pub(super) const SELECT: &'static str =
-        "SELECT size, root, frontier, last_ms FROM head WHERE id = 1";
+        "SELECT size, root, frontier, last_ms, wall_ms FROM head WHERE id = 1";
 
     pub(super) fn from_row(row: &Row<'_>) -> rusqlite::Result<Result<Self, StoreError>> {
-        let (size, root, frontier, last_ms): (i64, Vec<u8>, Vec<u8>, i64) =
-            (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
-        Ok(Self::assemble(size, &root, &frontier, last_ms))
+        let (size, root, frontier): (i64, Vec<u8>, Vec<u8>) =
+            (row.get(0)?, row.get(1)?, row.get(2)?);
+        let times = (row.get(3)?, row.get(4)?);
+        Ok(Self::assemble(size, &root, &frontier, times))
     }
 
-    fn assemble(size: i64, root: &[u8], frontier: &[u8], last_ms: i64) -> Result<Self, StoreError> {
+    fn assemble(
+        size: i64,
+        root: &[u8],
+        frontier: &[u8],
+        (last_ms, wall_ms): (i64, i64),
+    ) -> Result<Self, StoreError> {
         let frontier = Frontier::from_bytes(frontier)
             .map_err(|_bad| StoreError::Damaged("the head's frontier"))?;
         let root = translog::tree::Hash::new(hash32(root)?);
@@ -42,6 +50,7 @@ impl Head {
                 root,
                 frontier,
                 last_ms: from_sql(last_ms)?,
+                wall_ms: from_sql(wall_ms)?,
             }),
             false => Err(StoreError::Damaged(
                 "the head's root is not that of its frontier",

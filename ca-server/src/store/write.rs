@@ -9,7 +9,7 @@ use identity::hash::{DocumentHash, LeafHash, SpkiHash};
 use identity::leaf::{EntryRef, GrantTerms, Leaf};
 use identity::rules::{Effect, GrantState, Known, RuleError, SubjectState, Violation, check};
 use identity::{Day, RequestId, SubjectId, Timestamp};
-use rusqlite::{OptionalExtension as _, Params};
+use rusqlite::{CachedStatement, OptionalExtension as _, Params};
 use translog::tree::Hash;
 
 /// One transaction of the single writer.
@@ -40,15 +40,6 @@ pub struct NewBinding<'a> {
     pub tbs: &'a [u8],
     /// Openings of the leaf's fields.
     pub openings: &'a [u8],
-}
-
-/// How a refusal is written down.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RefusalPlace {
-    /// In a leaf of its own.
-    Leaf,
-    /// Only counted; the window's aggregate will say so.
-    Counted,
 }
 
 impl<'c> Transaction<'c> {
@@ -99,6 +90,7 @@ impl<'c> Transaction<'c> {
         self.head.frontier.append(Hash::new(hash.0));
         self.head.size += 1;
         self.head.last_ms = self.head.last_ms.max(now.0);
+        self.head.wall_ms = self.head.wall_ms.max(now.0);
         Ok(Ok(entry))
     }
 
@@ -144,7 +136,13 @@ impl<'c> Transaction<'c> {
         )
     }
 
+    /// Moves a unit to its new stage, and counts it there in its lot.
     fn move_binding(&self, state: &SubjectState) -> Result<(), StoreError> {
+        self.execute_one(
+            "UPDATE lot SET confirmed = confirmed - (unit.stage = 2) + (?2 = 2), voided = voided - (unit.stage = 3) + (?2 = 3)
+             FROM binding unit WHERE unit.idx = ?1 AND lot.hash = unit.lot",
+            (to_sql(state.bind)?, stage_number(state.stage)),
+        )?;
         self.execute_one(
             "UPDATE binding SET stage = ?2, last_idx = ?3, last_hash = ?4 WHERE idx = ?1",
             (
@@ -357,65 +355,21 @@ impl<'c> Transaction<'c> {
         )
     }
 
-    /// Counts a refusal of a station in a window of one minute and says whether it gets a leaf of its own, of which
-    /// there are `most` in a window.
+    /// Believes this time from now on, although the one believed before may be later.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn count_refusal(
-        &self,
-        station: &str,
-        now: Timestamp,
-        reason: &str,
-        most: i64,
-    ) -> Result<RefusalPlace, StoreError> {
-        let (minute, day) = (to_sql(now.0 / 60_000)?, i64::from(now.day().0));
-        let query = "SELECT own FROM refusal_count WHERE station = ?1 AND minute = ?2";
-        let own: Option<i64> = self.row(query, (station, minute), |row| row.get(0))?;
-        let place = if own.unwrap_or(0) < most {
-            RefusalPlace::Leaf
-        } else {
-            RefusalPlace::Counted
-        };
-        let (own, counted) = match place {
-            RefusalPlace::Leaf => (1, 0),
-            RefusalPlace::Counted => (0, 1),
-        };
-        self.execute_one(
-            "INSERT INTO refusal_count (station, day, minute, own, counted, reason) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-             ON CONFLICT DO UPDATE SET own = own + ?4, counted = counted + ?5, reason = ?6",
-            (station, day, minute, own, counted, reason),
-        )?;
-        Ok(place)
+    pub fn believe(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        self.head.wall_ms = now.0;
+        self.execute_one("UPDATE head SET wall_ms = ?1", [to_sql(now.0)?])
     }
 
-    /// Takes the windows that are over, and those of a clock that ran ahead: station, newest reason, and how many refusals were only counted.
+    /// Writes as a batch would and changes nothing: whether the disk takes it.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn take_closed_windows(
-        &self,
-        now: Timestamp,
-    ) -> Result<Vec<(String, String, u32)>, StoreError> {
-        let query =
-            "DELETE FROM refusal_count WHERE minute <> ?1 RETURNING station, reason, counted";
-        let mut statement = self.inner.prepare_cached(query)?;
-        let rows = statement.query_map([to_sql(now.0 / 60_000)?], |row| {
-            Ok((
-                row.get::<_, String>(0)?,
-                row.get::<_, String>(1)?,
-                row.get::<_, i64>(2)?,
-            ))
-        })?;
-        let mut windows = Vec::new();
-        for row in rows {
-            let (station, reason, counted) = row?;
-            if counted > 0 {
-                windows.push((station, reason, small(counted)?));
-            }
-        }
-        windows.sort();
-        Ok(windows)
+    pub fn touch(&self) -> Result<(), StoreError> {
+        self.execute_one("UPDATE head SET fence = fence", [])
     }
 
     /// Moves the head by compare-and-swap under the fence; to be committed next.
@@ -425,7 +379,7 @@ impl<'c> Transaction<'c> {
         }
         let root = self.head.frontier.root();
         let moved = self.inner.execute(
-            "UPDATE head SET size = ?1, root = ?2, frontier = ?3, last_ms = ?4 WHERE size = ?5 AND fence = ?6",
+            "UPDATE head SET size = ?1, root = ?2, frontier = ?3, last_ms = ?4, wall_ms = ?7 WHERE size = ?5 AND fence = ?6",
             (
                 to_sql(self.head.size)?,
                 root.as_bytes().as_slice(),
@@ -433,6 +387,7 @@ impl<'c> Transaction<'c> {
                 to_sql(self.head.last_ms)?,
                 to_sql(self.before)?,
                 self.fence,
+                to_sql(self.head.wall_ms)?,
             ),
         )?;
         if moved != 1 {
@@ -444,19 +399,23 @@ impl<'c> Transaction<'c> {
         )
     }
 
+    pub(super) fn prepare(&self, sql: &str) -> Result<CachedStatement<'_>, StoreError> {
+        Ok(self.inner.prepare_cached(sql)?)
+    }
+
     fn execute(&self, sql: &str, params: impl Params) -> Result<(), StoreError> {
         self.inner.prepare_cached(sql)?.execute(params)?;
         Ok(())
     }
 
-    fn execute_one(&self, sql: &str, params: impl Params) -> Result<(), StoreError> {
+    pub(super) fn execute_one(&self, sql: &str, params: impl Params) -> Result<(), StoreError> {
         match self.inner.prepare_cached(sql)?.execute(params)? {
             1 => Ok(()),
             _ => Err(StoreError::Damaged("a row that must be there is not")),
         }
     }
 
-    fn row<T>(
+    pub(super) fn row<T>(
         &self,
         sql: &str,
         params: impl Params,

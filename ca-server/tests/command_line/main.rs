@@ -9,3 +9,5 @@ mod approvals;
 mod ceremony;
 #[cfg(test)]
 mod serving;
+#[cfg(test)]
+mod unknown;

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 const GRANT: &str = "grants/2026-ota-line-2-cam2.toml";
 
 /// A running server; killed if a test ends without stopping it.
-struct Server<'a> {
+pub(crate) struct Server<'a> {
     room: &'a Room,
     process: Child,
     log: Option<JoinHandle<String>>,
@@ -15,7 +15,7 @@ struct Server<'a> {
 }
 
 impl<'a> Server<'a> {
-    fn start(room: &'a Room) -> Self {
+    pub(crate) fn start(room: &'a Room) -> Self {
         let free = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = free.local_addr().unwrap().port();
         drop(free);
@@ -52,7 +52,7 @@ impl<'a> Server<'a> {
     }
 
     /// Sends `SIGTERM`, and gives the log of a server that ended well.
-    fn stop(mut self) -> String {
+    pub(crate) fn stop(mut self) -> String {
         let id = self.process.id().to_string();
         let told = Command::new("kill").args(["-TERM", &id]).status();
         assert!(told.unwrap().success());
@@ -93,7 +93,7 @@ impl Drop for Server<'_> {
     }
 }
 
-fn approve(room: &Room, approver: &str) {
+pub(crate) fn approve(room: &Room, approver: &str) {
     let (grant, directory) = (policies(GRANT), policies(""));
     let done = room.run(&[
         "approve",
@@ -116,7 +116,7 @@ fn approve(room: &Room, approver: &str) {
     done.done();
 }
 
-fn load(room: &Room, approvers: &[&str], out: &str) -> crate::room::Ended {
+pub(crate) fn load(room: &Room, approvers: &[&str], out: &str) -> crate::room::Ended {
     let (grant, directory) = (policies(GRANT), policies(""));
     let approvals: Vec<_> = approvers.iter().map(|id| format!("@{id}.pem")).collect();
     let mut words = vec![
@@ -137,7 +137,7 @@ fn load(room: &Room, approvers: &[&str], out: &str) -> crate::room::Ended {
     room.run(&words)
 }
 
-fn open_lot(room: &Room) -> crate::room::Ended {
+pub(crate) fn open_lot(room: &Room) -> crate::room::Ended {
     let (grant, lot, directory) = (policies(GRANT), policies("lots/26W48-A.toml"), policies(""));
     room.run(&[
         "lot",
@@ -153,7 +153,7 @@ fn open_lot(room: &Room) -> crate::room::Ended {
     ])
 }
 
-fn status(room: &Room) -> String {
+pub(crate) fn status(room: &Room) -> String {
     room.run(&["status", "--config", "@ca-server.toml"]).done()
 }
 
@@ -275,6 +275,44 @@ fn the_silent_shut_nobody_out() {
         log.contains("too many handshakes with this address"),
         "{log}"
     );
+}
+
+#[test]
+fn a_reason_is_one_word_and_the_hsm_is_asked() {
+    let room = Room::new();
+    room.init().done();
+    let server = Server::start(&room);
+    let now = status(&room);
+    assert!(now.contains("HSM      HSM_HEALTH_READY"), "{now}");
+    let void = |reason: &str| {
+        let request = "00".repeat(16);
+        let words = ["unit", "void", "--config", "@ca-server.toml"];
+        let order = ["--request", request.as_str(), "--reason", reason];
+        room.run(&[words, order].concat())
+    };
+    let error = void("the label was torn").refused(64);
+    assert!(error.contains("--reason"), "{error}");
+    let error = void("label-torn").refused(77);
+    assert!(error.contains("CA-0407"), "{error}");
+    assert_eq!(
+        room.run(&["refusals", "--config", "@ca-server.toml"])
+            .done(),
+        ""
+    );
+    let watch = |time| {
+        room.run(&[
+            "clock",
+            "confirm",
+            "--config",
+            "@ca-server.toml",
+            "--watch",
+            time,
+        ])
+    };
+    watch("noon").refused(64);
+    let error = watch("2020-01-01T12:00:00+09:00").refused(77);
+    assert!(error.contains("CA-0906"), "{error}");
+    server.stop();
 }
 
 #[test]

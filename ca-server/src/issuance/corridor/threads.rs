@@ -1,18 +1,33 @@
 //! The corridor's two threads.
 
-use super::{AHEAD, MOST_IN_BATCH, StartError, State};
+use super::{AHEAD, Ends, MOST_IN_BATCH, StartError, State};
 use crate::challenge::ChallengeKey;
 use crate::issuance::admit::{Admission, Job};
-use crate::issuance::reserve::{Queued, Reserved, Waiting, reserve};
+use crate::issuance::reserve::{Queued, ReserveError, Reserved, Waiting, reserve};
+use crate::issuance::sign::SignError;
 use crate::issuance::{Answer, Refusal, publish, record, release, sign};
-use crate::ledger::Ledger;
-use crate::store::{Reader, Store};
+use crate::ledger::{Ledger, LedgerError};
+use crate::store::{Reader, Store, StoreError};
 use identity::fault::Fault;
-use signer::Signer;
+use signer::{Code, Signer};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 use tokio::sync::oneshot;
+
+/// How long the writer waits for work before it looks after what is open: windows of refusals, a disk that was full.
+const IDLE: Duration = Duration::from_secs(2);
+/// Hint to whoever asks while the disk is full.
+const FULL_RETRY_MS: u64 = 5000;
+
+/// What the finisher gets from the writer.
+enum Work {
+    /// A batch that is committed.
+    Batch(Reserved),
+    /// Whatever is open, because what stopped us may have passed.
+    Open,
+}
 
 /// Begins both; they end when the queue is closed and what it held is finished.
 pub(super) fn start_threads(
@@ -37,7 +52,7 @@ pub(super) fn start_threads(
     };
     let finish = spawn(
         "finisher",
-        Box::new(move || reserved.iter().for_each(|batch| finisher.finish(batch))),
+        Box::new(move || reserved.iter().for_each(|work| finisher.work(work))),
     )?;
     let write = spawn("writer", Box::new(move || writer.run(&jobs)))?;
     Ok(vec![write, finish])
@@ -47,37 +62,46 @@ struct Writer {
     store: Arc<Store>,
     state: Arc<State>,
     admission: Admission,
-    batches: SyncSender<Reserved>,
+    batches: SyncSender<Work>,
 }
 
 impl Writer {
     fn run(&self, jobs: &Receiver<Queued>) {
-        while let Ok(first) = jobs.recv() {
-            let more = jobs.try_iter().take(MOST_IN_BATCH - 1);
-            for batch in apart(std::iter::once(first).chain(more)) {
-                self.reserve(batch);
+        loop {
+            match jobs.recv_timeout(IDLE) {
+                Ok(first) => {
+                    let more = jobs.try_iter().take(MOST_IN_BATCH - 1);
+                    for batch in apart(std::iter::once(first).chain(more)) {
+                        self.reserve(batch);
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => self.look_after(),
+                Err(RecvTimeoutError::Disconnected) => return,
             }
         }
     }
 
     fn reserve(&self, batch: Vec<Queued>) {
-        if let Some(stopped) = self.state.stopped() {
-            return refuse_all(batch.into_iter().map(|queued| queued.reply), &stopped);
+        if let Some(stop) = self.state.stopped() {
+            return refuse_all(batch.into_iter().map(|queued| queued.reply), &stop.refusal);
         }
-        let directory = &self.admission.directory;
-        match reserve(&self.store, directory, batch, self.admission.clock.now()) {
+        let (directory, now) = (&self.admission.directory, self.admission.clock.now());
+        let entropy = self.admission.entropy.as_ref();
+        match reserve(&self.store, (directory, entropy), batch, now) {
             Ok((reserved, documents)) => {
                 for (kind, packed) in documents {
                     self.put_in_force(kind, &packed);
                 }
-                if self.batches.send(reserved).is_err() {
-                    self.state
-                        .stop(&Refusal::new(Fault::Internal, "the finisher is gone"));
+                if !reserved.is_empty() {
+                    self.pass_on(Work::Batch(reserved));
                 }
             }
             Err((error, batch)) => {
-                let refusal = Refusal::new(Fault::StoreUnavailable, error);
-                self.state.stop(&refusal);
+                let (refusal, ends) = match error {
+                    ReserveError::Clock(refusal) => (refusal, Ends::ByOperator),
+                    ReserveError::Store(error) => store_failed(&error),
+                };
+                self.state.stop(&refusal, ends);
                 refuse_all(batch.into_iter().map(|queued| queued.reply), &refusal);
             }
         }
@@ -86,7 +110,83 @@ impl Writer {
     /// From its commit on a document counts, whether or not whoever brought it still listens.
     fn put_in_force(&self, kind: &str, packed: &[u8]) {
         if let Err(error) = self.admission.directory.add(kind, packed) {
-            self.state.stop(&Refusal::new(Fault::Internal, error));
+            let refusal = Refusal::new(Fault::Internal, error);
+            self.state.stop(&refusal, Ends::ByRepair);
+        }
+    }
+
+    fn pass_on(&self, work: Work) {
+        if self.batches.send(work).is_err() {
+            let gone = Refusal::new(Fault::Internal, "the finisher is gone");
+            self.state.stop(&gone, Ends::ByRestart);
+        }
+    }
+
+    /// Nobody asks for anything: windows of refusals that are over get their leaf, and after a full disk it is tried
+    /// whether there is room again.
+    fn look_after(&self) {
+        match self.state.stopped() {
+            None if self.windows_are_open() => self.reserve(Vec::new()),
+            Some(stop) if stop.ends == Ends::ByItself => {
+                match self.store.write(|transaction| transaction.touch()) {
+                    Ok(()) => self.pass_on(Work::Open),
+                    Err(error) if error.passes() => tracing::debug!(%error, "still no room"),
+                    Err(error) => {
+                        let (refusal, ends) = store_failed(&error);
+                        self.state.stop(&refusal, ends);
+                    }
+                }
+            }
+            None | Some(_) => {}
+        }
+    }
+
+    /// Whether a window of refusals may be over. With a clock in doubt nothing is written that nobody asked for.
+    fn windows_are_open(&self) -> bool {
+        let now = self.admission.clock.now();
+        let open = self
+            .store
+            .write(|transaction| transaction.has_closed_windows(now));
+        open.unwrap_or_else(|error| {
+            tracing::warn!(%error, "windows of refusals cannot be looked for");
+            false
+        })
+    }
+}
+
+/// What a failure of the store does to issuing.
+fn store_failed(error: &StoreError) -> (Refusal, Ends) {
+    if error.passes() {
+        let refusal = Refusal::passing(Fault::StoreUnavailable, error, FULL_RETRY_MS);
+        return (refusal, Ends::ByItself);
+    }
+    let refusal = Refusal::new(Fault::StoreUnavailable, error);
+    let ends = if matches!(error, StoreError::CommitUnknown(_)) {
+        Ends::ByRestart
+    } else {
+        Ends::ByRepair
+    };
+    (refusal, ends)
+}
+
+/// What a failure to publish does to issuing. A file that could not be written is written again from the rows.
+fn ledger_failed(error: &LedgerError) -> (Refusal, Ends) {
+    match error {
+        LedgerError::File { .. } => (
+            Refusal::passing(Fault::StoreUnavailable, error, FULL_RETRY_MS),
+            Ends::ByItself,
+        ),
+        LedgerError::Key(_) => (
+            Refusal::passing(Fault::HsmUnavailable, error, FULL_RETRY_MS),
+            Ends::ByItself,
+        ),
+        LedgerError::Store(error) => store_failed(error),
+        LedgerError::Differs(_)
+        | LedgerError::Ahead { .. }
+        | LedgerError::HeadFileMissing(_)
+        | LedgerError::Root
+        | LedgerError::Checkpoint(_) => {
+            (Refusal::new(Fault::StoreUnavailable, error), Ends::ByRepair)
         }
     }
 }
@@ -106,6 +206,25 @@ fn apart(jobs: impl Iterator<Item = Queued>) -> Vec<Vec<Queued>> {
     batches
 }
 
+/// What a signer that stopped does to issuing.
+fn signer_failed(error: &SignError) -> (Refusal, Ends) {
+    let stopped_by = |code: Code| matches!(error, SignError::Stopped { code: said, .. } if said == code.as_str());
+    if let SignError::Store(error) = error {
+        return store_failed(error);
+    }
+    if stopped_by(Code::StoreFailed) {
+        let refusal = Refusal::passing(Fault::StoreUnavailable, error, FULL_RETRY_MS);
+        return (refusal, Ends::ByItself);
+    }
+    if stopped_by(Code::OutcomeUnknown) {
+        return (
+            Refusal::new(Fault::StoreUnavailable, error),
+            Ends::ByRestart,
+        );
+    }
+    (Refusal::new(Fault::HsmUnavailable, error), Ends::ByRepair)
+}
+
 fn refuse_all(replies: impl Iterator<Item = oneshot::Sender<Answer>>, refusal: &Refusal) {
     for reply in replies {
         if reply.send(Err(refusal.clone())).is_err() {
@@ -123,36 +242,53 @@ pub(super) struct Finisher {
     pub(super) reader: Reader,
     pub(super) challenge: Arc<ChallengeKey>,
     pub(super) state: Arc<State>,
+    /// Something is committed that did not pass these doors.
+    pub(super) behind: bool,
 }
 
+/// Why a batch did not pass, what ends that, and who still waits.
+type Failed = (Refusal, Ends, Vec<Waiting>);
+
 impl Finisher {
-    fn finish(&mut self, batch: Reserved) {
-        if let Err((refusal, waiting)) = self.pass(batch) {
-            self.state.stop(&refusal);
-            refuse_all(waiting.into_iter().map(|waiting| waiting.reply), &refusal);
+    fn work(&mut self, work: Work) {
+        let outcome = match work {
+            Work::Batch(batch) if !self.behind => self.pass(batch),
+            Work::Batch(batch) => self.recover(batch.into_parts().waiting),
+            Work::Open => self
+                .recover(Vec::new())
+                .inspect(|()| self.state.resume(Ends::ByItself)),
+        };
+        match outcome {
+            Ok(()) => self.behind = false,
+            Err((refusal, ends, waiting)) => {
+                self.behind = true;
+                self.state.stop(&refusal, ends);
+                refuse_all(waiting.into_iter().map(|waiting| waiting.reply), &refusal);
+            }
         }
     }
 
-    /// The same doors for a new batch and for what an earlier process left.
-    fn pass(&mut self, batch: Reserved) -> Result<(), (Refusal, Vec<Waiting>)> {
-        let refuse = |fault: Fault, error: &dyn std::fmt::Display, waiting| {
-            (Refusal::new(fault, error), waiting)
-        };
+    /// The same doors for a new batch and for what was left open.
+    fn pass(&mut self, batch: Reserved) -> Result<(), Failed> {
         let published = publish::publish(&mut self.ledger, batch)
-            .map_err(|(error, waiting)| refuse(Fault::StoreUnavailable, &error, waiting))?;
+            .map_err(|(error, waiting)| with(ledger_failed(&error), waiting))?;
         if let Some(note) = self.ledger.note() {
             self.state.publish(note.to_string());
         }
+        if let Err(error) = sign::catch_up(&mut self.signer, &self.reader, &self.ledger, &published)
+        {
+            return Err(with(signer_failed(&error), published.into_parts().waiting));
+        }
         let signed = sign::sign(&mut self.signer, &self.reader, published)
-            .map_err(|(error, waiting)| refuse(error.fault(), &error, waiting))?;
+            .map_err(|(error, waiting)| with(signer_failed(&error), waiting))?;
         let recorded = record::record(&self.store, signed)
-            .map_err(|(error, waiting)| refuse(Fault::StoreUnavailable, &error, waiting))?;
+            .map_err(|(error, waiting)| with(store_failed(&error), waiting))?;
         release::release(&self.reader, self.ledger.files(), &self.challenge, recorded);
         Ok(())
     }
 
-    /// Lets the signer catch up and finishes open reservations with the same TBS.
-    pub(super) fn recover(&mut self) -> Result<(), StartError> {
+    /// At start: lets the signer catch up and finishes what an earlier process left open.
+    pub(super) fn catch_up(&mut self) -> Result<(), StartError> {
         let head = self.reader.head()?;
         if self.signer.size() > head.size {
             return Err(StartError::SignerAhead {
@@ -163,17 +299,36 @@ impl Finisher {
         if head.size == 0 {
             return Ok(());
         }
-        sign::catch_up(&mut self.signer, &self.reader, &self.ledger)
-            .map_err(|error| StartError::Unfinished(error.to_string()))?;
+        self.recover(Vec::new())
+            .map_err(|(refusal, ..)| StartError::Unfinished(refusal.to_string()))
+    }
+
+    /// Finishes open reservations with the same TBS, then answers who waits.
+    fn recover(&mut self, waiting: Vec<Waiting>) -> Result<(), Failed> {
+        match self.open() {
+            Ok(open) => self.pass(open.awaited(waiting)),
+            Err(error) => Err(with(store_failed(&error), waiting)),
+        }
+    }
+
+    /// All that is committed and did not pass these doors.
+    fn open(&self) -> Result<Reserved, StoreError> {
+        let (head, published) = (self.reader.head()?, self.ledger.size());
+        let documents = self.reader.documents()?;
+        let entries = sign::entries_from(&self.reader, &documents, published, head.size)?;
         let open = self.reader.open_bindings()?;
         if !open.is_empty() {
-            tracing::info!(
-                open = open.len(),
-                "finishing reservations that an earlier process left open"
-            );
+            tracing::info!(open = open.len(), "finishing reservations that are open");
         }
-        let batch = Reserved::recovered((head.size, head.root), open);
-        self.pass(batch)
-            .map_err(|(refusal, _)| StartError::Unfinished(refusal.to_string()))
+        Ok(Reserved::recovered(
+            published,
+            entries,
+            (head.size, head.root),
+            open,
+        ))
     }
+}
+
+fn with((refusal, ends): (Refusal, Ends), waiting: Vec<Waiting>) -> Failed {
+    (refusal, ends, waiting)
 }

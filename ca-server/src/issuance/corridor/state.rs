@@ -1,0 +1,138 @@
+//! What the threads tell the handle: the newest checkpoint, and whether and why nothing is issued.
+
+use crate::issuance::Refusal;
+use crate::issuance::admit::DebugClock;
+use identity::Timestamp;
+use std::sync::{Arc, PoisonError, RwLock};
+use tokio::sync::watch;
+
+/// What ends a stop. A later one outweighs an earlier one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Ends {
+    /// The server tries again by itself, and goes on as soon as it can.
+    ByItself,
+    /// An operator confirms the clock.
+    ByOperator,
+    /// Somebody finds out what is wrong; a restart alone may not help.
+    ByRepair,
+    /// A restart, which reads what became durable. The process ends by itself.
+    ByRestart,
+}
+
+/// Why nothing is issued.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stop {
+    /// What is wrong.
+    pub refusal: Refusal,
+    /// Since when, by the server's clock.
+    pub since: Timestamp,
+    /// What ends it.
+    pub ends: Ends,
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    clock: Arc<dyn DebugClock>,
+    note: RwLock<Option<String>>,
+    stop: RwLock<Option<Stop>>,
+    ending: watch::Sender<Option<Refusal>>,
+}
+
+impl State {
+    pub(super) fn new(clock: Arc<dyn DebugClock>) -> Self {
+        Self {
+            clock,
+            note: RwLock::default(),
+            stop: RwLock::default(),
+            ending: watch::Sender::new(None),
+        }
+    }
+
+    /// Stops issuing. Of two reasons the one that is harder to end stays; of equals the first.
+    pub(super) fn stop(&self, refusal: &Refusal, ends: Ends) {
+        let (code, detail) = (refusal.fault.code(), &refusal.detail);
+        tracing::error!(code, detail, ?ends, "ALARM: issuing stops");
+        let mut stop = self.stop.write().unwrap_or_else(PoisonError::into_inner);
+        if stop.as_ref().is_none_or(|standing| standing.ends < ends) {
+            *stop = Some(Stop {
+                refusal: refusal.clone(),
+                since: self.clock.now(),
+                ends,
+            });
+        }
+        if ends == Ends::ByRestart {
+            self.ending.send_replace(Some(refusal.clone()));
+        }
+    }
+
+    /// Goes on issuing, if the stop is one that ends like this.
+    pub(super) fn resume(&self, ends: Ends) {
+        let mut stop = self.stop.write().unwrap_or_else(PoisonError::into_inner);
+        if stop.take_if(|standing| standing.ends == ends).is_some() {
+            tracing::warn!(?ends, "issuing goes on");
+        }
+    }
+
+    pub(super) fn stopped(&self) -> Option<Stop> {
+        let stop = self.stop.read().unwrap_or_else(PoisonError::into_inner);
+        stop.clone()
+    }
+
+    /// What the process ends for, as soon as there is such a thing.
+    pub(super) async fn ending(&self) -> Refusal {
+        let mut ending = self.ending.subscribe();
+        loop {
+            if let Some(refusal) = ending.borrow_and_update().clone() {
+                return refusal;
+            }
+            // The sender lives as long as this state.
+            if ending.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    pub(super) fn note(&self) -> Option<String> {
+        let note = self.note.read().unwrap_or_else(PoisonError::into_inner);
+        note.clone()
+    }
+
+    pub(super) fn publish(&self, note: String) {
+        *self.note.write().unwrap_or_else(PoisonError::into_inner) = Some(note);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use identity::Clock;
+    use identity::fault::Fault;
+
+    #[derive(Debug)]
+    struct Noon;
+
+    impl Clock for Noon {
+        fn now(&self) -> Timestamp {
+            Timestamp(43_200_000)
+        }
+    }
+
+    #[test]
+    fn the_stop_that_is_harder_to_end_stays() {
+        let state = State::new(Arc::new(Noon));
+        let full = Refusal::from(Fault::StoreUnavailable);
+        let ahead = Refusal::from(Fault::LogAhead);
+        state.stop(&full, Ends::ByItself);
+        state.stop(&ahead, Ends::ByRepair);
+        state.stop(&full, Ends::ByItself);
+        let standing = state.stopped().unwrap();
+        assert_eq!(
+            (standing.refusal, standing.since),
+            (ahead, Timestamp(43_200_000))
+        );
+        state.resume(Ends::ByItself);
+        assert!(state.stopped().is_some());
+        state.resume(Ends::ByRepair);
+        assert_eq!(state.stopped(), None);
+    }
+}

@@ -1,0 +1,250 @@
+//! What the corridor shows: to stations their own, to operators and auditors all. Nothing here waits for the writer.
+
+use super::{Corridor, Stop, blocking, internal};
+use crate::issuance::release::{self, Releaser};
+use crate::issuance::{Issued, Receipt, Refusal};
+use crate::store::{ClaimKey, LotCounts, Reader, StoredBinding, StoredRefusal};
+use identity::document::{Grant, LotOrder};
+use identity::fault::Fault;
+use identity::hash::DocumentHash;
+use identity::rules::Stage;
+use identity::{ChipUid, Id, RequestId};
+
+/// How the CA is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// Leaves committed.
+    pub log_size: u64,
+    /// Root over them.
+    pub root: [u8; 32],
+    /// Units bound and not signed yet; not those set aside or void.
+    pub in_flight: u64,
+    /// Why nothing is issued, if so.
+    pub stopped: Option<Stop>,
+}
+
+/// A grant as its stations and operators see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GrantView {
+    /// The grant.
+    pub grant: Grant,
+    /// Certificates bound.
+    pub issued: u32,
+    /// Units scrapped.
+    pub scrapped: u32,
+    /// Its lots.
+    pub lots: Vec<LotView>,
+}
+
+/// A lot as its stations and operators see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LotView {
+    /// The order.
+    pub order: LotOrder,
+    /// Its units.
+    pub counts: LotCounts,
+}
+
+/// Which unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnitName {
+    /// By its request id.
+    Request(RequestId),
+    /// By the index of its `bind` leaf.
+    Index(u64),
+    /// By the chip in the asker's hand, whichever station bound it.
+    Chip(ChipUid),
+}
+
+/// What was issued for a unit and what became of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Receipts {
+    /// What was issued; of a void unit nothing is released any more.
+    pub issued: Option<Issued>,
+    /// The `confirm` leaf, once it is published.
+    pub confirmed: Option<Receipt>,
+    /// The `void` leaf, once it is published.
+    pub voided: Option<Receipt>,
+}
+
+impl Corridor {
+    /// What was issued for a unit: to a station for a unit that it holds, and for a chip of its own grants; to an auditor
+    /// (no station) for any.
+    ///
+    /// # Errors
+    /// [`Fault::NotBound`] also for a unit of others, so that nothing is learnt about it.
+    pub async fn receipts(&self, station: Option<Id>, unit: UnitName) -> Result<Receipts, Refusal> {
+        let this = self.clone();
+        blocking(move || {
+            if let Some(station) = &station {
+                this.shared.admission.station(station)?;
+            }
+            let binding = this.with_reader(|reader| find(reader, unit))?;
+            let may_know = match &station {
+                Some(station) => this.may_know(station, unit, &binding)?,
+                None => true,
+            };
+            match may_know {
+                true => this.with_releaser(|releaser| shown(releaser, &binding)),
+                false => Err(Fault::NotBound.into()),
+            }
+        })
+        .await?
+    }
+
+    /// A station knows its own units; with the chip in hand those of its own grants too.
+    fn may_know(
+        &self,
+        station: &Id,
+        unit: UnitName,
+        binding: &StoredBinding,
+    ) -> Result<bool, Refusal> {
+        if binding.holder == station.as_str() || !matches!(unit, UnitName::Chip(_)) {
+            return Ok(binding.holder == station.as_str());
+        }
+        let asked =
+            self.with_reader(|reader| release::envelope_of(binding, reader).map_err(internal))?;
+        let grant = self.shared.admission.directory.grant(&asked.grant);
+        Ok(grant.is_some_and(|entry| entry.grant.stations.contains(station)))
+    }
+
+    /// How the CA is.
+    ///
+    /// # Errors
+    /// [`Refusal`] if the store cannot be read.
+    pub fn status(&self) -> Result<Status, Refusal> {
+        let (head, in_flight) = self.with_reader(|reader| {
+            let head = reader.head().map_err(internal)?;
+            Ok((head, reader.in_flight().map_err(internal)?))
+        })?;
+        Ok(Status {
+            log_size: head.size,
+            root: *head.root.as_bytes(),
+            in_flight,
+            stopped: self.shared.state.stopped(),
+        })
+    }
+
+    /// All grants in force, for operators.
+    ///
+    /// # Errors
+    /// [`Refusal`] if the store cannot be read.
+    pub fn grants(&self) -> Result<Vec<GrantView>, Refusal> {
+        let grants = self.shared.admission.directory.grants();
+        grants
+            .iter()
+            .map(|entry| self.view(&entry.hash, entry.grant.clone()))
+            .collect()
+    }
+
+    /// One grant, for a station that it names.
+    ///
+    /// # Errors
+    /// [`Fault::GrantUnknown`] also for a grant of others, so that nothing is learnt about it.
+    pub fn grant_view(&self, station: &Id, grant: &DocumentHash) -> Result<GrantView, Refusal> {
+        self.shared.admission.station(station)?;
+        let entry = self.shared.admission.directory.grant(grant);
+        let entry = entry.filter(|entry| entry.grant.stations.contains(station));
+        let entry = entry.ok_or_else(|| Refusal::new(Fault::GrantUnknown, grant))?;
+        self.view(&entry.hash, entry.grant.clone())
+    }
+
+    fn view(&self, hash: &DocumentHash, grant: Grant) -> Result<GrantView, Refusal> {
+        self.with_reader(|reader| {
+            let state = reader
+                .grant(hash)
+                .map_err(internal)?
+                .ok_or(Fault::GrantUnknown)?;
+            let lots = self.shared.admission.directory.lots(hash);
+            let lots = lots.iter().map(|lot| {
+                let counts = reader.lot(&lot.hash).map_err(internal)?;
+                Ok(LotView {
+                    order: lot.order.clone(),
+                    counts: counts.unwrap_or_default(),
+                })
+            });
+            let lots = lots.collect::<Result<_, Refusal>>()?;
+            Ok(GrantView {
+                grant,
+                issued: state.issued,
+                scrapped: state.scrapped,
+                lots,
+            })
+        })
+    }
+
+    /// The newest checkpoint, a signed note.
+    ///
+    /// # Errors
+    /// [`Refusal`] before the first leaf.
+    pub fn checkpoint(&self) -> Result<String, Refusal> {
+        self.shared
+            .state
+            .note()
+            .ok_or_else(|| Refusal::new(Fault::Stopped, "the log has not begun"))
+    }
+
+    /// An entry with its proof.
+    ///
+    /// # Errors
+    /// [`Refusal`] if there is none, or it is not published yet.
+    pub fn entry(&self, index: u64) -> Result<(Vec<u8>, String), Refusal> {
+        let leaf = self.with_reader(|reader| reader.leaf(index).map_err(internal))?;
+        let (_, bytes) = leaf.ok_or_else(|| Refusal::new(Fault::NotBound, "no such entry"))?;
+        let proof = self.with_releaser(|releaser| releaser.proof(index, None))?;
+        Ok((bytes, proof))
+    }
+
+    /// Entries in order, at most 1,000.
+    ///
+    /// # Errors
+    /// [`Refusal`] if the store cannot be read.
+    pub fn entries(&self, first: u64, count: u64) -> Result<Vec<Vec<u8>>, Refusal> {
+        self.with_reader(|reader| reader.leaves(first, count.min(1000)).map_err(internal))
+    }
+
+    /// The newest refusals whose leaf is below an index, newest first.
+    ///
+    /// # Errors
+    /// [`Refusal`] if the store cannot be read.
+    pub fn refusals(&self, below: u64, count: u32) -> Result<Vec<StoredRefusal>, Refusal> {
+        self.with_reader(|reader| reader.refusals(below, count).map_err(internal))
+    }
+}
+
+fn find(reader: &Reader, unit: UnitName) -> Result<StoredBinding, Refusal> {
+    let bind = match unit {
+        UnitName::Index(index) => Some(index),
+        UnitName::Request(request) => reader
+            .owner(&ClaimKey::request(&request))
+            .map_err(internal)?,
+        UnitName::Chip(uid) => reader.owner(&ClaimKey::uid(&uid)).map_err(internal)?,
+    };
+    let binding = reader
+        .binding(bind.ok_or(Fault::NotBound)?)
+        .map_err(internal)?;
+    Ok(binding.ok_or(Fault::NotBound)?)
+}
+
+fn shown(releaser: &Releaser<'_>, binding: &StoredBinding) -> Result<Receipts, Refusal> {
+    let newest = || {
+        let published = releaser.covers(binding.last.index);
+        let receipt = || releaser.receipt(binding.last, Some(binding.bind));
+        published.then(receipt).transpose()
+    };
+    Ok(match binding.stage {
+        Stage::Voided | Stage::Scrapped => Receipts {
+            voided: newest()?,
+            ..Receipts::default()
+        },
+        Stage::Confirmed => Receipts {
+            issued: Some(releaser.issued(binding.bind)?),
+            confirmed: newest()?,
+            voided: None,
+        },
+        Stage::Bound => Receipts {
+            issued: Some(releaser.issued(binding.bind)?),
+            ..Receipts::default()
+        },
+    })
+}

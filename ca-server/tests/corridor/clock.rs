@@ -1,0 +1,144 @@
+use crate::child::run;
+use crate::world::{DAY, HOUR, NOW, Places, World, fault, tell};
+use ca_server::issuance::Ends;
+use identity::Timestamp;
+use identity::fault::Fault;
+use identity::leaf::Leaf;
+
+/// Fault and end of the stop, if issuing is stopped.
+fn stop(world: &World) -> Option<(Fault, Ends)> {
+    let stop = world.corridor.status().unwrap().stopped;
+    stop.map(|stop| (stop.refusal.fault, stop.ends))
+}
+
+fn size(world: &World) -> u64 {
+    world.corridor.status().unwrap().log_size
+}
+
+/// Day of the newest leaf.
+fn newest_day(world: &World) -> u64 {
+    let leaf = world
+        .corridor
+        .entries(size(world) - 1, 1)
+        .unwrap()
+        .remove(0);
+    u64::from(Leaf::from_bytes(&leaf).unwrap().day.0)
+}
+
+#[test]
+fn a_clock_that_goes_back_stops_issuing_until_an_operator_confirms() {
+    run(
+        concat!(
+            module_path!(),
+            "::a_clock_that_goes_back_stops_issuing_until_an_operator_confirms"
+        ),
+        |room| {
+            tell(async {
+                let world = World::open(room, Places::below(room)).await;
+                world.clock.set(NOW + 10 * HOUR);
+                world.provision(1).await.unwrap();
+                let before = size(&world);
+                world.clock.set(NOW);
+                assert_eq!(fault(world.provision(2).await), Fault::ClockBackward);
+                assert_eq!(stop(&world), Some((Fault::ClockBackward, Ends::ByOperator)));
+                // Set right, but nobody has said so.
+                world.clock.set(NOW + 11 * HOUR);
+                assert_eq!(fault(world.provision(2).await), Fault::ClockBackward);
+                assert_eq!(size(&world), before, "a refused request changed the log");
+                // The operator's watch says otherwise, then the same.
+                let off = world.corridor.confirm_clock(Timestamp(NOW + 13 * HOUR));
+                assert_eq!(fault(off), Fault::ClockBackward);
+                assert!(stop(&world).is_some());
+                let watch = Timestamp(NOW + 11 * HOUR + 60_000);
+                world.corridor.confirm_clock(watch).unwrap();
+                assert_eq!(stop(&world), None);
+                world.provision(2).await.unwrap();
+            });
+        },
+    );
+}
+
+#[test]
+fn a_leaf_dated_ahead_does_not_freeze_the_log() {
+    run(
+        concat!(
+            module_path!(),
+            "::a_leaf_dated_ahead_does_not_freeze_the_log"
+        ),
+        |room| {
+            tell(async {
+                let world = World::open(room, Places::below(room)).await;
+                // The server and its station are 20 days ahead, and nobody notices.
+                world.clock.set(NOW + 20 * DAY);
+                world.provision(1).await.unwrap();
+                let ahead = newest_day(&world);
+                assert_eq!(ahead, (NOW + 20 * DAY) / DAY);
+                world.clock.set(NOW);
+                assert_eq!(fault(world.provision(2).await), Fault::ClockBackward);
+                world.corridor.confirm_clock(Timestamp(NOW)).unwrap();
+                let issued = world.provision(2).await.unwrap();
+                assert_eq!(
+                    newest_day(&world),
+                    ahead,
+                    "days of the log never run backward"
+                );
+                world.confirm(2, &issued).await.unwrap();
+                // What was confirmed is still believed after a restart, and time goes on from there.
+                let world = world.restart();
+                world.clock.set(NOW + HOUR);
+                world.provision(3).await.unwrap();
+                assert_eq!(stop(&world), None);
+            });
+        },
+    );
+}
+
+#[test]
+fn a_slip_far_ahead_writes_no_leaf() {
+    run(
+        concat!(module_path!(), "::a_slip_far_ahead_writes_no_leaf"),
+        |room| {
+            tell(async {
+                let world = World::open(room, Places::below(room)).await;
+                let before = size(&world);
+                for (server, station) in [
+                    // Two months: even the grant is over. The station may agree or not.
+                    (NOW + 60 * DAY, NOW),
+                    (NOW + 60 * DAY, NOW + 60 * DAY),
+                    // Two days, and the station says otherwise: nobody can tell who is right.
+                    (NOW + 2 * DAY, NOW),
+                ] {
+                    world.clock.set(server);
+                    let unit = world.provision_at(station, 1);
+                    assert_eq!(fault(unit.await), Fault::ClockForward, "{server} {station}");
+                    assert_eq!(stop(&world), Some((Fault::ClockForward, Ends::ByOperator)));
+                    assert_eq!(size(&world), before);
+                    world.clock.set(NOW);
+                    world.corridor.confirm_clock(Timestamp(NOW)).unwrap();
+                }
+                world.provision(1).await.unwrap();
+            });
+        },
+    );
+}
+
+#[test]
+fn between_a_fresh_log_and_a_station_the_log_is_believed() {
+    run(
+        concat!(
+            module_path!(),
+            "::between_a_fresh_log_and_a_station_the_log_is_believed"
+        ),
+        |room| {
+            tell(async {
+                let world = World::open(room, Places::below(room)).await;
+                let before = size(&world);
+                let asked = world.provision_at(NOW - 700 * DAY, 1);
+                assert_eq!(fault(asked.await), Fault::StationClock);
+                assert_eq!(stop(&world), None);
+                assert_eq!(size(&world), before + 1, "its refusal is in the log");
+                world.provision(1).await.unwrap();
+            });
+        },
+    );
+}

@@ -1,0 +1,17 @@
+//! The corridor in one process, with a clock that tests set and disks that are really full.
+
+#[cfg(test)]
+mod child;
+#[cfg(test)]
+mod world;
+
+#[cfg(test)]
+mod clock;
+#[cfg(test)]
+mod disk;
+#[cfg(test)]
+mod numbers;
+#[cfg(test)]
+mod receipts;
+#[cfg(test)]
+mod refusals;

@@ -1,0 +1,92 @@
+use crate::child::run;
+use crate::world::{NOW, Places, World, fault, tell, until};
+use identity::fault::Fault;
+use identity::field::{Openings, Tag};
+use identity::leaf::{Body, Leaf, Refuse};
+
+/// The refuse leaf at an index.
+fn leaf(world: &World, index: u64) -> Refuse {
+    let bytes = world.corridor.entries(index, 1).unwrap().remove(0);
+    let Body::Refuse(body) = Leaf::from_bytes(&bytes).unwrap().body else {
+        panic!("leaf {index} is no refusal");
+    };
+    body
+}
+
+#[test]
+fn a_refused_confirmation_is_a_leaf_that_its_openings_explain() {
+    run(
+        concat!(
+            module_path!(),
+            "::a_refused_confirmation_is_a_leaf_that_its_openings_explain"
+        ),
+        |room| {
+            tell(async {
+                let world = World::open(room, Places::below(room)).await;
+                let issued = world.provision(1).await.unwrap();
+                world.void(1).await.unwrap();
+                let before = world.corridor.status().unwrap().log_size;
+                // Decided inside the transaction: the unit was voided meanwhile.
+                assert_eq!(fault(world.confirm(1, &issued).await), Fault::Voided);
+                assert_eq!(world.corridor.status().unwrap().log_size, before + 1);
+                let refusal = world.corridor.refusals(u64::MAX, 1).unwrap().remove(0);
+                assert_eq!(
+                    (refusal.index, refusal.at_ms, refusal.station.as_str()),
+                    (before, NOW, "st-1")
+                );
+                assert_eq!((refusal.reason.as_str(), refusal.count), ("CA-0405", 1));
+                let leaf = leaf(&world, before);
+                let openings = Openings::from_bytes(&refusal.openings).unwrap();
+                assert_eq!(leaf.fields, openings.root());
+                assert_eq!(leaf.reason.as_str(), "CA-0405");
+                assert!(leaf.request.is_some());
+                for (tag, value) in [
+                    (Tag::Station, b"st-1".as_slice()),
+                    (Tag::DeviceSerial, b"SN000001"),
+                    (Tag::ChipUid, &[0xc0, 0, 0, 1]),
+                    (Tag::Time, NOW.to_string().as_bytes()),
+                ] {
+                    assert_eq!(openings.value(tag), Some(value), "{tag:?}");
+                }
+            });
+        },
+    );
+}
+
+#[test]
+fn a_flood_of_refusals_is_one_leaf_a_minute_that_names_station_and_window() {
+    run(
+        concat!(
+            module_path!(),
+            "::a_flood_of_refusals_is_one_leaf_a_minute_that_names_station_and_window"
+        ),
+        |room| {
+            tell(async {
+                let world = World::open(room, Places::below(room)).await;
+                let before = world.corridor.status().unwrap().log_size;
+                world.provision(1).await.unwrap();
+                world.void(1).await.unwrap();
+                for _ in 0..30 {
+                    assert_eq!(fault(world.provision(1).await), Fault::Voided);
+                }
+                let flooded = world.corridor.status().unwrap().log_size;
+                assert_eq!(flooded, before + 2 + 20, "20 leaves a minute");
+                // Nobody asks for anything any more: the window is closed all the same.
+                world.clock.set(NOW + 60_000);
+                until("the window's leaf", || {
+                    world.corridor.status().unwrap().log_size > flooded
+                })
+                .await;
+                let refusal = world.corridor.refusals(u64::MAX, 1).unwrap().remove(0);
+                let leaf = leaf(&world, flooded);
+                assert_eq!((leaf.count, leaf.request), (10, None));
+                let openings = Openings::from_bytes(&refusal.openings).unwrap();
+                assert_eq!(leaf.fields, openings.root());
+                let began = (NOW / 60_000 * 60_000).to_string();
+                assert_eq!(openings.value(Tag::Station), Some(b"st-1".as_slice()));
+                assert_eq!(openings.value(Tag::Time), Some(began.as_bytes()));
+                assert_eq!((refusal.count, refusal.index), (10, flooded));
+            });
+        },
+    );
+}

@@ -1,0 +1,516 @@
+//! A corridor with everything around it: ceremony, station, grant and lot, and chips in software.
+
+use ca_server::challenge::ChallengeKey;
+use ca_server::issuance::{Corridor, CorridorParts, Issued, Refusal};
+use ca_server::ledger::LogKey;
+use identity::approval::{Approval, ApproverSet, approval_digest};
+use identity::document::{
+    Ceremony, Document, Grant, KeyOriginRule, LotOrder, PinnedApprover, Profile, StationStatement,
+    SubjectAttribute, UidRule, Version1,
+};
+use identity::envelope::{
+    ConfirmRequest, Envelope, Purpose, StationRequest, Unit, VoidRequest, request_hash,
+};
+use identity::evidence::{EndorsedChip, Evidence, Grade, OnChip};
+use identity::fault::Fault;
+use identity::leaf::Bytes32;
+use identity::message::{Confirmation, Endorsement, KeyOrigin, Message as _, Possession};
+use identity::sources::EntropyError;
+use identity::{
+    CertificateHash, ChipUid, Clock, DeviceSerial, DocumentHash, Entropy, Id, P256Key, PartNumber,
+    RequestId, Timestamp,
+};
+use keyvault::{KeySpec, KeyUse, Module, Pin};
+use p256::ecdsa::signature::hazmat::PrehashSigner as _;
+use p256::ecdsa::{Signature, SigningKey};
+use p256::pkcs8::EncodePrivateKey as _;
+use signer::{CaKey, CaKeyError, Signer, SignerConfig};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use translog::note::NoteSigner as _;
+use zeroize::Zeroizing;
+
+const ORIGIN: &str = "log.example/koseki";
+/// 2026-11-23T09:30:15.250Z.
+pub(crate) const NOW: u64 = 1_795_426_215_250;
+pub(crate) const HOUR: u64 = 60 * 60 * 1000;
+pub(crate) const DAY: u64 = 24 * HOUR;
+
+const CA: u16 = 1;
+const STATION: u16 = 11;
+const VENDOR: u16 = 20;
+const ATTESTATION: u16 = 21;
+
+/// A clock that tests set.
+#[derive(Debug)]
+pub(crate) struct SetClock(AtomicU64);
+
+impl SetClock {
+    pub(crate) fn set(&self, millis: u64) {
+        self.0.store(millis, Ordering::SeqCst);
+    }
+}
+
+impl Clock for SetClock {
+    fn now(&self) -> Timestamp {
+        Timestamp(self.0.load(Ordering::SeqCst))
+    }
+}
+
+/// Bytes that never repeat: a counter.
+#[derive(Debug, Default)]
+struct Counting(AtomicU64);
+
+impl Entropy for Counting {
+    fn fill(&self, out: &mut [u8]) -> Result<(), EntropyError> {
+        for chunk in out.chunks_mut(8) {
+            let count = self.0.fetch_add(1, Ordering::SeqCst) + 1;
+            chunk.copy_from_slice(&count.to_le_bytes()[..chunk.len()]);
+        }
+        Ok(())
+    }
+}
+
+#[derive(Clone)]
+struct SoftCaKey(SigningKey);
+
+impl CaKey for SoftCaKey {
+    fn public_key(&self) -> P256Key {
+        public(&self.0)
+    }
+
+    fn sign_digest(&self, digest: &[u8; 32]) -> Result<[u8; 64], CaKeyError> {
+        Ok(sign(&self.0, digest).0)
+    }
+}
+
+/// Where the parts live.
+pub(crate) struct Places {
+    pub(crate) store: PathBuf,
+    pub(crate) log: PathBuf,
+    pub(crate) signer: PathBuf,
+    pub(crate) head: PathBuf,
+}
+
+impl Places {
+    pub(crate) fn below(room: &Path) -> Self {
+        let state = room.join("state");
+        std::fs::create_dir_all(&state).unwrap();
+        Self {
+            store: state.join("ca.sqlite"),
+            log: state.join("log"),
+            signer: state.join("signer.sqlite"),
+            head: state.join("head"),
+        }
+    }
+}
+
+pub(crate) struct World {
+    pub(crate) clock: Arc<SetClock>,
+    pub(crate) corridor: Corridor,
+    pub(crate) grant: Grant,
+    places: Places,
+    log_key: LogKey,
+    issuing: Vec<u8>,
+}
+
+impl World {
+    /// A corridor in which a station may make 1,000 units.
+    pub(crate) async fn open(room: &Path, places: Places) -> Self {
+        let world = Self::empty(room, places);
+        let (station, grant, profile) = (station(), world.grant.clone(), profile());
+        world.corridor.begin(world.ceremony()).await.unwrap();
+        let approvals = ["anna", "bert"].map(|name| approval(&station, name));
+        let entered = world.corridor.enter_station(station, approvals.to_vec());
+        entered.await.unwrap();
+        let approvals = ["anna", "bert"].map(|name| approval(&grant, name));
+        let entered = world
+            .corridor
+            .enter_grant(grant, profile, approvals.to_vec());
+        entered.await.unwrap();
+        world.corridor.open_lot(world.lot("lot-1")).await.unwrap();
+        world
+    }
+
+    fn empty(room: &Path, places: Places) -> Self {
+        let log_key = log_key(room);
+        let issuing = issuing_certificate();
+        let clock = Arc::new(SetClock(AtomicU64::new(NOW)));
+        let corridor = start(&places, &log_key, &issuing, &clock);
+        Self {
+            clock,
+            corridor,
+            grant: grant(),
+            places,
+            log_key,
+            issuing,
+        }
+    }
+
+    /// Ends the corridor and opens it again on what it left.
+    pub(crate) fn restart(self) -> Self {
+        self.corridor.stop();
+        // Everything that holds the store must go first.
+        let Self {
+            clock,
+            corridor,
+            grant,
+            places,
+            log_key,
+            issuing,
+        } = self;
+        drop(corridor);
+        let corridor = start(&places, &log_key, &issuing, &clock);
+        Self {
+            clock,
+            corridor,
+            grant,
+            places,
+            log_key,
+            issuing,
+        }
+    }
+
+    pub(crate) fn lot(&self, name: &str) -> LotOrder {
+        LotOrder {
+            version: Version1,
+            id: id(name),
+            grant: self.grant.hash(),
+            work_order: id("wo-1"),
+            quantity: 1000,
+            first_serial: DeviceSerial::new("SN000000").unwrap(),
+            last_serial: DeviceSerial::new("SN000999").unwrap(),
+        }
+    }
+
+    fn ceremony(&self) -> Ceremony {
+        Ceremony {
+            version: Version1,
+            origin: ORIGIN.to_owned(),
+            time: Timestamp(NOW),
+            root: CertificateHash([1; 32]),
+            issuing: CertificateHash::of(&self.issuing),
+            issuing_key: public(&key(CA)).spki_hash(),
+            log_vkey: self.log_key.verifier_key().to_string(),
+            infrastructure: CertificateHash([2; 32]),
+            needed: 2,
+            approvers: approvers(),
+        }
+    }
+
+    /// Asks for a unit at the time that the station's clock shows.
+    pub(crate) async fn provision_at(&self, time: u64, device: u16) -> Result<Issued, Refusal> {
+        let unit = self.unit(device);
+        let envelope = Envelope {
+            version: Version1,
+            purpose: Purpose::Provision,
+            station: id("st-1"),
+            time: Timestamp(time),
+            grant: self.grant.hash(),
+            lot: id("lot-1"),
+            seen: None,
+            units: vec![unit],
+        };
+        let (der, signature) = seal(&envelope);
+        let answers = self.corridor.provision(&id("st-1"), der, signature).await;
+        answers?.remove(0)
+    }
+
+    /// Asks for a unit; the station's clock is right.
+    pub(crate) async fn provision(&self, device: u16) -> Result<Issued, Refusal> {
+        self.provision_at(self.clock.now().0, device).await
+    }
+
+    /// Confirms a unit.
+    pub(crate) async fn confirm(&self, device: u16, issued: &Issued) -> Result<u64, Refusal> {
+        let certificate = CertificateHash::of(&issued.certificate);
+        let digest = Confirmation {
+            nonce: &issued.nonce,
+            certificate: &certificate,
+            leaf: &issued.leaf,
+        }
+        .digest();
+        let (der, signature) = seal(&ConfirmRequest {
+            version: Version1,
+            station: id("st-1"),
+            time: self.clock.now(),
+            request: request(device),
+            leaf: issued.leaf,
+            certificate,
+            signature: sign(&key(1000 + device), &digest),
+        });
+        let receipt = self.corridor.confirm(&id("st-1"), der, signature).await;
+        receipt.map(|receipt| receipt.index)
+    }
+
+    /// Voids a unit.
+    pub(crate) async fn void(&self, device: u16) -> Result<u64, Refusal> {
+        let (der, signature) = seal(&VoidRequest {
+            version: Version1,
+            station: id("st-1"),
+            time: self.clock.now(),
+            request: request(device),
+            reason: id("LINE-0111"),
+        });
+        let receipt = self.corridor.void(&id("st-1"), der, signature).await;
+        receipt.map(|receipt| receipt.index)
+    }
+
+    fn unit(&self, device: u16) -> Unit {
+        let fixed = key(1000 + device);
+        let [high, low] = device.to_be_bytes();
+        let uid = ChipUid::new(&[0xc0, 0, high, low]).unwrap();
+        let challenges = self.corridor.challenges(&id("st-1"), &[uid]).unwrap();
+        let serial = DeviceSerial::new(&format!("SN{device:06}")).unwrap();
+        let possession = Possession {
+            challenge: &challenges[0].bytes,
+            request: &request(device),
+            uid: &uid,
+            serial: &serial,
+            spki: &public(&fixed).spki_hash(),
+            grant: &self.grant.hash(),
+            station: &id("st-1"),
+        };
+        Unit {
+            request: request(device),
+            uid,
+            part: PartNumber::new("CHIP-1").unwrap(),
+            serial,
+            key: octets(&public(&fixed).spki()),
+            challenge: octets(&challenges[0].bytes),
+            possession: sign(&fixed, &possession.digest()),
+            evidence: Evidence::OnChip(on_chip(&uid, &public(&fixed))),
+            observations: Vec::new(),
+        }
+    }
+}
+
+/// Waits for what threads do by themselves.
+pub(crate) async fn until(what: &str, mut done: impl FnMut() -> bool) {
+    for _ in 0..600 {
+        if done() {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    panic!("not in 30 s: {what}");
+}
+
+/// The fault of a refusal.
+pub(crate) fn fault<T: std::fmt::Debug>(outcome: Result<T, Refusal>) -> Fault {
+    outcome.unwrap_err().fault
+}
+
+/// Runs an asynchronous story.
+pub(crate) fn tell(story: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build();
+    runtime.unwrap().block_on(story);
+}
+
+fn start(places: &Places, log_key: &LogKey, issuing: &[u8], clock: &Arc<SetClock>) -> Corridor {
+    let approvers = ApproverSet::new(2, approvers());
+    let config = SignerConfig {
+        store: places.signer.clone(),
+        origin: ORIGIN.to_owned(),
+        log_vkey: log_key.verifier_key().to_string(),
+        issuing_certificate: issuing.to_vec(),
+        approvers: approvers.clone(),
+    };
+    let parts = CorridorParts {
+        store: places.store.clone(),
+        log: places.log.clone(),
+        head_file: places.head.clone(),
+        origin: ORIGIN.to_owned(),
+        log_key: log_key.clone(),
+        signer: Signer::open(config, Box::new(SoftCaKey(key(CA)))).unwrap(),
+        issuing_certificate: issuing.to_vec(),
+        approvers,
+        clock: Arc::<SetClock>::clone(clock),
+        entropy: Arc::new(Counting::default()),
+        challenge: ChallengeKey::new(Zeroizing::new([9; 32])),
+    };
+    Corridor::start(parts).unwrap()
+}
+
+fn log_key(room: &Path) -> LogKey {
+    let pin = room.join("log.pin");
+    std::fs::write(&pin, "log-pin-0815").unwrap();
+    std::fs::set_permissions(&pin, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let pin = || Pin::from_file(&pin).unwrap();
+    let module = Module::load(Path::new("/usr/lib/softhsm/libsofthsm2.so")).unwrap();
+    module.init_token("log", &pin(), &pin()).unwrap();
+    let token = module.open("log", pin()).unwrap();
+    let spec = KeySpec::new("log", KeyUse::Log).unwrap();
+    LogKey::new(ORIGIN, token.generate(&spec).unwrap()).unwrap()
+}
+
+fn issuing_certificate() -> Vec<u8> {
+    let der = key(CA).to_pkcs8_der().unwrap();
+    let pair = rcgen::KeyPair::try_from(der.as_bytes()).unwrap();
+    let mut params = rcgen::CertificateParams::default();
+    let name = (rcgen::DnType::CommonName, "Example Issuing CA");
+    params.distinguished_name.push(name.0, name.1);
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Constrained(0));
+    params.key_usages = vec![
+        rcgen::KeyUsagePurpose::KeyCertSign,
+        rcgen::KeyUsagePurpose::CrlSign,
+    ];
+    params.not_before = rcgen::date_time_ymd(2026, 1, 1);
+    params.not_after = rcgen::date_time_ymd(9999, 12, 31) + std::time::Duration::from_secs(86_399);
+    params.self_signed(&pair).unwrap().der().to_vec()
+}
+
+fn seal<R: StationRequest>(request: &R) -> (Vec<u8>, Vec<u8>) {
+    let der = request.to_bytes();
+    let signature = sign(&key(STATION), &request_hash::<R>(&der).0);
+    (der, signature.0.to_vec())
+}
+
+fn on_chip(uid: &ChipUid, fixed: &P256Key) -> OnChip {
+    let (part, attestation) = (PartNumber::new("CHIP-1").unwrap(), key(ATTESTATION));
+    let endorsement = Endorsement {
+        uid,
+        part: &part,
+        attestation: &public(&attestation).spki_hash(),
+    };
+    let origin = KeyOrigin {
+        uid,
+        part: &part,
+        spki: &fixed.spki_hash(),
+        nonce: &[3; 32],
+    };
+    OnChip {
+        chip: EndorsedChip {
+            attestation: public(&attestation),
+            endorsement: sign(&key(VENDOR), &endorsement.digest()),
+        },
+        nonce: Bytes32([3; 32]),
+        origin: sign(&attestation, &origin.digest()),
+    }
+}
+
+pub(crate) fn request(device: u16) -> RequestId {
+    let mut request = [0x77; 16];
+    request[..2].copy_from_slice(&device.to_be_bytes());
+    RequestId(request)
+}
+
+pub(crate) fn id(text: &str) -> Id {
+    Id::new(text).unwrap()
+}
+
+fn octets(bytes: &[u8]) -> der::asn1::OctetString {
+    der::asn1::OctetString::new(bytes).unwrap()
+}
+
+/// A P-256 key from a seed.
+fn key(seed: u16) -> SigningKey {
+    let mut bytes = [0x11; 32];
+    bytes[30..].copy_from_slice(&seed.to_be_bytes());
+    SigningKey::from_slice(&bytes).unwrap()
+}
+
+fn public(key: &SigningKey) -> P256Key {
+    P256Key::from_sec1(&key.verifying_key().to_sec1_bytes()).unwrap()
+}
+
+fn sign(key: &SigningKey, digest: &[u8; 32]) -> identity::envelope::Signature {
+    let signature: Signature = key.sign_prehash(digest).unwrap();
+    identity::envelope::Signature(signature.to_bytes().into())
+}
+
+fn approver_key(name: &str) -> SigningKey {
+    key(100 + u16::from(name.as_bytes()[0]))
+}
+
+fn approvers() -> Vec<PinnedApprover> {
+    let pinned = |name: &str| PinnedApprover {
+        id: id(name),
+        key: public(&approver_key(name)),
+    };
+    ["anna", "bert", "cleo"].map(pinned).to_vec()
+}
+
+fn approval<D: Document>(document: &D, name: &str) -> Approval {
+    let digest = approval_digest(D::KIND, &document.hash());
+    Approval {
+        approver: id(name),
+        signature: sign(&approver_key(name), &digest),
+    }
+}
+
+fn station() -> StationStatement {
+    StationStatement {
+        version: Version1,
+        id: id("st-1"),
+        site: id("site-1"),
+        line: id("line-1"),
+        tls_key: public(&key(10)),
+        request_key: public(&key(STATION)),
+        receipt_key: public(&key(12)),
+        not_before: Timestamp(NOW - 100 * DAY),
+        not_after: Timestamp(NOW + 100 * DAY),
+        requester: id("rita"),
+    }
+}
+
+fn profile() -> Profile {
+    let attribute = |oid: &str, template: &str| SubjectAttribute {
+        oid: der::asn1::ObjectIdentifier::new_unwrap(oid),
+        template: template.to_owned(),
+    };
+    Profile {
+        version: Version1,
+        product: id("prod-1"),
+        maker: id("maker-1"),
+        subject: vec![
+            attribute("2.5.4.10", "Example Maker"),
+            attribute("2.5.4.5", "{serial}"),
+        ],
+        hardware_type: der::asn1::ObjectIdentifier::new_unwrap("1.3.6.1.4.1.32473.1.7"),
+        crl: "http://crl.example/ca.crl".to_owned(),
+        instance_uri: Some("https://id.example/{serial}".to_owned()),
+        serial_pattern: "SN[0-9]{6}".to_owned(),
+        part: PartNumber::new("CHIP-1").unwrap(),
+        uid: UidRule {
+            length: 4,
+            prefix: octets(&[0xc0]),
+        },
+        origin: KeyOriginRule::OnChip,
+        grade: Grade::ChipAttested,
+        vendors: vec![public(&key(VENDOR))],
+    }
+}
+
+fn grant() -> Grant {
+    Grant {
+        version: Version1,
+        id: id("grant-1"),
+        maker: id("maker-1"),
+        factory: id("factory-1"),
+        site: id("site-1"),
+        lines: vec![id("line-1")],
+        stations: vec![id("st-1")],
+        product: id("prod-1"),
+        profile: profile().hash(),
+        limit: 1000,
+        per_lot: 1000,
+        scrap: 5,
+        not_before: Timestamp(NOW - 50 * DAY),
+        not_after: Timestamp(NOW + 50 * DAY),
+        requester: id("rita"),
+    }
+}
+
+/// The lot's counts as its station sees them: issued, confirmed, voided.
+pub(crate) fn counts(world: &World) -> (u32, u32, u32) {
+    let hash: DocumentHash = world.grant.hash();
+    let view = world.corridor.grant_view(&id("st-1"), &hash).unwrap();
+    let counts = view.lots[0].counts;
+    (counts.issued, counts.confirmed, counts.voided)
+}
