@@ -141,7 +141,7 @@ fn children(node: Node) -> Option<(Node, Node)> {
     let level = node.level.checked_sub(1)?;
     let left = node.index.checked_mul(2)?;
     let child = |index| Node { level, index };
-    (node.level % TileId::HEIGHT != 0).then(|| (child(left), child(left | 1)))
+    (!node.level.is_multiple_of(TileId::HEIGHT)).then(|| (child(left), child(left | 1)))
 }
 
 /// The tile in which a node stands, and where in it.
