@@ -65,10 +65,10 @@ impl Case<'_> {
 const ROWS: &[Row] = &[
     ("an empty request", "CA-0101", |it| it.alter(Vec::clear)),
     ("a byte behind the envelope", "CA-0101", |it| {
-        it.alter(|bytes| bytes.push(0))
+        it.alter(|bytes| bytes.push(0));
     }),
     ("a byte too few", "CA-0101", |it| {
-        it.alter(|bytes| bytes.truncate(bytes.len() - 1))
+        it.alter(|bytes| bytes.truncate(bytes.len() - 1));
     }),
     ("a length not in its shortest form", "CA-0101", |it| {
         it.alter(|bytes| {
@@ -132,13 +132,13 @@ const ROWS: &[Row] = &[
     }),
     ("no signature", "CA-0102", |it| it.sign(|_| Vec::new())),
     ("a signature cut short", "CA-0102", |it| {
-        it.sign(|good| good[..63].to_vec())
+        it.sign(|good| good[..63].to_vec());
     }),
     ("a signature with a byte behind it", "CA-0102", |it| {
-        it.sign(|good| [good, &[0]].concat())
+        it.sign(|good| [good, &[0]].concat());
     }),
     ("a signature of zeros", "CA-0102", |it| {
-        it.sign(|_| vec![0; 64])
+        it.sign(|_| vec![0; 64]);
     }),
     ("a signature in DER", "CA-0102", |it| {
         it.sign(|good| {
@@ -147,53 +147,53 @@ const ROWS: &[Row] = &[
         });
     }),
     ("another station's name", "CA-0105", |it| {
-        it.envelope.station = it.other.id
+        it.envelope.station = it.other.id;
     }),
     ("another station's request", "CA-0105", |it| {
         it.envelope.station = it.other.id;
         it.sent = Some(it.other.seal(&it.envelope).unwrap());
     }),
     ("a clock a day behind", "CA-0106", |it| {
-        it.envelope.time.0 -= 25 * HOUR_MS
+        it.envelope.time.0 -= 25 * HOUR_MS;
     }),
     ("a clock a day ahead", "CA-0106", |it| {
-        it.envelope.time.0 += 25 * HOUR_MS
+        it.envelope.time.0 += 25 * HOUR_MS;
     }),
     ("a clock at the end of time", "CA-0106", |it| {
-        it.envelope.time = Timestamp(u64::MAX >> 1)
+        it.envelope.time = Timestamp(u64::MAX >> 1);
     }),
     ("a grant nobody has heard of", "CA-0201", |it| {
-        it.envelope.grant = DocumentHash([9; 32])
+        it.envelope.grant = DocumentHash([9; 32]);
     }),
     ("a grant of other stations", "CA-0201", |it| {
-        it.under(|orders| orders.others)
+        it.under(|orders| orders.others);
     }),
     ("a grant that has ended", "CA-0202", |it| {
-        it.under(|orders| orders.expired)
+        it.under(|orders| orders.expired);
     }),
     ("a grant that has not begun", "CA-0202", |it| {
-        it.under(|orders| orders.early)
+        it.under(|orders| orders.early);
     }),
     ("a grant for another line", "CA-0204", |it| {
-        it.under(|orders| orders.line)
+        it.under(|orders| orders.line);
     }),
     ("a grant for another site", "CA-0204", |it| {
-        it.under(|orders| orders.site)
+        it.under(|orders| orders.site);
     }),
     ("a lot nobody has heard of", "CA-0205", |it| {
-        it.envelope.lot = Id::new("26W48-Z").unwrap()
+        it.envelope.lot = Id::new("26W48-Z").unwrap();
     }),
     ("another grant's lot", "CA-0205", |it| {
-        it.envelope.lot = it.orders.sensors.lot
+        it.envelope.lot = it.orders.sensors.lot;
     }),
     ("another product's grant", "CA-0207", |it| {
-        it.under(|orders| orders.sensors)
+        it.under(|orders| orders.sensors);
     }),
     ("a lot that is full", "CA-0206", |it| {
-        it.under(|orders| orders.full)
+        it.under(|orders| orders.full);
     }),
     ("a grant that is used up", "CA-0203", |it| {
-        it.under(|orders| orders.used_up)
+        it.under(|orders| orders.used_up);
     }),
 ];
 
@@ -331,11 +331,7 @@ async fn the_same_unit_twice_in_one_request_is_certified_once() {
         .await
         .unwrap()
         .into_inner();
-    let outcomes: Vec<String> = answer
-        .results
-        .into_iter()
-        .map(|result| told(result))
-        .collect();
+    let outcomes: Vec<String> = answer.results.into_iter().map(told).collect();
     assert_eq!(outcomes.len(), 4);
     assert_eq!(
         outcomes[0], outcomes[1],

@@ -96,31 +96,31 @@ impl Case<'_> {
 
 const CAMERA_ROWS: &[Row] = &[
     ("a serial of another form", "CA-0208", |it| {
-        it.unit().serial = serial("1")
+        it.unit().serial = serial("1");
     }),
     ("a serial in letters", "CA-0208", |it| {
-        it.unit().serial = serial("26480001O01")
+        it.unit().serial = serial("26480001O01");
     }),
     ("a serial too long", "CA-0208", |it| {
-        it.unit().serial = serial("264800010010")
+        it.unit().serial = serial("264800010010");
     }),
     ("a serial below the lot", "CA-0207", |it| {
-        it.unit().serial = serial("26480000999")
+        it.unit().serial = serial("26480000999");
     }),
     ("a serial above the lot", "CA-0207", |it| {
-        it.unit().serial = serial("26480002000")
+        it.unit().serial = serial("26480002000");
     }),
     ("a sensor's chip", "CA-0209", |it| {
-        it.unit().part = PartNumber::new("sim-mcu-b2").unwrap()
+        it.unit().part = PartNumber::new("sim-mcu-b2").unwrap();
     }),
     ("a part in capitals", "CA-0209", |it| {
-        it.unit().part = PartNumber::new("SIM-SE-A1").unwrap()
+        it.unit().part = PartNumber::new("SIM-SE-A1").unwrap();
     }),
     ("a UID of another prefix", "CA-0210", |it| {
-        it.unit().uid = uid(&[9; 9])
+        it.unit().uid = uid(&[9; 9]);
     }),
     ("a UID too short", "CA-0210", |it| {
-        it.unit().uid = uid(&[0x01, 0x23, 1])
+        it.unit().uid = uid(&[0x01, 0x23, 1]);
     }),
     ("no key", "CA-0303", |it| it.set_key(&[])),
     ("the point at infinity", "CA-0303", |it| it.set_key(&[0])),
@@ -149,7 +149,7 @@ const CAMERA_ROWS: &[Row] = &[
         it.set_key(&point);
     }),
     ("a point without its first byte", "CA-0303", |it| {
-        it.set_key(&it.point()[1..])
+        it.set_key(&it.point()[1..]);
     }),
     ("a byte behind the key", "CA-0303", |it| {
         it.set_key(&[&it.chip.key.public().unwrap().spki()[..], &[0]].concat());
@@ -161,7 +161,7 @@ const CAMERA_ROWS: &[Row] = &[
     }),
     ("no challenge", "CA-0301", |it| it.set_challenge(&[])),
     ("a challenge made up", "CA-0301", |it| {
-        it.set_challenge(&[0xA5; 40])
+        it.set_challenge(&[0xA5; 40]);
     }),
     ("a challenge made longer", "CA-0301", |it| {
         it.set_challenge(&[it.envelope.units[0].challenge.as_bytes(), &[0]].concat());
@@ -181,13 +181,13 @@ const CAMERA_ROWS: &[Row] = &[
         it.challenge_of(&other, it.chip.uid, 5);
     }),
     ("a stale challenge", "CA-0302", |it| {
-        it.challenge_of(it.station, it.chip.uid, -1)
+        it.challenge_of(it.station, it.chip.uid, -1);
     }),
     ("a proof of zeros", "CA-0304", |it| {
-        it.unit().possession.0 = [0; 64]
+        it.unit().possession.0 = [0; 64];
     }),
     ("a proof of r = n", "CA-0304", |it| {
-        it.unit().possession.0[..32].copy_from_slice(&ORDER)
+        it.unit().possession.0[..32].copy_from_slice(&ORDER);
     }),
     ("another key's proof", "CA-0304", |it| {
         let own = std::mem::replace(&mut it.chip.key, SoftKey::generate().unwrap());
@@ -197,25 +197,25 @@ const CAMERA_ROWS: &[Row] = &[
         assert_ne!(it.unit().possession, proved.possession);
     }),
     ("a proof for another request", "CA-0304", |it| {
-        it.unit().request.0[0] ^= 1
+        it.unit().request.0[0] ^= 1;
     }),
     ("a proof for another serial", "CA-0304", |it| {
-        it.unit().serial = serial("26480001899")
+        it.unit().serial = serial("26480001899");
     }),
     ("a proof for another UID", "CA-0301", |it| {
-        it.unit().uid = uid(&[0x01, 0x23, 1, 1, 1, 1, 1, 1, 1])
+        it.unit().uid = uid(&[0x01, 0x23, 1, 1, 1, 1, 1, 1, 1]);
     }),
     ("another attestation key", "CA-0305", |it| {
         it.on_chip().chip.attestation = SoftKey::generate().unwrap().public().unwrap();
     }),
     ("an altered endorsement", "CA-0305", |it| {
-        it.on_chip().chip.endorsement.0[9] ^= 1
+        it.on_chip().chip.endorsement.0[9] ^= 1;
     }),
     ("an altered nonce", "CA-0305", |it| {
-        it.on_chip().nonce.0[0] ^= 1
+        it.on_chip().nonce.0[0] ^= 1;
     }),
     ("an altered attestation", "CA-0305", |it| {
-        it.on_chip().origin.0[63] ^= 1
+        it.on_chip().origin.0[63] ^= 1;
     }),
     ("another vendor's chip", "CA-0305", |it| {
         let mut chip = SoftChip::make(it.foreign, 7).unwrap();
@@ -224,20 +224,20 @@ const CAMERA_ROWS: &[Row] = &[
         it.unit().evidence = chip.evidence(&it.station.receipt, &request).unwrap();
     }),
     ("another chip's evidence", "CA-0305", |it| {
-        it.unit().evidence = it.made.1.units[0].evidence.clone()
+        it.unit().evidence = it.made.1.units[0].evidence.clone();
     }),
     ("a key from a line HSM", "CA-0211", |it| {
         let (chip, request) = (it.chip.clone(), it.unit().request);
         it.unit().evidence = chip.injected(&it.station.receipt, &request).unwrap();
     }),
     ("a key seen before", "CA-0402", |it| {
-        it.key_again(|point| point.to_vec())
+        it.key_again(|point| point.to_vec());
     }),
     ("a key seen before, compressed", "CA-0402", |it| {
-        it.key_again(compressed)
+        it.key_again(compressed);
     }),
     ("a key seen before, as SPKI", "CA-0402", |it| {
-        it.key_again(|point| [&SPKI_HEAD[..], point].concat())
+        it.key_again(|point| [&SPKI_HEAD[..], point].concat());
     }),
     ("a key seen before, as compressed SPKI", "CA-0402", |it| {
         it.key_again(|point| {
@@ -271,25 +271,25 @@ const SENSOR_ROWS: &[Row] = &[
         it.injected().chip.attestation = SoftKey::generate().unwrap().public().unwrap();
     }),
     ("an altered endorsement", "CA-0305", |it| {
-        it.injected().chip.endorsement.0[40] ^= 0x80
+        it.injected().chip.endorsement.0[40] ^= 0x80;
     }),
     ("an altered nonce", "CA-0305", |it| {
-        it.injected().nonce.0[31] ^= 1
+        it.injected().nonce.0[31] ^= 1;
     }),
     ("another transport key", "CA-0305", |it| {
         it.injected().ephemeral = SoftKey::generate().unwrap().public().unwrap();
     }),
     ("an altered transport signature", "CA-0305", |it| {
-        it.injected().transport.0[1] ^= 1
+        it.injected().transport.0[1] ^= 1;
     }),
     ("another wrapped key", "CA-0305", |it| {
-        it.injected().wrapped.0[0] ^= 1
+        it.injected().wrapped.0[0] ^= 1;
     }),
     ("an altered receipt", "CA-0305", |it| {
-        it.injected().receipt.0[33] ^= 1
+        it.injected().receipt.0[33] ^= 1;
     }),
     ("a receipt of zeros", "CA-0305", |it| {
-        it.injected().receipt.0 = [0; 64]
+        it.injected().receipt.0 = [0; 64];
     }),
     ("another station's receipt", "CA-0305", |it| {
         let (chip, request) = (it.chip.clone(), it.unit().request);

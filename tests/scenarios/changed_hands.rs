@@ -144,17 +144,17 @@ type ConfirmRow = (&'static str, &'static str, fn(&mut ConfirmRequest, &Bound));
 
 const CONFIRM_ROWS: &[ConfirmRow] = &[
     ("a request nobody made", "CA-0407", |it, _| {
-        it.request.0 = [9; 16]
+        it.request.0 = [9; 16];
     }),
     ("another certificate", "CA-0501", |it, _| {
-        it.certificate.0[0] ^= 1
+        it.certificate.0[0] ^= 1;
     }),
     ("another leaf", "CA-0501", |it, _| it.leaf.0[31] ^= 1),
     ("an altered signature", "CA-0502", |it, _| {
-        it.signature.0[0] ^= 1
+        it.signature.0[0] ^= 1;
     }),
     ("a signature of zeros", "CA-0502", |it, _| {
-        it.signature.0 = [0; 64]
+        it.signature.0 = [0; 64];
     }),
     (
         "the proof of possession in its place",
@@ -164,10 +164,10 @@ const CONFIRM_ROWS: &[ConfirmRow] = &[
         },
     ),
     ("another station", "CA-0105", |it, _| {
-        it.station = identity::Id::new(SECOND).unwrap()
+        it.station = identity::Id::new(SECOND).unwrap();
     }),
     ("a clock a day behind", "CA-0106", |it, _| {
-        it.time.0 -= 25 * 3_600_000
+        it.time.0 -= 25 * 3_600_000;
     }),
 ];
 

@@ -5,7 +5,7 @@ use crate::world::*;
 use identity::document::{KeyOriginRule, Profile};
 use identity::envelope::Purpose;
 use identity::evidence::{Evidence, Grade};
-use identity::field::{Openings, Tag};
+use identity::field::{Opening, Openings, Tag};
 use identity::idevid::Issuer;
 use identity::{ChipUid, DeviceSerial, PartNumber, Timestamp, VerifyP256 as _};
 use signer::message::Answer;
@@ -183,8 +183,8 @@ fn fields_that_say_otherwise_are_refused() {
         });
         let withheld = code_of(|_, b| {
             let openings = Openings::from_bytes(&b.openings).unwrap();
-            let kept: Vec<_> = openings.fields().iter().map(|field| field.tag()).collect();
-            let kept: Vec<_> = kept.into_iter().filter(|it| *it != tag).collect();
+            let tags = openings.fields().iter().map(Opening::tag);
+            let kept: Vec<_> = tags.filter(|it| *it != tag).collect();
             b.take_openings(&openings.disclose(&kept));
         });
         assert_eq!([other, missing, withheld], ["SIGN-0146"; 3], "{tag:?}");

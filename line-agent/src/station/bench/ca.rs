@@ -1,0 +1,299 @@
+//! A CA that keeps a register in memory, and an inspector that believes it.
+
+use super::{Fuse, STATION, public};
+use crate::ca_link::{Answer, Ca, CaError, Found};
+use crate::orders::Order;
+use crate::station::floor::lock;
+use crate::station::inspect::{Expected, Inspect, index_of};
+use crate::station::journal::SignedRequest;
+use crate::station::{Failure, Step};
+use identity::envelope::{
+    ConfirmRequest, Envelope, Purpose, StationRequest, VoidRequest, signed_by,
+};
+use identity::evidence::{EvidenceFacts, Grade};
+use identity::fault::Fault;
+use identity::key::PortableVerifier;
+use identity::leaf::EntryRef;
+use identity::message::{Confirmation, Message as _, Possession};
+use identity::{
+    CertificateHash, ChipUid, DeviceSerial, Id, LeafHash, P256Key, RequestId, VerifyP256 as _,
+};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+/// A bound unit in the register.
+#[derive(Clone, Debug)]
+pub(in crate::station) struct Bound {
+    pub(in crate::station) uid: ChipUid,
+    pub(in crate::station) serial: DeviceSerial,
+    pub(in crate::station) key: P256Key,
+    pub(super) answer: Answer,
+    pub(in crate::station) confirmed: Option<CertificateHash>,
+    pub(in crate::station) voided: Option<Id>,
+}
+
+/// What the CA keeps, and how it behaves.
+#[derive(Debug, Default)]
+pub(in crate::station) struct Register {
+    pub(in crate::station) bound: BTreeMap<RequestId, Bound>,
+    /// Nobody can reach the CA.
+    pub(in crate::station) is_down: bool,
+    /// Challenges made before this time are stale, as after a long pause.
+    pub(in crate::station) stale_below: u64,
+    challenges: u64,
+    /// Units that changed hands.
+    pub(in crate::station) adopted: usize,
+    /// What every confirmation is refused with.
+    pub(in crate::station) refuses_confirm: Option<Fault>,
+}
+
+#[derive(Debug)]
+pub(in crate::station) struct FakeCa {
+    pub(in crate::station) register: Arc<Mutex<Register>>,
+    pub(super) fuse: Arc<Fuse>,
+    pub(super) order: Order,
+}
+
+impl FakeCa {
+    fn reach<T>(
+        &self,
+        act: impl FnOnce(&mut Register) -> Result<T, CaError>,
+    ) -> Result<T, CaError> {
+        self.fuse.touch();
+        let mut register = lock(&self.register);
+        let answer = match register.is_down {
+            true => Err(CaError::Unreachable("down".to_owned())),
+            false => act(&mut register),
+        };
+        drop(register);
+        self.fuse.touch();
+        answer
+    }
+
+    fn bind(&self, register: &mut Register, der: &[u8]) -> Result<Answer, CaError> {
+        let envelope = Envelope::from_bytes(der).unwrap();
+        let unit = &envelope.units[0];
+        if let Some(bound) = register.bound.get(&unit.request) {
+            assert_eq!(
+                (bound.uid, bound.serial),
+                (unit.uid, unit.serial),
+                "a request id is used for one unit"
+            );
+            return Ok(bound.answer.clone());
+        }
+        let refused = |fault| Err(CaError::Refused(fault, "refused".to_owned()));
+        if u64::from_be_bytes(unit.challenge.as_bytes().try_into().unwrap()) < register.stale_below
+        {
+            return refused(Fault::ChallengeStale);
+        }
+        let key = unit.fixed_key().unwrap();
+        if register
+            .bound
+            .values()
+            .any(|bound| bound.uid == unit.uid || bound.key == key)
+        {
+            return refused(Fault::UidSeen);
+        }
+        if register
+            .bound
+            .values()
+            .any(|bound| bound.serial == unit.serial)
+        {
+            return refused(Fault::SerialSeen);
+        }
+        self.check_proofs(&envelope);
+        let certificate = [b"certificate of ".as_slice(), unit.serial.as_bytes()].concat();
+        let leaf = LeafHash::of(&certificate);
+        let index = u64::try_from(register.bound.len()).unwrap();
+        let answer = Answer {
+            index,
+            leaf,
+            certificate,
+            proof: format!("bind\nindex {index}\n\norigin\n1\n").into_bytes(),
+            nonce: [8; 32],
+        };
+        let bound = Bound {
+            uid: unit.uid,
+            serial: unit.serial,
+            key,
+            answer: answer.clone(),
+            confirmed: None,
+            voided: None,
+        };
+        register.bound.insert(unit.request, bound);
+        Ok(answer)
+    }
+
+    fn check_proofs(&self, envelope: &Envelope) {
+        let (unit, key) = (&envelope.units[0], envelope.units[0].fixed_key().unwrap());
+        let spki = key.spki_hash();
+        let possession = Possession {
+            challenge: unit.challenge.as_bytes(),
+            request: &unit.request,
+            uid: &unit.uid,
+            serial: &unit.serial,
+            spki: &spki,
+            grant: &envelope.grant,
+            station: &envelope.station,
+        };
+        assert!(PortableVerifier.verify(&key, &possession.digest(), &unit.possession.0));
+        let facts = EvidenceFacts {
+            request: &unit.request,
+            uid: &unit.uid,
+            part: &unit.part,
+            spki: &spki,
+            vendors: &self.order.profile.vendors,
+            receipt_key: &key,
+        };
+        assert_eq!(
+            unit.evidence.judge(&facts, &PortableVerifier),
+            Ok(Grade::ChipAttested)
+        );
+    }
+}
+
+impl Ca for FakeCa {
+    fn challenge(&self, _uid: &ChipUid) -> Result<Vec<u8>, CaError> {
+        self.reach(|register| {
+            register.challenges += 1;
+            Ok(register.challenges.to_be_bytes().to_vec())
+        })
+    }
+
+    fn provision(&self, envelope: &SignedRequest) -> Result<Answer, CaError> {
+        assert!(signed_by::<Envelope>(
+            &envelope.der,
+            &envelope.signature,
+            &public(&STATION),
+            &PortableVerifier
+        ));
+        self.reach(|register| self.bind(register, &envelope.der))
+    }
+
+    fn adopt(&self, envelope: &SignedRequest) -> Result<Answer, CaError> {
+        self.reach(|register| {
+            let envelope = Envelope::from_bytes(&envelope.der).unwrap();
+            assert_eq!(envelope.purpose, Purpose::Adopt);
+            let unit = &envelope.units[0];
+            if let Some(bound) = register.bound.get(&unit.request) {
+                return Ok(bound.answer.clone());
+            }
+            self.check_proofs(&envelope);
+            let key = unit.fixed_key().unwrap();
+            let (request, bound) = register
+                .bound
+                .iter()
+                .find(|(_, bound)| bound.uid == unit.uid)
+                .map(|(request, bound)| (*request, bound.clone()))
+                .unwrap();
+            assert_eq!((bound.serial, bound.key), (unit.serial, key));
+            assert_eq!((bound.confirmed, bound.voided), (None, None));
+            register.bound.remove(&request);
+            register.adopted += 1;
+            let answer = bound.answer.clone();
+            register.bound.insert(unit.request, bound);
+            Ok(answer)
+        })
+    }
+
+    fn void(&self, request: &SignedRequest) -> Result<(), CaError> {
+        self.reach(|register| {
+            let void = VoidRequest::from_bytes(&request.der).unwrap();
+            let Some(bound) = register.bound.get_mut(&void.request) else {
+                return Err(CaError::Refused(Fault::NotBound, "refused".to_owned()));
+            };
+            if bound.confirmed.is_some() {
+                return Err(CaError::Refused(
+                    Fault::ConfirmMismatch,
+                    "refused".to_owned(),
+                ));
+            }
+            bound.voided.get_or_insert(void.reason);
+            Ok(())
+        })
+    }
+
+    fn find_chip(&self, uid: &ChipUid) -> Result<Option<Found>, CaError> {
+        self.reach(|register| {
+            let bound = register.bound.values().find(|bound| bound.uid == *uid);
+            let Some(bound) = bound else {
+                return Ok(None);
+            };
+            match bound.voided {
+                Some(_) => Err(CaError::Refused(Fault::Voided, "refused".to_owned())),
+                None => Ok(Some(Found {
+                    certificate: bound.answer.certificate.clone(),
+                    proof: bound.answer.proof.clone(),
+                    confirmed: bound.confirmed.is_some(),
+                })),
+            }
+        })
+    }
+
+    fn confirm(&self, request: &SignedRequest) -> Result<Vec<u8>, CaError> {
+        assert!(signed_by::<ConfirmRequest>(
+            &request.der,
+            &request.signature,
+            &public(&STATION),
+            &PortableVerifier
+        ));
+        self.reach(|register| {
+            let confirm = ConfirmRequest::from_bytes(&request.der).unwrap();
+            if let Some(fault) = register.refuses_confirm {
+                return Err(CaError::Refused(fault, "refused".to_owned()));
+            }
+            let bound = register.bound.get_mut(&confirm.request).unwrap();
+            let Answer { nonce, leaf, .. } = &bound.answer;
+            let digest = Confirmation {
+                nonce,
+                certificate: &confirm.certificate,
+                leaf,
+            }
+            .digest();
+            assert!(PortableVerifier.verify(&bound.key, &digest, &confirm.signature.0));
+            let first = *bound.confirmed.get_or_insert(confirm.certificate);
+            assert_eq!(first, confirm.certificate);
+            Ok(b"confirm\n\norigin\n2\n".to_vec())
+        })
+    }
+}
+
+/// Believes the proofs of [`FakeCa`], unless told not to.
+#[derive(Debug, Default)]
+pub(in crate::station) struct FakeInspector {
+    pub(in crate::station) refuses: bool,
+}
+
+impl Inspect for FakeInspector {
+    fn inspect_bind(
+        &self,
+        certificate: &[u8],
+        proof: &[u8],
+        expected: &Expected<'_>,
+    ) -> Step<EntryRef> {
+        let is_good =
+            proof.starts_with(b"bind") && certificate.ends_with(expected.serial.as_bytes());
+        match is_good && !self.refuses {
+            true => Ok(EntryRef {
+                index: index_of(proof)?,
+                hash: LeafHash::of(certificate),
+            }),
+            false => Err(Failure::new(Fault::ProofInvalid, "not believed")),
+        }
+    }
+    fn inspect_orphan(
+        &self,
+        certificate: &[u8],
+        proof: &[u8],
+        _uid: &ChipUid,
+        _key: &P256Key,
+    ) -> Step<DeviceSerial> {
+        assert!(proof.starts_with(b"bind"));
+        let serial = certificate.strip_prefix(b"certificate of ").unwrap();
+        Ok(DeviceSerial::new(std::str::from_utf8(serial).unwrap()).unwrap())
+    }
+    fn inspect_confirm(&self, _certificate: &[u8], receipt: &[u8]) -> Step<()> {
+        assert!(receipt.starts_with(b"confirm"));
+        Ok(())
+    }
+}
