@@ -149,7 +149,11 @@ pub fn run(config: &Config, lot: &Path, style: Style) -> Result<Exit, AppError> 
     let order = orders
         .for_lot(&lot.id)
         .ok_or(AppError::UnknownLot(lot.id))?;
-    if !order.grant.valid_at(SystemClock.now()) {
+    // What was begun under a grant is finished after it has ended, too.
+    let is_open = Journal::peek(&config.paths.state)?
+        .open_units()
+        .any(|unit| unit.keyed.lot == lot.id);
+    if !is_open && !order.grant.valid_at(SystemClock.now()) {
         return Err(AppError::GrantNotValid(order.grant.id));
     }
     on_floor(config, &orders, |floor, runtime| {

@@ -39,6 +39,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+/// When the grant ends.
+pub(super) const GRANT_END: Timestamp = Timestamp(1_800_000_000_000);
 const VENDOR: [u8; 32] = [0x44; 32];
 const ATTESTATION: [u8; 32] = [0x33; 32];
 const STATION: [u8; 32] = [0x55; 32];
@@ -333,7 +335,7 @@ struct TickingClock(AtomicU64, Arc<Fuse>);
 impl Clock for TickingClock {
     fn now(&self) -> Timestamp {
         self.1.touch();
-        Timestamp(1_795_392_000_000 + self.0.fetch_add(1, Ordering::Relaxed))
+        Timestamp(self.0.fetch_add(1, Ordering::Relaxed))
     }
 }
 
@@ -373,7 +375,7 @@ fn order() -> Order {
         per_lot: 100,
         scrap: 10,
         not_before: Timestamp(0),
-        not_after: Timestamp(u64::MAX),
+        not_after: GRANT_END,
         requester: id("r"),
     };
     Order {
@@ -393,6 +395,8 @@ pub(super) struct World {
     pub(super) inspector: FakeInspector,
     pub(super) serials: usize,
     pub(super) first_serial: usize,
+    /// When each run begins, in milliseconds.
+    pub(super) morning: u64,
     entropy: Counter,
 }
 
@@ -403,6 +407,7 @@ impl World {
             disk: tempfile::tempdir().unwrap(),
             serials: chips.len(),
             first_serial: 0,
+            morning: 1_795_392_000_000,
             tray: Tray {
                 chips,
                 position: Arc::default(),
@@ -455,7 +460,7 @@ impl World {
             journal: &journal,
             output: &Output::open(self.path()).unwrap(),
             seen: &SeenCheckpoint::open(self.path()).unwrap(),
-            clock: &TickingClock(AtomicU64::new(0), Arc::clone(fuse)),
+            clock: &TickingClock(AtomicU64::new(self.morning), Arc::clone(fuse)),
             entropy: &self.entropy,
             stop,
             roll: &Roll::default(),

@@ -1,6 +1,6 @@
 //! Stories of the line: what may happen to a unit, and that nothing is lost or made twice.
 
-use super::bench::{ChipMemory, Fuse, World};
+use super::bench::{ChipMemory, Fuse, GRANT_END, World};
 use super::floor::{Stop, lock};
 use super::journal::Journal;
 use crate::verdict::Verdict;
@@ -139,6 +139,30 @@ fn another_chip_in_the_socket_holds_until_the_right_one_is_back() {
         world.assert_all_made_once();
     }
     assert!(held > 10, "only {held} held");
+}
+
+#[test]
+fn what_was_begun_is_finished_after_its_grant_has_ended_and_nothing_new_is_begun() {
+    let mut finished = 0;
+    for touch in 0.. {
+        let mut world = World::new(good(1));
+        if world.run(Fuse::after(touch), &Stop::default()).0.is_some() {
+            break;
+        }
+        let open = Journal::peek(world.path()).unwrap();
+        let is_sent = open.open_units().any(|unit| unit.sent.is_some());
+        world.morning = GRANT_END.0 + 1;
+        let verdict = world.run_to_end();
+        if is_sent {
+            finished += 1;
+            assert_eq!(verdict, Verdict::Pass, "killed at touch {touch}");
+            world.assert_all_made_once();
+        } else if open.open_units().next().is_none() && open.totals() == (0, 0) {
+            assert_eq!(verdict, Verdict::Hold, "killed at touch {touch}");
+            assert_eq!(lock(&world.tray.chips[0].0).lock, [0xFF; 4]);
+        }
+    }
+    assert!(finished > 10, "only {finished} finished");
 }
 
 #[test]

@@ -50,6 +50,10 @@ fn attempt(bench: &mut Bench<'_>) -> Step<()> {
 }
 
 fn fresh(chip: Identification, bench: &mut Bench<'_>) -> Step<Sent> {
+    let grant = &bench.task.order.grant;
+    if !grant.valid_at(bench.floor.clock.now()) {
+        return Err(Failure::new(Fault::GrantExpired, grant.id));
+    }
     bench.request = RequestId(bench.floor.random()?);
     if let Some(orphan) = Orphan::find(&chip, bench)? {
         let burnt = orphan.adopt(bench)?;
