@@ -2,7 +2,7 @@
 
 use ca_server::challenge::ChallengeKey;
 use ca_server::issuance::{Corridor, CorridorParts, Issued, Refusal};
-use ca_server::ledger::LogKey;
+use ca_server::ledger::{HeadFile, LogKey};
 use identity::approval::{Approval, ApproverSet, approval_digest};
 use identity::document::{
     Ceremony, Document, Grant, KeyOriginRule, LotOrder, PinnedApprover, Profile, StationStatement,
@@ -321,6 +321,11 @@ fn start(places: &Places, log_key: &LogKey, issuing: &[u8], clock: &Arc<SetClock
         issuing_certificate: issuing.to_vec(),
         approvers: approvers.clone(),
     };
+    // As the ceremony leaves them; a restart finds them again.
+    if !places.head.exists() {
+        HeadFile::make(&places.head).unwrap();
+        Signer::make_store(config.clone()).unwrap();
+    }
     let parts = CorridorParts {
         store: places.store.clone(),
         log: places.log.clone(),
