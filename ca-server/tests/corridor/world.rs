@@ -2,7 +2,7 @@
 
 use ca_server::challenge::ChallengeKey;
 use ca_server::issuance::{Corridor, CorridorParts, Issued, Refusal};
-use ca_server::ledger::LogKey;
+use ca_server::ledger::{HeadFile, LogKey};
 use identity::approval::{Approval, ApproverSet, approval_digest};
 use identity::document::{
     Ceremony, Document, Grant, KeyOriginRule, LotOrder, PinnedApprover, Profile, StationStatement,
@@ -321,6 +321,11 @@ fn start(places: &Places, log_key: &LogKey, issuing: &[u8], clock: &Arc<SetClock
         issuing_certificate: issuing.to_vec(),
         approvers: approvers.clone(),
     };
+    // As the ceremony leaves them; a restart finds them again.
+    if !places.head.exists() {
+        HeadFile::make(&places.head).unwrap();
+        Signer::make_store(config.clone()).unwrap();
+    }
     let parts = CorridorParts {
         store: places.store.clone(),
         log: places.log.clone(),
@@ -510,7 +515,8 @@ fn grant() -> Grant {
 /// The lot's counts as its station sees them: issued, confirmed, voided.
 pub(crate) fn counts(world: &World) -> (u32, u32, u32) {
     let hash: DocumentHash = world.grant.hash();
-    let view = world.corridor.grant_view(&id("st-1"), &hash).unwrap();
-    let counts = view.lots[0].counts;
+    let views = world.corridor.grants().unwrap();
+    let view = views.iter().find(|view| view.grant.hash() == hash);
+    let counts = view.unwrap().lots[0].counts;
     (counts.issued, counts.confirmed, counts.voided)
 }

@@ -137,18 +137,6 @@ impl Corridor {
             .collect()
     }
 
-    /// One grant, for a station that it names.
-    ///
-    /// # Errors
-    /// [`Fault::GrantUnknown`] also for a grant of others, so that nothing is learnt about it.
-    pub fn grant_view(&self, station: &Id, grant: &DocumentHash) -> Result<GrantView, Refusal> {
-        self.shared.admission.station(station)?;
-        let entry = self.shared.admission.directory.grant(grant);
-        let entry = entry.filter(|entry| entry.grant.stations.contains(station));
-        let entry = entry.ok_or_else(|| Refusal::new(Fault::GrantUnknown, grant))?;
-        self.view(&entry.hash, entry.grant.clone())
-    }
-
     fn view(&self, hash: &DocumentHash, grant: Grant) -> Result<GrantView, Refusal> {
         self.with_reader(|reader| {
             let state = reader
