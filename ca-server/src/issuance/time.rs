@@ -1,5 +1,5 @@
 //! The time that leaves carry. The log must neither run backward nor be dated so far ahead by one slip of the clock
-//! that nothing could follow (`docs/decisions/0006-the-clock.md`).
+//! that nothing could follow (`docs/decisions/0007-the-clock.md`).
 
 use super::Refusal;
 use identity::Timestamp;
