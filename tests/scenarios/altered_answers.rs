@@ -5,9 +5,10 @@ use acceptance::factory::SERVER_NAME;
 use acceptance::hsm::Hsm;
 use acceptance::insider::{self, Order};
 use acceptance::proxy::{Alteration, Part, Proxy};
-use acceptance::soft::SoftKey;
+use acceptance::soft::{SoftKey, write_csr};
 use acceptance::station::Ended;
 use acceptance::tls::{self, Credentials};
+use base64ct::{Base64, Encoding as _};
 use identity::Timestamp;
 use koseki_verify::{Level, Trust, read_certificate, read_proof, verify_device};
 use std::fs;
@@ -25,10 +26,7 @@ impl Between {
     fn open() -> Self {
         let shop = Shop::open(Hsm::Simulator, &[CAMERAS]);
         let runtime = Runtime::new().unwrap();
-        // The holder of the infrastructure root can take the station's name; only its request key is not his.
-        let name = format!("URI:spiffe://log.mihon-denki.example/station/{STATION}");
-        let key = SoftKey::generate().unwrap();
-        let certificate = certify(&shop, &key, &name, false);
+        let (certificate, key) = take_name(&shop);
         let own = Credentials {
             certificate: &certificate,
             key: &key,
@@ -54,6 +52,35 @@ impl Between {
         let certificate = certify(&self.shop, &key, &format!("DNS:{SERVER_NAME}"), true);
         self.stand(&certificate, &key);
     }
+}
+
+/// The station is enrolled anew with a TLS key of ours: whoever stands between must speak in its name. Its request key
+/// stays in its own token.
+fn take_name(shop: &Shop) -> (PathBuf, SoftKey) {
+    let (key, home) = (SoftKey::generate().unwrap(), shop.factory.path("between"));
+    let request = shop.factory.path("stations").join(STATION).join("request");
+    let request = fs::read_to_string(request.join("station-request.toml")).unwrap();
+    let ours = format!(
+        "tls = {:?}",
+        Base64::encode_string(&key.public().unwrap().spki())
+    );
+    let own = request
+        .lines()
+        .find(|line| line.starts_with("tls = "))
+        .unwrap();
+    fs::create_dir_all(&home).unwrap();
+    fs::write(
+        home.join("station-request.toml"),
+        request.replace(own, &ours),
+    )
+    .unwrap();
+    write_csr(&home, &key).unwrap();
+    fs::remove_dir_all(shop.factory.path("approvals")).unwrap();
+    let certificate = home.join("station.cert.pem");
+    shop.factory
+        .enroll_station(STATION, &home, &certificate)
+        .unwrap();
+    (certificate, key)
 }
 
 fn certify(shop: &Shop, key: &SoftKey, name: &str, server: bool) -> PathBuf {

@@ -382,14 +382,15 @@ fn write_orders(factory: &Factory) {
             .derive("grants", CAMERAS.grant, name, &values);
         derived.unwrap();
     }
-    for (lot, first) in LITTLE_LOTS {
+    for (grant, lot, first) in LOTS {
         let (id, serials) = (
             format!("{lot:?}"),
             format!("{{ from = \"{first}\", to = \"{}\" }}", first + 9),
         );
+        let named = format!("{grant:?}");
         let values = [
             ("id", id.as_str()),
-            ("grant", r#""little""#),
+            ("grant", named.as_str()),
             ("quantity", "1"),
             ("serials", &serials),
         ];
@@ -398,16 +399,19 @@ fn write_orders(factory: &Factory) {
     }
 }
 
-const LITTLE_LOTS: [(&str, u64); 3] = [
-    ("26W49-A", 26_490_001_000),
-    ("26W49-B", 26_490_002_000),
-    ("26W49-C", 26_490_003_000),
+/// Lots of these grants, and their first serials.
+const LOTS: [(&str, &str, u64); 5] = [
+    ("little", "26W49-A", 26_490_001_000),
+    ("little", "26W49-B", 26_490_002_000),
+    ("little", "26W49-C", 26_490_003_000),
+    ("expired", "26W49-D", 26_490_004_000),
+    ("early", "26W49-E", 26_490_005_000),
 ];
 
 fn first_of(order: &Order, orders: &Orders) -> u64 {
     match order.lot == orders.full.lot {
-        true => LITTLE_LOTS[0].1,
-        false => LITTLE_LOTS[2].1,
+        true => LOTS[0].2,
+        false => LOTS[2].2,
     }
 }
 
@@ -425,26 +429,26 @@ impl Orders {
             factory.load_grant(grant).unwrap();
         }
         factory.open_lot(SENSORS.grant, SENSORS.lot).unwrap();
-        for (lot, _) in LITTLE_LOTS {
-            factory.open_lot("little", lot).unwrap();
+        for (grant, lot, _) in LOTS {
+            factory.open_lot(grant, lot).unwrap();
         }
         let order = |grant, lot| Order::under(factory, grant, lot).unwrap();
         Self {
             sensors: order(SENSORS.grant, SENSORS.lot),
-            expired: order("expired", CAMERAS.lot),
-            early: order("early", CAMERAS.lot),
+            expired: order("expired", LOTS[3].1),
+            early: order("early", LOTS[4].1),
             line: order("line", CAMERAS.lot),
             site: order("site", CAMERAS.lot),
             others: order("others", CAMERAS.lot),
-            full: order("little", LITTLE_LOTS[0].0),
-            used_up: order("little", LITTLE_LOTS[2].0),
+            full: order("little", LOTS[0].1),
+            used_up: order("little", LOTS[2].1),
         }
     }
 }
 
 /// Uses the little grant up with its first two lots.
 async fn fill(floor: &Floor, station: &SoftStation, orders: &Orders) {
-    for (number, (lot, first)) in (1_u32..).zip(&LITTLE_LOTS[..2]) {
+    for (number, (_, lot, first)) in (1_u32..).zip(&LOTS[..2]) {
         let order = Order {
             grant: orders.full.grant,
             lot: Id::new(lot).unwrap(),

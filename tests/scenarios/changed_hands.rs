@@ -166,9 +166,6 @@ const CONFIRM_ROWS: &[ConfirmRow] = &[
     ("another station", "CA-0105", |it, _| {
         it.station = identity::Id::new(SECOND).unwrap();
     }),
-    ("a clock a day behind", "CA-0106", |it, _| {
-        it.time.0 -= 25 * 3_600_000;
-    }),
 ];
 
 #[tokio::test]
@@ -220,7 +217,10 @@ async fn a_bad_confirmation_is_refused_and_changes_nothing() {
     );
     let void = station.seal_bytes::<VoidRequest>(good.to_bytes()).unwrap();
     assert_eq!(code(station.void(&void).await).as_deref(), Some("CA-0101"));
-    let sent = station.seal(&good).unwrap();
+    // A confirmation may have waited in the station's journal for as long as the CA was away.
+    let mut late = good;
+    late.time.0 -= 25 * 3_600_000;
+    let sent = station.seal(&late).unwrap();
     assert!(station.confirm(&sent).await.unwrap().is_ok());
     floor.assert_sound();
 }

@@ -636,6 +636,14 @@ fn write_request(home: &Path, id: &str, [tls, request, receipt]: [&SoftKey; 3]) 
     );
     let path = home.join("station-request.toml");
     fs::write(&path, text).at(&path)?;
+    write_csr(home, tls)
+}
+
+/// Writes the certification request for a TLS key.
+///
+/// # Errors
+/// [`Failure`] names the file.
+pub fn write_csr(home: &Path, tls: &SoftKey) -> Outcome<()> {
     let key = PrivatePkcs8KeyDer::from(tls.pkcs8()?);
     let key = rcgen::KeyPair::try_from(&key).map_err(Failure::new)?;
     let csr = rcgen::CertificateParams::default();
