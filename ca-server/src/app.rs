@@ -232,6 +232,7 @@ fn log_key(
 }
 
 async fn serve(config: &Config, parts: Parts) -> Result<(), AppError> {
+    let stop = asked_to_stop().map_err(|error| system("signals", error))?;
     let corridor = parts.corridor.clone();
     begin(&parts).await?;
     let address = config.listen.address;
@@ -259,7 +260,7 @@ async fn serve(config: &Config, parts: Parts) -> Result<(), AppError> {
     tracing::info!(%address, admin = %path.display(), "serving");
     let reason = tokio::select! {
         ended = &mut services => return joined(ended),
-        stopped = asked_to_stop() => stopped.map_err(|error| system("signals", error)),
+        () = stop => Ok(()),
         unknown = corridor.ending() => Err(AppError::Unknown(unknown)),
     };
     tracing::info!("stopping: calls under way may end");
@@ -309,14 +310,16 @@ async fn wait(mut told: watch::Receiver<bool>) {
     }
 }
 
-async fn asked_to_stop() -> io::Result<()> {
+/// Listens for what asks the server to stop, from now on: a signal that comes before anybody waits counts too.
+fn asked_to_stop() -> io::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    Ok(())
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
 }
 
 /// Where the store, the head and the signer's store are.
