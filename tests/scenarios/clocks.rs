@@ -74,8 +74,9 @@ async fn a_clock_ten_years_off_neither_issues_nor_freezes_the_log() {
     }
 }
 
-/// With the right time the next unit is made at once, and the audit finds nothing.
+/// With the right time, and an operator who says so, the next unit is made at once, and the audit finds nothing.
 async fn finishes(floor: &Floor, factory: &mut acceptance::factory::Factory, number: u64) {
+    factory.confirm_clock().unwrap();
     let station = floor.station.reconnected(factory).unwrap();
     let chip = SoftChip::make(&factory.vendor, 3).unwrap();
     let mut ledger = floor.ledger.clone();

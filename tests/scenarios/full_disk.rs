@@ -138,7 +138,7 @@ fn attempts(factory: &Factory) -> BTreeSet<String> {
 
 fn rows(factory: &Factory, query: &str) -> BTreeSet<String> {
     let copy = tempfile::tempdir().unwrap();
-    copy_all(&factory.path("ca/state/signer"), copy.path()).unwrap();
+    copy_all(&factory.path("ca/signer"), copy.path()).unwrap();
     let program = "import sqlite3, sys\nfor row in sqlite3.connect(sys.argv[1]).execute(sys.argv[2]): print(*row)";
     let mut python = Command::new("python3");
     python

@@ -12,7 +12,7 @@ use std::path::Path;
 /// The server's own files, the head file that is in no backup, the signer's files.
 const STORE: &str = "ca/state";
 const HEAD: &str = "ca/head";
-const SIGNER: &str = "ca/state/signer";
+const SIGNER: &str = "ca/signer";
 
 /// A factory that acknowledged a unit and was killed, and all its files from before.
 struct Aged {

@@ -303,6 +303,16 @@ impl Factory {
         Ok(out)
     }
 
+    /// Confirms to the server that its clock is right.
+    ///
+    /// # Errors
+    /// [`Failure`] of `ca-server clock confirm`.
+    pub fn confirm_clock(&self) -> Outcome<()> {
+        let watch = jiff::Timestamp::now().to_string();
+        let mut command = self.ca_server(&["clock", "confirm", "--watch", &watch])?;
+        succeed(command.arg("--config").arg(self.config())).map(drop)
+    }
+
     /// What the server says of itself.
     ///
     /// # Errors
@@ -454,6 +464,9 @@ pub fn copy(from: &Path, to: &Path) -> Outcome<()> {
 /// # Errors
 /// [`Failure`] names the file.
 pub fn copy_all(from: &Path, to: &Path) -> Outcome<()> {
+    fs::create_dir_all(to).at(to)?;
+    let mode = fs::metadata(from).at(from)?.permissions();
+    fs::set_permissions(to, mode).at(to)?;
     for entry in fs::read_dir(from).at(from)? {
         let path = entry.at(from)?.path();
         let target = to.join(path.file_name().unwrap_or_default());
