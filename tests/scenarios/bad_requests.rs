@@ -3,6 +3,7 @@
 use crate::floor::{FIRST, Floor, SECOND, THIRD, assert_recorded, code, with_stations};
 use crate::support::{CAMERAS, SENSORS};
 use acceptance::factory::Factory;
+use acceptance::patience::pause;
 use acceptance::register::Register;
 use acceptance::soft::{Order, Signed, SoftChip, SoftStation};
 use der::asn1::OctetString;
@@ -10,12 +11,14 @@ use identity::envelope::{ConfirmRequest, Envelope, Observation, Purpose, Station
 use identity::field::Tag;
 use identity::{DocumentHash, Id, Timestamp};
 use proto::factory::ProvisionRequest;
+use std::time::Duration;
 use tokio::task::JoinSet;
 
 const STATIONS: [&str; 3] = [FIRST, SECOND, THIRD];
 /// Refusals of a station in a minute that are sure to get leaves of their own.
 const OWN_LEAVES: usize = 20;
 const HOUR_MS: u64 = 3_600_000;
+const DAY: i64 = 86_400;
 
 /// A good request, about to be spoilt.
 struct Case<'a> {
@@ -357,18 +360,32 @@ fn observation(tag: Tag) -> Observation {
     }
 }
 
+/// A moment before and one after this story, in seconds since 1970, both of today (UTC): the log knows days, and takes
+/// no lot under a grant of another day.
+fn around_now() -> (i64, i64) {
+    let now = || jiff::Timestamp::now().as_second();
+    let left = DAY - now().rem_euclid(DAY);
+    if left < 120 {
+        pause(Duration::from_secs(left.unsigned_abs()));
+    }
+    let midnight = now().div_euclid(DAY) * DAY;
+    (midnight.max(now() - 3_600), midnight + DAY - 1)
+}
+
 /// Grants for others, of other times, and of no room; each with a lot.
 fn write_orders(factory: &Factory) {
     with_stations(factory, &[THIRD]);
-    let day = |days: i64| {
-        let span = jiff::Span::new().hours(days * 24);
-        let day = jiff::Timestamp::now().checked_add(span).unwrap();
-        day.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+    let (earlier, later) = around_now();
+    let written = |second: i64| {
+        let moment = jiff::Timestamp::from_second(second).unwrap();
+        moment.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
     };
+    let expired = [written(earlier - 9 * DAY), written(earlier)];
+    let early = [written(later), written(later + 9 * DAY)];
     let others = format!("[{THIRD:?}, \"ota-l2-prov-09\"]");
     let grants: [(&str, &[(&str, &str)]); 6] = [
-        ("expired", &[("from", &day(-9)), ("until", &day(-1))]),
-        ("early", &[("from", &day(2)), ("until", &day(9))]),
+        ("expired", &[("from", &expired[0]), ("until", &expired[1])]),
+        ("early", &[("from", &early[0]), ("until", &early[1])]),
         ("line", &[("lines", r#"["line-3"]"#)]),
         ("site", &[("site", r#""JP-27-SAKAI""#)]),
         ("others", &[("stations", &others)]),
