@@ -1,8 +1,8 @@
 //! Everything that can be wrong with a request as a whole: form, sender, clock, grant and lot.
 
-use crate::floor::{FIRST, Floor, SECOND, THIRD, assert_recorded, code, with_stations};
-use crate::support::{CAMERAS, SENSORS};
-use acceptance::factory::Factory;
+use crate::floor::{FIRST, Floor, SECOND, THIRD, assert_recorded, code};
+use crate::orders::{Orders, fill, first_of, write_orders};
+use crate::support::CAMERAS;
 use acceptance::register::Register;
 use acceptance::soft::{Order, Signed, SoftChip, SoftStation};
 use der::asn1::OctetString;
@@ -25,18 +25,6 @@ struct Case<'a> {
     envelope: Envelope,
     /// What is sent, if it is not the envelope with the station's signature.
     sent: Option<Signed>,
-}
-
-/// Grants and lots that do not cover the unit.
-struct Orders {
-    sensors: Order,
-    expired: Order,
-    early: Order,
-    line: Order,
-    site: Order,
-    others: Order,
-    full: Order,
-    used_up: Order,
 }
 
 type Row = (&'static str, &'static str, fn(&mut Case<'_>));
@@ -354,108 +342,5 @@ fn observation(tag: Tag) -> Observation {
     Observation {
         tag,
         value: OctetString::new(*b"x").unwrap(),
-    }
-}
-
-/// Grants for others, of other times, and of no room; each with a lot.
-fn write_orders(factory: &Factory) {
-    with_stations(factory, &[THIRD]);
-    let day = |days: i64| {
-        let span = jiff::Span::new().hours(days * 24);
-        let day = jiff::Timestamp::now().checked_add(span).unwrap();
-        day.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
-    };
-    let others = format!("[{THIRD:?}, \"ota-l2-prov-09\"]");
-    let grants: [(&str, &[(&str, &str)]); 6] = [
-        ("expired", &[("from", &day(-9)), ("until", &day(-1))]),
-        ("early", &[("from", &day(2)), ("until", &day(9))]),
-        ("line", &[("lines", r#"["line-3"]"#)]),
-        ("site", &[("site", r#""JP-27-SAKAI""#)]),
-        ("others", &[("stations", &others)]),
-        ("little", &[("total", "2"), ("per_lot", "1")]),
-    ];
-    for (name, values) in grants {
-        let id = format!("{name:?}");
-        let values = [&[("id", id.as_str())], values].concat();
-        let derived = factory
-            .policies
-            .derive("grants", CAMERAS.grant, name, &values);
-        derived.unwrap();
-    }
-    for (grant, lot, first) in LOTS {
-        let (id, serials) = (
-            format!("{lot:?}"),
-            format!("{{ from = \"{first}\", to = \"{}\" }}", first + 9),
-        );
-        let named = format!("{grant:?}");
-        let values = [
-            ("id", id.as_str()),
-            ("grant", named.as_str()),
-            ("quantity", "1"),
-            ("serials", &serials),
-        ];
-        let derived = factory.policies.derive("lots", CAMERAS.lot, lot, &values);
-        derived.unwrap();
-    }
-}
-
-/// Lots of these grants, and their first serials.
-const LOTS: [(&str, &str, u64); 5] = [
-    ("little", "26W49-A", 26_490_001_000),
-    ("little", "26W49-B", 26_490_002_000),
-    ("little", "26W49-C", 26_490_003_000),
-    ("expired", "26W49-D", 26_490_004_000),
-    ("early", "26W49-E", 26_490_005_000),
-];
-
-fn first_of(order: &Order, orders: &Orders) -> u64 {
-    match order.lot == orders.full.lot {
-        true => LOTS[0].2,
-        false => LOTS[2].2,
-    }
-}
-
-impl Orders {
-    fn load(factory: &Factory) -> Self {
-        for grant in [
-            "expired",
-            "early",
-            "line",
-            "site",
-            "others",
-            "little",
-            SENSORS.grant,
-        ] {
-            factory.load_grant(grant).unwrap();
-        }
-        factory.open_lot(SENSORS.grant, SENSORS.lot).unwrap();
-        for (grant, lot, _) in LOTS {
-            factory.open_lot(grant, lot).unwrap();
-        }
-        let order = |grant, lot| Order::under(factory, grant, lot).unwrap();
-        Self {
-            sensors: order(SENSORS.grant, SENSORS.lot),
-            expired: order("expired", LOTS[3].1),
-            early: order("early", LOTS[4].1),
-            line: order("line", CAMERAS.lot),
-            site: order("site", CAMERAS.lot),
-            others: order("others", CAMERAS.lot),
-            full: order("little", LOTS[0].1),
-            used_up: order("little", LOTS[2].1),
-        }
-    }
-}
-
-/// Uses the little grant up with its first two lots.
-async fn fill(floor: &Floor, station: &SoftStation, orders: &Orders) {
-    for (number, (_, lot, first)) in (1_u32..).zip(&LOTS[..2]) {
-        let order = Order {
-            grant: orders.full.grant,
-            lot: Id::new(lot).unwrap(),
-        };
-        let chip = SoftChip::make(&floor.factory.vendor, number).unwrap();
-        let prepared = station.prepare(Purpose::Provision, order, &chip, *first);
-        let answer = station.provision(&prepared.await.unwrap()).await.unwrap();
-        assert!(answer.is_ok(), "{answer:?}");
     }
 }
