@@ -57,16 +57,6 @@ impl Aged {
         fs::remove_dir_all(&now).unwrap();
         copy_all(&self.before.join(directory), &now).unwrap();
     }
-
-    /// Keeps a directory as it is now over whatever `put_back` does.
-    fn keeping(&self, directory: &str, put_back: impl FnOnce(&Self)) {
-        let kept = self.factory.path("kept");
-        copy_all(&self.factory.path(directory), &kept).unwrap();
-        put_back(self);
-        let now = self.factory.path(directory);
-        fs::remove_dir_all(&now).unwrap();
-        copy_all(&kept, &now).unwrap();
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
@@ -79,16 +69,15 @@ async fn a_store_from_before_an_acknowledgement_is_refused_or_reported() {
     assert!(refused.contains("the head file knows a head"), "{refused}");
     // Store and head file: the signer has seen more.
     let mut aged = Aged::of(&floor, "head").await;
-    aged.keeping(SIGNER, |aged| {
-        aged.put_back(STORE);
-        aged.put_back(HEAD);
-    });
+    aged.put_back(STORE);
+    aged.put_back(HEAD);
     let refused = aged.factory.start_server().unwrap_err().to_string();
     assert!(refused.contains("the signer has followed"), "{refused}");
     // Everything that the CA has: it starts, the outside ledger misses the unit, and the station stops the CA.
     let mut aged = Aged::of(&floor, "everything").await;
-    aged.put_back(STORE);
-    aged.put_back(HEAD);
+    for directory in [STORE, HEAD, SIGNER] {
+        aged.put_back(directory);
+    }
     aged.factory.start_server().unwrap();
     let lost = held(&aged, &aged.ledger, &floor.trust());
     assert!(lost.starts_with("LOST"), "{lost}");
@@ -109,8 +98,9 @@ async fn a_store_from_before_an_acknowledgement_is_refused_or_reported() {
 async fn a_fork_is_reported() {
     let floor = Floor::open().await;
     let mut aged = Aged::of(&floor, "fork").await;
-    aged.put_back(STORE);
-    aged.put_back(HEAD);
+    for directory in [STORE, HEAD, SIGNER] {
+        aged.put_back(directory);
+    }
     aged.factory.start_server().unwrap();
     // A station that says nothing of what it saw: another unit takes the place of the one acknowledged.
     let chip = SoftChip::make(&aged.factory.vendor, 3).unwrap();
