@@ -15,6 +15,22 @@ fn on_softhsm2() {
     a_lot_of_each_kind(Hsm::SoftHsm2);
 }
 
+/// Both kinds of chips at the end of serial lines, as on a real bench.
+#[test]
+fn over_serial_lines() {
+    let mut shop = Shop::open(Hsm::Simulator, &[CAMERAS, SENSORS]);
+    for line in [CAMERAS, SENSORS] {
+        let mut tray = shop.tray();
+        tray.put(&shop.factory.vendor, line.part, 1, 3).unwrap();
+        let programmer = tray.present_on_serial_lines(2).unwrap();
+        assert!(programmer.sockets.iter().all(|it| it.starts_with('/')));
+        let lot = shop.lot(line, 1, 3);
+        let ended = shop.station.run(&lot, &programmer.sockets).unwrap();
+        assert_eq!(ended.code, Some(0), "{}", ended.said);
+    }
+    assert_eq!(shop.station.devices().unwrap().len(), 6);
+}
+
 fn a_lot_of_each_kind(hsm: Hsm) {
     let mut shop = Shop::open(hsm, &[CAMERAS, SENSORS]);
     for line in [CAMERAS, SENSORS] {

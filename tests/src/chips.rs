@@ -139,12 +139,24 @@ impl Tray {
     /// # Errors
     /// [`Failure`] of `chip-sim`.
     pub fn present(&self, sockets: usize) -> Outcome<Programmer> {
+        self.serve(sockets, &[])
+    }
+
+    /// As [`Self::present`], over serial lines: a pseudoterminal a socket.
+    ///
+    /// # Errors
+    /// [`Failure`] of `chip-sim`.
+    pub fn present_on_serial_lines(&self, sockets: usize) -> Outcome<Programmer> {
+        self.serve(sockets, &["--pty", &self.dir.to_string_lossy()])
+    }
+
+    fn serve(&self, sockets: usize, line: &[&str]) -> Outcome<Programmer> {
         let log = self.dir.join("programmer.log");
         // A restarted programmer takes other ports; its first line says which.
         fs::write(&log, "").at(&log)?;
         let mut command = chip_sim()?;
         command.arg("serve").arg("--chips").arg(&self.dir);
-        command.args(["--sockets", &sockets.to_string()]);
+        command.args(["--sockets", &sockets.to_string()]).args(line);
         let mut daemon = Daemon::start(&mut command, &log)?;
         let sockets = until("the programmer", || match daemon.ended()? {
             None => Ok(ready(&daemon.said())),

@@ -64,6 +64,14 @@ impl Teller<'_> {
 /// [`Failure`]: the first claim that does not hold.
 pub fn morning(orders: &Orders, out: &mut dyn Write) -> Outcome<()> {
     let begin = now();
+    let is_empty = fs::read_dir(&orders.out).map_or(true, |mut entries| entries.next().is_none());
+    crate::failure::require(
+        is_empty,
+        format_args!(
+            "{} is not empty: name another directory",
+            orders.out.display()
+        ),
+    )?;
     let mut teller = Teller { out, lines: 0 };
     // The factory lies in a short path of its own: a socket's name has at most 107 bytes.
     let home = tempfile::tempdir()?;

@@ -245,8 +245,14 @@ days = 365
 "#
         );
         for (number, socket) in (1..).zip(sockets) {
+            // A serial device is a file, an address is none.
+            let kind = if socket.starts_with('/') {
+                "serial"
+            } else {
+                "tcp"
+            };
             text.push_str(&format!(
-                "\n[[socket]]\nname = \"{number}\"\ntcp = \"{socket}\"\n"
+                "\n[[socket]]\nname = \"{number}\"\n{kind} = \"{socket}\"\n"
             ));
         }
         for (dir, lots) in &self.grants {

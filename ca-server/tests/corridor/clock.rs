@@ -1,6 +1,6 @@
 use crate::child::run;
 use crate::world::{DAY, HOUR, NOW, Places, World, fault, tell};
-use ca_server::issuance::Ends;
+use ca_server::issuance::{Ends, Issued};
 use identity::Timestamp;
 use identity::fault::Fault;
 use identity::leaf::Leaf;
@@ -138,6 +138,42 @@ fn between_a_fresh_log_and_a_station_the_log_is_believed() {
                 assert_eq!(stop(&world), None);
                 assert_eq!(size(&world), before + 1, "its refusal is in the log");
                 world.provision(1).await.unwrap();
+            });
+        },
+    );
+}
+
+/// A station that was switched off for two months has its answers coming; what is new is judged by today.
+#[test]
+fn an_old_request_gets_its_bytes_after_its_date_and_its_grant() {
+    run(
+        concat!(
+            module_path!(),
+            "::an_old_request_gets_its_bytes_after_its_date_and_its_grant"
+        ),
+        |room| {
+            tell(async {
+                let world = World::open(room, Places::below(room)).await;
+                let first = world.provision(1).await.unwrap();
+                let same = |again: Issued| {
+                    assert_eq!(
+                        (again.index, &again.certificate),
+                        (first.index, &first.certificate)
+                    );
+                };
+                world.clock.set(NOW + 2 * DAY);
+                same(world.provision_at(NOW, 1).await.unwrap());
+                world.provision(2).await.unwrap();
+                same(world.provision_at(NOW, 1).await.unwrap());
+                assert_eq!(fault(world.provision_at(NOW, 3).await), Fault::StationClock);
+                world.clock.set(NOW + 30 * DAY);
+                world.provision(3).await.unwrap();
+                // The grant ends after 50 days, the station's statement after 100.
+                world.clock.set(NOW + 60 * DAY);
+                assert_eq!(fault(world.provision(4).await), Fault::GrantExpired);
+                same(world.provision_at(NOW, 1).await.unwrap());
+                let confirmed = world.confirm(1, &first).await.unwrap();
+                assert_eq!(world.confirm(1, &first).await.unwrap(), confirmed);
             });
         },
     );
