@@ -40,17 +40,16 @@ impl Between {
     }
 
     /// Takes the server's place under this certificate.
-    fn stand(&mut self, certificate: &std::path::Path, key: &SoftKey) {
+    fn stand(&mut self, certificate: &std::path::Path, key: &SoftKey, patience: u16) {
         let own = Credentials { certificate, key };
         let address = self.runtime.block_on(self.proxy.listen(own)).unwrap();
-        // Long enough for a server that is there; one that is not believed is not waited for.
-        self.shop.station.dial(&address.to_string(), 5);
+        self.shop.station.dial(&address.to_string(), patience);
     }
 
     fn stand_trusted(&mut self) {
         let key = SoftKey::generate().unwrap();
         let certificate = certify(&self.shop, &key, &format!("DNS:{SERVER_NAME}"), true);
-        self.stand(&certificate, &key);
+        self.stand(&certificate, &key, 60);
     }
 }
 
@@ -193,7 +192,8 @@ fn a_server_of_another_root_is_not_spoken_to() {
     let programmer = tray.present(1).unwrap();
     let lot = between.shop.lot(CAMERAS, 1, 1);
     for certificate in [foreign, misnamed, station] {
-        between.stand(&certificate, &key);
+        // One that is not believed is not waited for.
+        between.stand(&certificate, &key, 1);
         let ended = between.shop.station.run(&lot, &programmer.sockets).unwrap();
         assert_ne!(ended.code, Some(0), "{}", ended.said);
         assert!(ended.said.contains("LINE-0203"), "{}", ended.said);
