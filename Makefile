@@ -24,8 +24,10 @@ build: ## all programs and the HSM module, for tests
 
 test: setup check test-only ## everything that the continuous integration runs
 
-test-only: build ## the tests alone
+test-only: build ## the tests alone; the stories on hsm-sim, then on SoftHSM2
 	$(CARGO) test --workspace --locked
+	KOSEKI_HSM=softhsm2 $(CARGO) test --locked -p acceptance --test scenarios -- \
+		--skip architecture --skip fuzzing --skip licences
 
 fuzz: ## every fuzz target for SECONDS (600) each; TARGETS names some
 	@scripts/fuzz.sh "$(SECONDS)" $(TARGETS)

@@ -18,7 +18,7 @@ fn on_softhsm2() {
 /// Both kinds of chips at the end of serial lines, as on a real bench.
 #[test]
 fn over_serial_lines() {
-    let mut shop = Shop::open(Hsm::Simulator, &[CAMERAS, SENSORS]);
+    let mut shop = Shop::open(Hsm::of_this_run(), &[CAMERAS, SENSORS]);
     for line in [CAMERAS, SENSORS] {
         let mut tray = shop.tray();
         tray.put(&shop.factory.vendor, line.part, 1, 3).unwrap();

@@ -24,7 +24,7 @@ struct Between {
 
 impl Between {
     fn open() -> Self {
-        let shop = Shop::open(Hsm::Simulator, &[CAMERAS]);
+        let shop = Shop::open(Hsm::of_this_run(), &[CAMERAS]);
         let runtime = Runtime::new().unwrap();
         let (certificate, key) = take_name(&shop);
         let own = Credentials {
@@ -213,7 +213,7 @@ fn keep(shop: &Shop, certificate: &std::path::Path, name: &str) -> PathBuf {
 /// What the agent asks of certificate and receipt, for every byte of both.
 #[test]
 fn no_altered_byte_of_certificate_or_receipt_is_accepted() {
-    let mut shop = Shop::open(Hsm::Simulator, &[CAMERAS]);
+    let mut shop = Shop::open(Hsm::of_this_run(), &[CAMERAS]);
     let made = shop.make(CAMERAS, 1, 1);
     assert_eq!(made.code, Some(0), "{}", made.said);
     let device = shop.station.devices().unwrap().remove(0);

@@ -21,7 +21,7 @@ const SOCKETS: u32 = 24;
 /// Every eighth frame of a line is hit, on each line others and at other bytes.
 #[test]
 fn noise_on_the_line_is_asked_again() {
-    let mut shop = Shop::open(Hsm::Simulator, &[CAMERAS]);
+    let mut shop = Shop::open(Hsm::of_this_run(), &[CAMERAS]);
     let (ended, taps, _programmer) = make(&mut shop, CAMERAS, |line| {
         let mut seen = BTreeSet::new();
         Box::new(move |number, frame| {
@@ -52,7 +52,7 @@ fn a_forger_on_the_line_of_injected_keys_gets_nothing() {
 
 /// One frame of each line is altered under a good checksum, over the lines at every place of the dialogue.
 fn forge(kind: Line) {
-    let mut shop = Shop::open(Hsm::Simulator, &[kind]);
+    let mut shop = Shop::open(Hsm::of_this_run(), &[kind]);
     let (ended, taps, _programmer) = make(&mut shop, kind, |line| {
         Box::new(move |number, frame| {
             // Behind the header, where there is a payload; else the session that it is about.

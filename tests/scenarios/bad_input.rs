@@ -8,7 +8,7 @@ use std::process::Command;
 
 #[test]
 fn a_corrupt_lot_file_is_refused_by_line_and_column() {
-    let mut shop = Shop::open(Hsm::Simulator, &[CAMERAS]);
+    let mut shop = Shop::open(Hsm::of_this_run(), &[CAMERAS]);
     let tray = {
         let mut tray = shop.tray();
         tray.put(&shop.factory.vendor, CAMERAS.part, 1, 1).unwrap();
@@ -42,7 +42,7 @@ fn a_corrupt_lot_file_is_refused_by_line_and_column() {
 
 #[test]
 fn a_unit_beyond_the_quota_gets_no_certificate() {
-    let mut shop = Shop::open_with(Hsm::Simulator, &[SENSORS], |factory| {
+    let mut shop = Shop::open_with(Hsm::of_this_run(), &[SENSORS], |factory| {
         factory.policies.limit_grant(SENSORS.grant, 3).unwrap();
         factory.policies.size_lot(SENSORS.lot, 3).unwrap();
     });
@@ -71,7 +71,7 @@ fn a_unit_beyond_the_quota_gets_no_certificate() {
 
 #[test]
 fn a_grant_without_enough_approvals_is_not_loaded() {
-    let shop = Shop::open(Hsm::Simulator, &[]);
+    let shop = Shop::open(Hsm::of_this_run(), &[]);
     let before = shop.factory.status().unwrap();
     let approval = shop
         .factory
@@ -95,7 +95,7 @@ fn a_grant_without_enough_approvals_is_not_loaded() {
 
 #[test]
 fn unknown_keys_in_policies_are_refused() {
-    let shop = Shop::open(Hsm::Simulator, &[]);
+    let shop = Shop::open(Hsm::of_this_run(), &[]);
     let file = shop.factory.policies.file("grants", CAMERAS.grant);
     let policies = shop.factory.policies.dir().to_string_lossy().into_owned();
     shop.factory
@@ -116,7 +116,7 @@ fn unknown_keys_in_policies_are_refused() {
 
 #[test]
 fn a_database_of_a_newer_version_is_refused() {
-    let mut shop = Shop::open(Hsm::Simulator, &[]);
+    let mut shop = Shop::open(Hsm::of_this_run(), &[]);
     shop.factory.stop_server().unwrap();
     // SQLite keeps the application's version at offset 60 of the file (SQLite file format §1.3).
     let store = shop.factory.path("ca/state/ca.sqlite");
@@ -137,7 +137,7 @@ fn leaves(shop: &Shop) -> serde_json::Value {
 
 #[test]
 fn a_second_server_on_the_same_store_is_refused() {
-    let shop = Shop::open(Hsm::Simulator, &[]);
+    let shop = Shop::open(Hsm::of_this_run(), &[]);
     let output = shop.factory.try_ca_server(&["serve"]).unwrap();
     assert!(
         !output.status.success(),

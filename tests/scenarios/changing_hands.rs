@@ -92,7 +92,7 @@ fn counted(shop: &Shop, station: &Station) -> serde_json::Value {
 
 #[test]
 fn a_second_station_finishes_what_a_burnt_down_one_had_bound() {
-    let mut shop = Shop::open(Hsm::Simulator, &[CAMERAS]);
+    let mut shop = Shop::open(Hsm::of_this_run(), &[CAMERAS]);
     let work = work(&mut shop);
     let left = leave_a_bound_unit(&shop, &work);
     let mut second = Station::enroll(&shop.factory, SECOND).unwrap();
@@ -118,7 +118,7 @@ fn a_second_station_finishes_what_a_burnt_down_one_had_bound() {
 
 #[test]
 fn a_unit_given_up_is_void_and_its_serial_is_made_with_another_chip() {
-    let mut shop = Shop::open(Hsm::Simulator, &[CAMERAS]);
+    let mut shop = Shop::open(Hsm::of_this_run(), &[CAMERAS]);
     let work = work(&mut shop);
     let left = leave_a_bound_unit(&shop, &work);
     let told = shop.station.void(&left.serial, "board-broken").unwrap();
@@ -143,7 +143,7 @@ fn a_unit_given_up_is_void_and_its_serial_is_made_with_another_chip() {
 
 #[test]
 fn a_station_asked_to_stop_says_what_is_open_and_goes_on_later() {
-    let mut shop = Shop::open(Hsm::Simulator, &[CAMERAS]);
+    let mut shop = Shop::open(Hsm::of_this_run(), &[CAMERAS]);
     let mut tray = shop.tray();
     tray.put(&shop.factory.vendor, CAMERAS.part, 1, UNITS)
         .unwrap();

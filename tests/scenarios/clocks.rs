@@ -98,7 +98,7 @@ async fn finishes(floor: &Floor, factory: &mut acceptance::factory::Factory, num
 fn the_year_2050_begins() {
     let eve: jiff::Timestamp = "2049-12-31T20:00:00Z".parse().unwrap();
     let shift = eve.as_second() - jiff::Timestamp::now().as_second();
-    let mut shop = Shop::open_at(Hsm::Simulator, &[CAMERAS], eve, |factory| {
+    let mut shop = Shop::open_at(Hsm::of_this_run(), &[CAMERAS], eve, |factory| {
         let shim = Shim::build(&factory.path("")).unwrap();
         factory.govern(&shim).unwrap().shift_clock(shift).unwrap();
     });

@@ -95,7 +95,7 @@ fn the_server_is_killed_at_its_commits_under_a_real_agent() {
 }
 
 fn governed_shop() -> Shop {
-    Shop::open_with(Hsm::Simulator, &[CAMERAS], |factory| {
+    Shop::open_with(Hsm::of_this_run(), &[CAMERAS], |factory| {
         let shim = Shim::build(&factory.path("")).unwrap();
         factory.govern(&shim).unwrap();
     })

@@ -31,7 +31,7 @@ impl Floor {
     /// As [`Self::open`], with policies altered before anybody reads them.
     pub(crate) fn open_with(limit: u32, alter: impl FnOnce(&Factory)) -> Self {
         let home = tempfile::tempdir().unwrap();
-        let mut factory = Factory::prepare(home.path(), Hsm::Simulator).unwrap();
+        let mut factory = Factory::prepare(home.path(), Hsm::of_this_run()).unwrap();
         factory.policies.limit_grant(CAMERAS.grant, limit).unwrap();
         factory.policies.size_lot(CAMERAS.lot, limit).unwrap();
         alter(&factory);

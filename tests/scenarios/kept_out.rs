@@ -11,7 +11,7 @@ const STOLEN: &str = "ota-l2-prov-01";
 #[tokio::test]
 async fn a_station_enrolled_anew_shuts_its_old_tls_key_out() {
     let home = tempfile::tempdir().unwrap();
-    let factory = Factory::running(home.path(), Hsm::Simulator).unwrap();
+    let factory = Factory::running(home.path(), Hsm::of_this_run()).unwrap();
     let chip = SoftChip::make(&factory.vendor, 1).unwrap();
     let old = SoftStation::enroll(&factory, STOLEN).unwrap();
     old.challenges(std::iter::once(&chip)).await.unwrap();
@@ -27,7 +27,7 @@ async fn a_station_enrolled_anew_shuts_its_old_tls_key_out() {
 
 #[test]
 fn no_program_that_reads_pins_leaves_a_core_dump() {
-    let mut shop = Shop::open(Hsm::Simulator, &[CAMERAS]);
+    let mut shop = Shop::open(Hsm::of_this_run(), &[CAMERAS]);
     assert_eq!(shop.factory.server_core_limits().unwrap(), ["0", "0"]);
     let mut tray = shop.tray();
     tray.put(&shop.factory.vendor, CAMERAS.part, 1, 1).unwrap();

@@ -21,7 +21,7 @@ struct Floor {
 
 fn floor(limit: u32) -> Floor {
     let home = tempfile::tempdir().unwrap();
-    let mut factory = Factory::prepare(home.path(), Hsm::Simulator).unwrap();
+    let mut factory = Factory::prepare(home.path(), Hsm::of_this_run()).unwrap();
     factory.policies.limit_grant(CAMERAS.grant, limit).unwrap();
     factory.policies.size_lot(CAMERAS.lot, limit).unwrap();
     factory.hold_ceremony().unwrap();

@@ -10,7 +10,7 @@ use std::process::Command;
 
 #[test]
 fn certificates_and_log_are_accepted_by_outside_programs() {
-    let mut shop = Shop::open(Hsm::Simulator, &[CAMERAS, SENSORS]);
+    let mut shop = Shop::open(Hsm::of_this_run(), &[CAMERAS, SENSORS]);
     for line in [CAMERAS, SENSORS] {
         let ended = shop.make(line, 1, 2);
         assert_eq!(ended.code, Some(0), "{}", ended.said);

@@ -34,7 +34,7 @@ impl OutsideLedger {
 
 #[test]
 fn the_server_is_killed_at_seeded_moments() {
-    let mut shop = Shop::open(Hsm::Simulator, &[CAMERAS]);
+    let mut shop = Shop::open(Hsm::of_this_run(), &[CAMERAS]);
     let mut tray = shop.tray();
     tray.put(&shop.factory.vendor, CAMERAS.part, 1, UNITS)
         .unwrap();
@@ -61,7 +61,7 @@ fn the_server_is_killed_at_seeded_moments() {
 
 #[test]
 fn the_station_is_killed_at_seeded_moments() {
-    let mut shop = Shop::open(Hsm::Simulator, &[CAMERAS]);
+    let mut shop = Shop::open(Hsm::of_this_run(), &[CAMERAS]);
     let mut tray = shop.tray();
     tray.put(&shop.factory.vendor, CAMERAS.part, 1, UNITS)
         .unwrap();

@@ -137,7 +137,7 @@ impl Floor {
     pub(crate) async fn open() -> Self {
         let home = tempfile::tempdir().unwrap();
         let shim = Shim::build(home.path()).unwrap();
-        let factory = Factory::running(&home.path().join("floor"), Hsm::Simulator).unwrap();
+        let factory = Factory::running(&home.path().join("floor"), Hsm::of_this_run()).unwrap();
         factory.load_grant(CAMERAS.grant).unwrap();
         factory.open_lot(CAMERAS.grant, CAMERAS.lot).unwrap();
         let station = SoftStation::enroll(&factory, STATION).unwrap();

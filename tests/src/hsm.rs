@@ -38,6 +38,18 @@ impl std::str::FromStr for Hsm {
 }
 
 impl Hsm {
+    /// The one that the stories of this run use: `KOSEKI_HSM`, or the simulator.
+    ///
+    /// # Panics
+    /// On a name that is none.
+    #[must_use]
+    pub fn of_this_run() -> Self {
+        match std::env::var("KOSEKI_HSM") {
+            Ok(name) => name.parse().unwrap_or_else(|failure| panic!("{failure}")),
+            Err(_unset) => Self::Simulator,
+        }
+    }
+
     /// Its name on the command line.
     #[must_use]
     pub const fn name(self) -> &'static str {
