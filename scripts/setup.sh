@@ -38,11 +38,17 @@ if [ "${#missing[@]}" -gt 0 ]; then
     apt-get install -y -qq --no-install-recommends "${missing[@]}"
 fi
 
-# pkilint is optional: tests that use it say loudly when it is not there.
-lint=${PKILINT:-target/pkilint}
-if [ ! -x "$lint/bin/lint_pkix_cert" ] && python3 -c 'import venv, ensurepip' 2>/dev/null; then
-    if ! { python3 -m venv "$lint" && "$lint/bin/pip" install --quiet --disable-pip-version-check pkilint==0.13.3; }; then
-        echo "setup: WARNING: pkilint could not be installed; its test will be skipped" >&2
-        rm -rf "$lint"
+# Checkers from PyPI, in an environment of their own. Where PyPI is out of reach their tests say loudly that they did not
+# run.
+checkers=target/checkers
+if ! [ -e "$checkers/whole" ]; then
+    python3 -c 'import ensurepip' 2>/dev/null || apt-get install -y -qq --no-install-recommends python3-venv ||
+        echo "setup: WARNING: python3-venv is missing" >&2
+    if python3 -m venv "$checkers" &&
+        "$checkers/bin/pip" install --quiet --disable-pip-version-check pkilint==0.13.3 python-pkcs11==0.9.3; then
+        touch "$checkers/whole"
+    else
+        echo "setup: WARNING: pkilint and python-pkcs11 could not be installed; their tests will be skipped" >&2
+        rm -rf "$checkers"
     fi
 fi

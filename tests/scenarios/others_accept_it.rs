@@ -75,7 +75,7 @@ const ANSWERED: [&str; 2] = [
 ];
 
 fn pkilint(devices: &[PathBuf]) {
-    let lint = root().join("target/pkilint/bin/lint_pkix_cert");
+    let lint = root().join("target/checkers/bin/lint_pkix_cert");
     if !lint.exists() {
         println!(
             "SKIPPED: pkilint is not installed; scripts/setup.sh installs it where PyPI can be reached"
