@@ -1,8 +1,10 @@
 //! A unit outlives the station that began it: another station finishes it, a person gives it up, or a stopped station
 //! says where it stands and goes on later.
 
+use crate::every_step::governed_shop;
 use crate::support::{CAMERAS, Shop};
 use acceptance::chips::Programmer;
+use acceptance::faults::{Deed, Plan};
 use acceptance::hsm::Hsm;
 use acceptance::patience::until;
 use acceptance::process::{program, succeed};
@@ -39,28 +41,24 @@ fn work(shop: &mut Shop) -> Work {
     }
 }
 
-/// Kills the station until a unit is bound for certain and not yet being confirmed.
+/// Kills the station right behind one call to its files after the other, until a unit is bound for certain and not yet being
+/// confirmed.
 fn leave_a_bound_unit(shop: &Shop, work: &Work) -> Left {
-    loop {
-        let before = shop.station.journalled("issued");
-        let mut agent = shop
-            .station
-            .start(&work.lot, &work.programmer.sockets)
-            .unwrap();
-        until("an answer in the journal", || {
-            let issued = shop.station.journalled("issued") > before;
-            Ok((issued || agent.ended()?.is_some()).then_some(()))
-        })
-        .unwrap();
-        assert!(
-            agent.ended().unwrap().is_none(),
-            "no kill hit a unit between binding and confirmation"
-        );
-        agent.kill().unwrap();
+    let faults = shop.factory.faults().unwrap();
+    for call in (1..200).step_by(3) {
+        let plan = Plan {
+            path: "stations/".to_owned(),
+            ..Plan::at(call, Deed::KillAfter)
+        };
+        faults.arm(&plan).unwrap();
+        let run = shop.station.run(&work.lot, &work.programmer.sockets);
+        assert_eq!((run.unwrap().code, faults.fired().unwrap()), (None, 1));
+        faults.disarm().unwrap();
         if let Some(left) = bound_unit(&shop.station) {
             return left;
         }
     }
+    panic!("no call stands between binding and confirmation");
 }
 
 fn bound_unit(station: &Station) -> Option<Left> {
@@ -92,7 +90,7 @@ fn counted(shop: &Shop, station: &Station) -> serde_json::Value {
 
 #[test]
 fn a_second_station_finishes_what_a_burnt_down_one_had_bound() {
-    let mut shop = Shop::open(Hsm::of_this_run(), &[CAMERAS]);
+    let mut shop = governed_shop();
     let work = work(&mut shop);
     let left = leave_a_bound_unit(&shop, &work);
     let mut second = Station::enroll(&shop.factory, SECOND).unwrap();
@@ -118,7 +116,7 @@ fn a_second_station_finishes_what_a_burnt_down_one_had_bound() {
 
 #[test]
 fn a_unit_given_up_is_void_and_its_serial_is_made_with_another_chip() {
-    let mut shop = Shop::open(Hsm::of_this_run(), &[CAMERAS]);
+    let mut shop = governed_shop();
     let work = work(&mut shop);
     let left = leave_a_bound_unit(&shop, &work);
     let told = shop.station.void(&left.serial, "board-broken").unwrap();

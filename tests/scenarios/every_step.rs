@@ -94,7 +94,8 @@ fn the_server_is_killed_at_its_commits_under_a_real_agent() {
     assert_made_once(&shop, units);
 }
 
-fn governed_shop() -> Shop {
+/// A shop whose programs run under a page of faults.
+pub(crate) fn governed_shop() -> Shop {
     Shop::open_with(Hsm::of_this_run(), &[CAMERAS], |factory| {
         let shim = Shim::build(&factory.path("")).unwrap();
         factory.govern(&shim).unwrap();
