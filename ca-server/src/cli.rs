@@ -84,8 +84,8 @@ struct Init {
     /// Directory of PIN files; made if it is not there, and PINs that are there are used
     #[arg(long, value_name = "DIR")]
     pins: PathBuf,
-    /// Somebody in the room, "name, role"; once for each person
-    #[arg(long, value_name = "PERSON")]
+    /// Somebody in the room, "name, role"; once for each person, and at least one
+    #[arg(long, value_name = "PERSON", required = true)]
     attended: Vec<String>,
 }
 

@@ -216,7 +216,7 @@ impl Config {
             path: path.to_owned(),
             rule,
         })?;
-        config.resolve(path.parent().unwrap_or_else(|| Path::new("")));
+        config.resolve(&directory_of(path)?);
         config.check_places().map_err(|rule| ConfigError::Rule {
             path: path.to_owned(),
             rule,
@@ -283,6 +283,18 @@ impl Config {
             *path = base.join(&*path);
         }
     }
+}
+
+/// The directory of a file, in full: what is written down from it must hold wherever the next program is started.
+///
+/// # Errors
+/// [`ConfigError::Unreadable`] if the path is empty or there is no current directory.
+pub(crate) fn directory_of(path: &Path) -> Result<PathBuf, ConfigError> {
+    let whole = std::path::absolute(path).map_err(|error| ConfigError::Unreadable {
+        path: path.to_owned(),
+        error,
+    })?;
+    Ok(whole.parent().unwrap_or(&whole).to_owned())
 }
 
 impl LogToken {

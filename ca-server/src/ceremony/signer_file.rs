@@ -3,7 +3,7 @@
 
 use super::artefacts::{ArtefactError, read_certificate};
 use super::{CeremonyError, Orders};
-use crate::config::{ConfigError, PinSource, read_toml};
+use crate::config::{ConfigError, PinSource, directory_of, read_toml};
 use base64ct::{Base64, Encoding as _};
 use identity::approval::ApproverSet;
 use identity::document::{Ceremony, PinnedApprover};
@@ -127,7 +127,7 @@ impl SignerParts {
     /// [`SignerFileError`] names the file, value or token.
     pub fn load(path: &Path) -> Result<Self, SignerFileError> {
         let settings: SignerSettings = read_toml(path)?;
-        let base = path.parent().unwrap_or_else(|| Path::new(""));
+        let base = &directory_of(path)?;
         let value = |what: String| SignerFileError::Value {
             path: path.to_owned(),
             what,

@@ -17,10 +17,13 @@ use std::path::Path;
 pub(super) fn init(init: &Init) -> Result<(), Failure> {
     let config = Config::load(&init.at.config)?;
     let plan = load_ceremony(&init.ceremony)?;
+    // The signer's configuration names a PIN file, and must find it wherever it is read.
+    let pins =
+        std::path::absolute(&init.pins).map_err(|error| Failure::file(&init.pins, &error))?;
     let orders = Orders {
         plan: &plan,
         config: &config,
-        pins: &init.pins,
+        pins: &pins,
         attended: &init.attended,
     };
     say(&ceremony::hold(&orders, &SystemClock, &SystemEntropy)?)

@@ -1,4 +1,5 @@
-use crate::room::{Room, openssl};
+use crate::room::{Room, openssl, policies};
+use crate::serving::Server;
 use identity::document::{Ceremony, Document as _};
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -193,4 +194,46 @@ fn commands_without_a_server_say_so() {
     assert!(error.contains("nowhere.toml"), "{error}");
     assert_eq!(room.run(&["serve", "--pin", "1234"]).code, Some(64));
     assert_eq!(room.run(&["--help"]).code, Some(0));
+}
+
+#[test]
+fn held_with_relative_paths_in_its_own_directory_it_serves_from_anywhere() {
+    let room = Room::new();
+    let plan = policies("ceremony/demo.toml");
+    let words = [
+        "init",
+        "--config",
+        "ca-server.toml",
+        "--pins",
+        "pins",
+        "--ceremony",
+    ];
+    let attended = [
+        plan.to_str().unwrap(),
+        "--attended",
+        "Sato Yui, CA operator",
+    ];
+    let told = room
+        .run_in(&room.path(""), &[&words[..], &attended].concat())
+        .done();
+    assert!(told.contains("Sato Yui"), "{told}");
+    Server::start(&room).stop();
+}
+
+#[test]
+fn nobody_holds_it_alone_and_unnamed() {
+    let room = Room::new();
+    let plan = policies("ceremony/demo.toml");
+    let words = [
+        "init",
+        "--config",
+        "@ca-server.toml",
+        "--pins",
+        "@pins",
+        "--ceremony",
+    ];
+    let ended = room.run(&[&words[..], &[plan.to_str().unwrap()]].concat());
+    assert_eq!(ended.code, Some(64), "{}", ended.err);
+    assert!(ended.err.contains("--attended"), "{}", ended.err);
+    assert!(!room.path("ceremony").exists() && !room.path("pins").exists());
 }

@@ -52,12 +52,18 @@ impl Room {
 
     /// Runs `ca-server` with these words; `@name` stands for a file of the room.
     pub(crate) fn run(&self, words: &[&str]) -> Ended {
+        self.run_in(Path::new("/"), words)
+    }
+
+    /// As [`Self::run`], from a directory.
+    pub(crate) fn run_in(&self, here: &Path, words: &[&str]) -> Ended {
         let words = words.iter().map(|word| match word.strip_prefix('@') {
             Some(name) => self.path(name).into_os_string(),
             None => (*word).into(),
         });
         let output = Command::new(env!("CARGO_BIN_EXE_ca-server"))
             .args(words)
+            .current_dir(here)
             .env("SOFTHSM2_CONF", self.path("softhsm2.conf"))
             .output()
             .unwrap();
