@@ -1,7 +1,8 @@
 //! The verdict over one device: what was checked, what was found, and by whose word it holds.
 
 use crate::reason::Reason;
-use serde::Serialize;
+use serde::ser::SerializeStruct as _;
+use serde::{Serialize, Serializer};
 
 /// What came out of [`crate::verify_device`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -38,7 +39,7 @@ pub enum Level {
 }
 
 /// One step of the verdict.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Check {
     /// Which step.
     pub step: Step,
@@ -48,6 +49,21 @@ pub struct Check {
     pub code: Option<Reason>,
     /// Particulars, English: names what was compared and by whose word it holds.
     pub note: String,
+}
+
+/// With the words of the table beside the code: whoever reads the JSON has no table at hand.
+impl Serialize for Check {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let text = self.code.map(Reason::text);
+        let mut check = serializer.serialize_struct("Check", 6)?;
+        check.serialize_field("step", &self.step)?;
+        check.serialize_field("state", &self.state)?;
+        check.serialize_field("code", &self.code)?;
+        check.serialize_field("reason", &text.map(|text| text.en))?;
+        check.serialize_field("hint", &text.map(|text| text.hint_en))?;
+        check.serialize_field("note", &self.note)?;
+        check.end()
+    }
 }
 
 /// Steps in the order in which they are made.
