@@ -143,7 +143,7 @@ fn approved<D: Document>(
     approvers: &ApproverSet,
 ) -> Result<(), Refusal> {
     let verified = approvers.verify(document, requester, approvals, &AwsLcVerifier);
-    verified.map_err(|error| Refusal::new(Fault::NotAuthorized, error))
+    verified.map_err(|error| Refusal::new(Fault::NotApproved, error))
 }
 
 /// Enters a document inside the transaction. The same document again gets a refusal that names the rule.

@@ -9,7 +9,11 @@ use tonic::{Code, Status};
 
 const INVALID: [Fault; 2] = [Fault::EnvelopeMalformed, Fault::TooLarge];
 const NOT_FOUND: [Fault; 3] = [Fault::NotBound, Fault::GrantUnknown, Fault::LotUnknown];
-const DENIED: [Fault; 2] = [Fault::StationUnknown, Fault::StationExpired];
+const DENIED: [Fault; 3] = [
+    Fault::StationUnknown,
+    Fault::StationExpired,
+    Fault::NotApproved,
+];
 
 /// The refusal of a whole call.
 #[must_use]
@@ -90,6 +94,7 @@ mod tests {
             (Fault::StationMismatch, Code::PermissionDenied),
             (Fault::StationUnknown, Code::PermissionDenied),
             (Fault::NotAuthorized, Code::PermissionDenied),
+            (Fault::NotApproved, Code::PermissionDenied),
             (Fault::GrantUnknown, Code::NotFound),
             (Fault::NotBound, Code::NotFound),
             (Fault::Stopped, Code::Unavailable),

@@ -167,7 +167,10 @@ fn an_operator_loads_a_grant_once_and_a_restart_remembers_it() {
     assert!(status(&room).contains("log      1 leaves"));
     // One approval of two is refused, and changes nothing.
     let error = load(&room, &["vet-01"], "@too-few").refused(77);
-    assert!(error.contains("CA-0109"), "{error}");
+    assert!(
+        error.contains("CA-0110") && error.contains("1 of 2 approvals"),
+        "{error}"
+    );
     assert!(!room.path("too-few").exists());
     let done = load(&room, &["vet-01", "ca-op-02"], "@granted").done();
     assert!(done.contains("is leaf 1;"), "{done}");
