@@ -9,7 +9,7 @@ mod station;
 
 pub use ceremony::{Ceremony, PinnedApprover};
 pub use grant::Grant;
-pub use lot::LotOrder;
+pub use lot::{LotOrder, SerialRange};
 pub use profile::{KeyOriginRule, Profile, SubjectAttribute, UidRule};
 pub use station::StationStatement;
 

@@ -11,7 +11,7 @@ use crate::orders::Orders;
 use crate::programmer;
 use crate::records::Output;
 use crate::sources::{SystemClock, SystemEntropy};
-use crate::station::floor::{Floor, Queue, Roll, Stop};
+use crate::station::floor::{Floor, Queue, Roll, Serials, Stop};
 use crate::station::inspect::Inspector;
 use crate::station::journal::{Journal, JournalError};
 use crate::station::seen::SeenCheckpoint;
@@ -196,6 +196,7 @@ fn on_floor<T>(
         entropy: &SystemEntropy,
         stop: &stop,
         roll: &Roll::default(),
+        serials: &Serials::default(),
     };
     act(floor, &runtime)
 }

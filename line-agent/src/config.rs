@@ -202,7 +202,8 @@ impl Config {
             path: path.to_owned(),
             rule,
         })?;
-        config.resolve(path.parent().unwrap_or_else(|| Path::new("")));
+        let whole = std::path::absolute(path).map_err(FileError::io(path))?;
+        config.resolve(whole.parent().unwrap_or(&whole));
         Ok(config)
     }
 

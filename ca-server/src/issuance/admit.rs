@@ -364,7 +364,7 @@ fn check_form(opened: &Opened, unit: &Unit) -> Result<P256Key, Refusal> {
     if !grant.serials.allows(&unit.serial) {
         return Err(Refusal::new(Fault::SerialMalformed, unit.serial));
     }
-    if !opened.lot.order.holds(&unit.serial) {
+    if !opened.lot.order.serials().holds(&unit.serial) {
         return Err(Refusal::new(
             Fault::SerialOutsideLot,
             format!("{} is not in {}", unit.serial, opened.request.lot),

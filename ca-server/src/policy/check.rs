@@ -200,7 +200,7 @@ fn ranges_apart(lots: &Loaded<Lot<'_>>) -> Vec<Finding> {
 }
 
 fn overlap(one: &LotOrder, two: &LotOrder) -> bool {
-    one.holds(&two.first_serial) || two.holds(&one.first_serial)
+    one.serials().holds(&two.first_serial) || two.serials().holds(&one.first_serial)
 }
 
 /// The lots of a grant together are not more than its limit.

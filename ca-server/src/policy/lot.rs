@@ -154,8 +154,14 @@ mod tests {
     fn the_sample_lot_loads_under_its_grant() {
         let lot = load_lot(&sample::dir().join(FILE), &grant()).unwrap();
         assert_eq!((lot.grant, lot.quantity), (grant().hash(), 1_000));
-        assert!(lot.holds(&DeviceSerial::new("26480001000").unwrap()));
-        assert!(!lot.holds(&DeviceSerial::new("26480002000").unwrap()));
+        assert!(
+            lot.serials()
+                .holds(&DeviceSerial::new("26480001000").unwrap())
+        );
+        assert!(
+            !lot.serials()
+                .holds(&DeviceSerial::new("26480002000").unwrap())
+        );
         assert_eq!(LotOrder::from_bytes(&lot.to_bytes()).unwrap(), lot);
     }
 

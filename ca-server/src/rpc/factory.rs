@@ -203,14 +203,20 @@ impl wire::FactoryService for Factory {
         request: Request<wire::GetLotRequest>,
     ) -> Result<Response<wire::GetLotResponse>, Status> {
         let station = station(&request)?;
-        let name = request.into_inner().lot_id;
+        let asked = request.into_inner();
         let grants = self.own_grants(station).await?;
         let mut lots = grants.iter().flat_map(|view| &view.lots);
-        let lot = lots.find(|lot| lot.order.id.as_str() == name);
+        let is_asked = |lot: &&LotView| {
+            let of_grant = asked.grant_hash == lot.order.grant.as_bytes();
+            lot.order.id.as_str() == asked.lot_id && (of_grant || asked.grant_hash.is_empty())
+        };
+        let lot = lots.find(is_asked);
         let lot = lot.ok_or_else(|| status::status(&Fault::LotUnknown.into()))?;
         Ok(Response::new(wire::GetLotResponse {
             lot: Some(lot_summary(lot)),
             grant_hash: hash_bytes(&lot.order.grant),
+            first_serial: lot.order.first_serial.to_string(),
+            last_serial: lot.order.last_serial.to_string(),
         }))
     }
 

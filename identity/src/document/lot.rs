@@ -22,12 +22,32 @@ pub struct LotOrder {
     pub last_serial: DeviceSerial,
 }
 
-impl LotOrder {
-    /// Whether a serial lies in the lot's range: same length, and between first and last as text.
+/// The serials of a lot, from the first to the last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SerialRange {
+    /// First serial.
+    pub first: DeviceSerial,
+    /// Last serial, as long as the first.
+    pub last: DeviceSerial,
+}
+
+impl SerialRange {
+    /// Whether a serial lies in the range: same length, and between first and last as text.
     #[must_use]
     pub fn holds(&self, serial: &DeviceSerial) -> bool {
-        let (first, last) = (self.first_serial.as_str(), self.last_serial.as_str());
+        let (first, last) = (self.first.as_str(), self.last.as_str());
         serial.as_str().len() == first.len() && first <= serial.as_str() && serial.as_str() <= last
+    }
+}
+
+impl LotOrder {
+    /// Its serials.
+    #[must_use]
+    pub const fn serials(&self) -> SerialRange {
+        SerialRange {
+            first: self.first_serial,
+            last: self.last_serial,
+        }
     }
 }
 

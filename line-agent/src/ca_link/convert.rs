@@ -1,14 +1,15 @@
 //! The CA's messages as domain types, and its failures as faults.
 
 use super::{Answer, Attempt, CaError, Found};
-use identity::LeafHash;
+use identity::document::SerialRange;
 use identity::envelope::MAX_CHALLENGE;
 use identity::fault::Fault;
 use identity::idevid::MAX_CERTIFICATE;
+use identity::{DeviceSerial, LeafHash};
 use proto::common;
 use proto::factory::{
-    ConfirmResponse, GetChallengesResponse, GetReceiptResponse, Issued, UnitResult, VoidResponse,
-    confirm_response, unit_result, void_response,
+    ConfirmResponse, GetChallengesResponse, GetLotResponse, GetReceiptResponse, Issued, UnitResult,
+    VoidResponse, confirm_response, unit_result, void_response,
 };
 use std::time::Duration;
 use tonic::{Code, Status};
@@ -18,6 +19,14 @@ pub(super) fn challenge(answer: GetChallengesResponse) -> Result<Vec<u8>, Attemp
         Ok([challenge]) if (1..=MAX_CHALLENGE).contains(&challenge.len()) => Ok(challenge),
         Ok(_) | Err(_) => Err(malformed("not one challenge of at most 64 bytes")),
     }
+}
+
+pub(super) fn serials(answer: &GetLotResponse) -> Result<SerialRange, Attempt> {
+    let read = |text: &str| DeviceSerial::new(text).map_err(|_bad| malformed("a lot's serials"));
+    Ok(SerialRange {
+        first: read(&answer.first_serial)?,
+        last: read(&answer.last_serial)?,
+    })
 }
 
 pub(super) fn issued(results: Vec<UnitResult>) -> Result<Answer, Attempt> {

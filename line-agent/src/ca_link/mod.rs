@@ -10,13 +10,14 @@ use crate::config;
 use crate::station::floor::Stop;
 use crate::station::journal::SignedRequest;
 use crate::station::{Failure, Step};
+use identity::document::SerialRange;
 use identity::fault::Fault;
-use identity::{ChipUid, Entropy, LeafHash};
+use identity::{ChipUid, DocumentHash, Entropy, Id, LeafHash};
 use keyvault::Key;
 use proto::factory::get_receipt_request::Unit;
 use proto::factory::{
     self, AdoptRequest, FactoryServiceClient, GetChallengesRequest, GetCheckpointRequest,
-    GetReceiptRequest, ProvisionRequest,
+    GetLotRequest, GetReceiptRequest, ProvisionRequest,
 };
 use std::time::Duration;
 use tokio::runtime::Handle;
@@ -85,6 +86,12 @@ impl From<CaError> for Failure {
 
 /// What the station asks of the CA. Every call blocks, and is harmless to repeat with the same bytes.
 pub trait Ca: Sync {
+    /// Asks which serials a lot's order has.
+    ///
+    /// # Errors
+    /// [`CaError`]
+    fn serials(&self, grant: &DocumentHash, lot: &Id) -> Result<SerialRange, CaError>;
+
     /// Gets a challenge for a chip; at most 64 bytes.
     ///
     /// # Errors
@@ -233,6 +240,20 @@ impl<'a> CaLink<'a> {
 }
 
 impl Ca for CaLink<'_> {
+    fn serials(&self, grant: &DocumentHash, lot: &Id) -> Result<SerialRange, CaError> {
+        self.ask(|mut client, deadline| async move {
+            let request = GetLotRequest {
+                lot_id: lot.to_string(),
+                grant_hash: grant.as_bytes().to_vec(),
+            };
+            let answer = client
+                .get_lot(timed(request, deadline))
+                .await
+                .map_err(of_status)?;
+            convert::serials(&answer.into_inner())
+        })
+    }
+
     fn challenge(&self, uid: &ChipUid) -> Result<Vec<u8>, CaError> {
         self.ask(|mut client, deadline| async move {
             let request = GetChallengesRequest {

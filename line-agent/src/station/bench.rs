@@ -3,7 +3,7 @@
 
 mod ca;
 
-use super::floor::{Floor, Queue, Roll, Stop, lock};
+use super::floor::{Floor, Queue, Roll, Serials, Stop, lock};
 use super::journal::Journal;
 use super::seen::SeenCheckpoint;
 use super::socket::Socket;
@@ -464,6 +464,7 @@ impl World {
             entropy: &self.entropy,
             stop,
             roll: &Roll::default(),
+            serials: &Serials::default(),
         };
         super::void::send_waiting(&floor).unwrap();
         let desk = Desk::new(Box::new(io::sink()), Style::Headless, Language::En);

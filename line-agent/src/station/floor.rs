@@ -11,6 +11,7 @@ use crate::lot::{Lot, LotUnit};
 use crate::orders::Orders;
 use crate::records::Output;
 use crate::verdict::Verdict;
+use identity::document::SerialRange;
 use identity::envelope::{StationRequest, request_hash};
 use identity::fault::Fault;
 use identity::{ChipUid, Clock, DeviceSerial, Entropy, Id, RequestId};
@@ -45,6 +46,8 @@ pub struct Floor<'a> {
     pub stop: &'a Stop,
     /// Chips of this run.
     pub roll: &'a Roll,
+    /// Serials of the lots of this run.
+    pub serials: &'a Serials,
 }
 
 impl Floor<'_> {
@@ -197,6 +200,33 @@ impl Queue {
     #[must_use]
     pub fn remaining(&self) -> usize {
         lock(&self.rows).len()
+    }
+}
+
+/// Which serials the lots' orders have, each asked of the CA once a run.
+#[derive(Debug, Default)]
+pub struct Serials(Mutex<BTreeMap<(DocumentHash, Id), SerialRange>>);
+
+impl Serials {
+    /// That the order has the serial of a task: known before a chip is burnt for it.
+    ///
+    /// # Errors
+    /// [`Fault::SerialOutsideLot`], or the CA's.
+    pub fn check(&self, ca: &dyn Ca, task: &Task<'_>) -> Step<()> {
+        let name = (task.order.hash, task.lot);
+        let known = lock(&self.0).get(&name).copied();
+        let range = match known {
+            Some(range) => range,
+            None => ca.serials(&name.0, &name.1)?,
+        };
+        lock(&self.0).insert(name, range);
+        match range.holds(&task.serial) {
+            true => Ok(()),
+            false => Err(Failure::new(
+                Fault::SerialOutsideLot,
+                format!("{} has {} to {}", task.lot, range.first, range.last),
+            )),
+        }
     }
 }
 

@@ -231,11 +231,13 @@ pub struct Confirming {
 pub struct Confirmed(());
 
 impl Checked {
-    /// Checks the chip.
+    /// Checks the serial against the lot's order, then the chip.
     ///
     /// # Errors
-    /// See [`super::checks`].
+    /// [`Fault::SerialOutsideLot`], what the CA says, and see [`super::checks`].
     pub fn new(chip: Identification, bench: &mut Bench<'_>) -> Step<Self> {
+        let Bench { floor, task, .. } = &*bench;
+        floor.serials.check(floor.ca, task)?;
         check_genuine(&chip, &bench.task.order.profile)?;
         check_unused(
             &chip,

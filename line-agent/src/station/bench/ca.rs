@@ -7,6 +7,7 @@ use crate::station::floor::lock;
 use crate::station::inspect::{Expected, Inspect, index_of};
 use crate::station::journal::SignedRequest;
 use crate::station::{Failure, Step};
+use identity::document::SerialRange;
 use identity::envelope::{
     ConfirmRequest, Envelope, Purpose, StationRequest, VoidRequest, signed_by,
 };
@@ -16,7 +17,8 @@ use identity::key::PortableVerifier;
 use identity::leaf::EntryRef;
 use identity::message::{Confirmation, Message as _, Possession};
 use identity::{
-    CertificateHash, ChipUid, DeviceSerial, Id, LeafHash, P256Key, RequestId, VerifyP256 as _,
+    CertificateHash, ChipUid, DeviceSerial, DocumentHash, Id, LeafHash, P256Key, RequestId,
+    VerifyP256 as _,
 };
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -153,6 +155,16 @@ impl FakeCa {
 }
 
 impl Ca for FakeCa {
+    fn serials(&self, _grant: &DocumentHash, _lot: &Id) -> Result<SerialRange, CaError> {
+        self.reach(|_register| {
+            let serial = |text| DeviceSerial::new(text).unwrap();
+            Ok(SerialRange {
+                first: serial("26480000"),
+                last: serial("26487999"),
+            })
+        })
+    }
+
     fn challenge(&self, _uid: &ChipUid) -> Result<Vec<u8>, CaError> {
         self.reach(|register| {
             register.challenges += 1;
