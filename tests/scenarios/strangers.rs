@@ -320,6 +320,7 @@ async fn a_station_sees_its_own_grants_lots_and_units_only() {
         );
         let asked = GetLotRequest {
             lot_id: CAMERAS.lot.to_owned(),
+            grant_hash: Vec::new(),
         };
         assert_eq!(
             told(station.client().get_lot(asked).await),

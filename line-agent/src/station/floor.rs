@@ -14,7 +14,7 @@ use crate::verdict::Verdict;
 use identity::document::SerialRange;
 use identity::envelope::{StationRequest, request_hash};
 use identity::fault::Fault;
-use identity::{ChipUid, Clock, DeviceSerial, Entropy, Id, RequestId};
+use identity::{ChipUid, Clock, DeviceSerial, DocumentHash, Entropy, Id, RequestId};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
@@ -208,23 +208,27 @@ impl Queue {
 pub struct Serials(Mutex<BTreeMap<(DocumentHash, Id), SerialRange>>);
 
 impl Serials {
-    /// That the order has the serial of a task: known before a chip is burnt for it.
+    /// That a lot's order has a serial: known before a chip is burnt for it.
     ///
     /// # Errors
     /// [`Fault::SerialOutsideLot`], or the CA's.
-    pub fn check(&self, ca: &dyn Ca, task: &Task<'_>) -> Step<()> {
-        let name = (task.order.hash, task.lot);
-        let known = lock(&self.0).get(&name).copied();
+    pub fn check(
+        &self,
+        ca: &dyn Ca,
+        (grant, lot): (DocumentHash, Id),
+        serial: &DeviceSerial,
+    ) -> Step<()> {
+        let known = lock(&self.0).get(&(grant, lot)).copied();
         let range = match known {
             Some(range) => range,
-            None => ca.serials(&name.0, &name.1)?,
+            None => ca.serials(&grant, &lot)?,
         };
-        lock(&self.0).insert(name, range);
-        match range.holds(&task.serial) {
+        lock(&self.0).insert((grant, lot), range);
+        match range.holds(serial) {
             true => Ok(()),
             false => Err(Failure::new(
                 Fault::SerialOutsideLot,
-                format!("{} has {} to {}", task.lot, range.first, range.last),
+                format!("{lot} has {} to {}", range.first, range.last),
             )),
         }
     }

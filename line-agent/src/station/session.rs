@@ -237,7 +237,8 @@ impl Checked {
     /// [`Fault::SerialOutsideLot`], what the CA says, and see [`super::checks`].
     pub fn new(chip: Identification, bench: &mut Bench<'_>) -> Step<Self> {
         let Bench { floor, task, .. } = &*bench;
-        floor.serials.check(floor.ca, task)?;
+        let lot = (task.order.grant_hash, task.lot);
+        floor.serials.check(floor.ca, lot, &task.serial)?;
         check_genuine(&chip, &bench.task.order.profile)?;
         check_unused(
             &chip,
