@@ -99,6 +99,20 @@ fn without_the_ca_nothing_is_burnt_and_the_unit_waits() {
 }
 
 #[test]
+fn a_serial_that_the_lots_order_does_not_have_costs_no_chip() {
+    let mut world = World::new(good(2));
+    (world.first_serial, world.serials) = (7_999, 2);
+    assert_eq!(world.run_to_end(), Verdict::Fail);
+    let mut faults = world.faults();
+    faults.sort_unstable();
+    assert_eq!(faults, ["CA-0207", "PASS"]);
+    let burnt = |chip: &ChipMemory| lock(&chip.0).lock != [0xFF; 4];
+    assert_eq!(world.tray.chips.iter().filter(|chip| burnt(chip)).count(), 1);
+    let journal = Journal::open(world.path()).unwrap();
+    assert!(journal.with(|history| history.failed_units().next().is_none()));
+}
+
+#[test]
 fn a_challenge_gone_stale_is_proved_anew_under_the_same_request() {
     // Killed at every touch, and every challenge given before is stale at the restart.
     for touch in 0.. {
