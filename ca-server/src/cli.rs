@@ -28,8 +28,8 @@ Examples:
   ca-server check --policies policies
   ca-server serve
   ca-server approve grant policies/grants/2026-ota-line-2-cam2.toml --policies policies \\
-      --approver vet-01 --module /usr/lib/softhsm/libsofthsm2.so --token-label approver-vet-01 \\
-      --pin-file vet-01.pin --out vet-01.pem
+      --ceremony ceremony.der --approver vet-01 --module /usr/lib/softhsm/libsofthsm2.so \\
+      --token-label approver-vet-01 --pin-file vet-01.pin --out vet-01.pem
   ca-server grant load --policies policies --grant policies/grants/2026-ota-line-2-cam2.toml \\
       --approval vet-01.pem --approval ca-op-02.pem
   ca-server status
@@ -121,6 +121,9 @@ struct Approve {
     /// Who approves
     #[arg(long, value_name = "ID")]
     approver: String,
+    /// Ceremony document, ceremony.der, which says whose card is whose
+    #[arg(long, value_name = "FILE")]
+    ceremony: PathBuf,
     /// PKCS#11 module of the approver's card
     #[arg(long, value_name = "FILE")]
     module: PathBuf,
@@ -367,7 +370,7 @@ mod tests {
     #[test]
     fn wrong_command_lines_are_refused() {
         for line in [
-            "ca-server approve station s.toml --policies p --approver a --module m --token-label t --pin-file f --out o",
+            "ca-server approve station s.toml --policies p --ceremony c --approver a --module m --token-label t --pin-file f --out o",
             "ca-server grant load --policies p --grant g",
             "ca-server serve --pin 1234",
             "ca-server init --ceremony c",

@@ -293,6 +293,9 @@ impl Factory {
         if let Some(keys) = keys {
             command.arg("--keys").arg(keys);
         }
+        command
+            .arg("--ceremony")
+            .arg(self.path("ca/ceremony/ceremony.der"));
         command.args(["--approver", approver, "--token-label", &card, "--yes"]);
         command.arg("--module").arg(self.module.path());
         let pins = self.path("pins").join("approvers").join(approver);

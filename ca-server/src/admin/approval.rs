@@ -2,7 +2,9 @@
 
 use der::pem::{self, LineEnding};
 use identity::approval::{Approval, approval_digest};
-use identity::document::{Document, Signature, StationStatement, WireError};
+use identity::document::{
+    Ceremony, Document, PinnedApprover, Signature, StationStatement, WireError,
+};
 use identity::key::{AwsLcVerifier, KeyError};
 use identity::{Id, P256Key, Timestamp, VerifyP256 as _};
 use keyvault::{Key, VaultError};
@@ -39,6 +41,19 @@ pub enum ApprovalFileError {
     /// The card's key is not P-256.
     #[error("{0}")]
     Key(#[from] KeyError),
+    /// The ceremony made nobody of this name an approver.
+    #[error("{}: no approver {approver}; there are {known}", path.display())]
+    Unknown {
+        /// The ceremony document.
+        path: PathBuf,
+        /// Who is not there.
+        approver: Id,
+        /// Who is.
+        known: String,
+    },
+    /// The card is somebody else's.
+    #[error("the card is not that of {0}: its key is another than the ceremony document names")]
+    ForeignCard(Id),
     /// The card gave a signature that its own public key does not verify.
     #[error("the card's signature does not verify under its own public key")]
     WrongSignature,
@@ -47,23 +62,55 @@ pub enum ApprovalFileError {
     Encoding(pem::Error),
 }
 
-/// Signs a document with an approver's card. Whoever calls has shown the document to the approver.
+/// The approver of this name and the key by which the approvals are known, as the ceremony document names them.
+///
+/// # Errors
+/// [`ApprovalFileError`] names the file.
+pub fn pinned(ceremony: &Path, approver: &Id) -> Result<PinnedApprover, ApprovalFileError> {
+    let path = || ceremony.to_owned();
+    let bytes = std::fs::read(ceremony).map_err(|error| ApprovalFileError::Unreadable {
+        path: path(),
+        error,
+    })?;
+    let document = Ceremony::from_bytes(&bytes).map_err(|error| ApprovalFileError::Form {
+        path: path(),
+        error,
+    })?;
+    let known: Vec<_> = document
+        .approvers
+        .iter()
+        .map(|one| one.id.to_string())
+        .collect();
+    let mut approvers = document.approvers.into_iter();
+    approvers
+        .find(|one| one.id == *approver)
+        .ok_or_else(|| ApprovalFileError::Unknown {
+            path: path(),
+            approver: *approver,
+            known: known.join(", "),
+        })
+}
+
+/// Signs a document with an approver's card, and with no other. Whoever calls has shown the document to the approver.
 ///
 /// # Errors
 /// [`ApprovalFileError`].
 pub fn sign<D: Document>(
     document: &D,
-    approver: Id,
+    approver: &PinnedApprover,
     card: &Key,
 ) -> Result<Approval, ApprovalFileError> {
+    let public = P256Key::from_spki(card.spki_der())?;
+    if public != approver.key {
+        return Err(ApprovalFileError::ForeignCard(approver.id));
+    }
     let digest = approval_digest(D::KIND, &document.hash());
     let signature = card.sign_p256_digest(&digest)?;
-    let public = P256Key::from_spki(card.spki_der())?;
     if !AwsLcVerifier.verify(&public, &digest, &signature) {
         return Err(ApprovalFileError::WrongSignature);
     }
     Ok(Approval {
-        approver,
+        approver: approver.id,
         signature: Signature(signature),
     })
 }

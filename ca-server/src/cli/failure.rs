@@ -151,11 +151,26 @@ impl From<StationRequestError> for Failure {
 
 impl From<ApprovalFileError> for Failure {
     fn from(error: ApprovalFileError) -> Self {
-        if let ApprovalFileError::Vault(error) = error {
-            return error.into();
+        match error {
+            ApprovalFileError::Vault(error) => error.into(),
+            ApprovalFileError::ForeignCard(_) => {
+                let next = "put in the approver's own card, or give the name of the card's owner";
+                Self::new(Exit::Permission, error, next)
+            }
+            ApprovalFileError::Unknown { .. } => {
+                let next = "give the name of an approver, and the document of the right ceremony";
+                Self::new(Exit::Configuration, error, next)
+            }
+            ApprovalFileError::Unreadable { path, error } => Self::file(&path, &error),
+            ApprovalFileError::Pem(_)
+            | ApprovalFileError::Form { .. }
+            | ApprovalFileError::Key(_)
+            | ApprovalFileError::WrongSignature
+            | ApprovalFileError::Encoding(_) => {
+                let next = "have the approver sign again with `ca-server approve`";
+                Self::new(Exit::Configuration, error, next)
+            }
         }
-        let next = "have the approver sign again with `ca-server approve`";
-        Self::new(Exit::Configuration, error, next)
     }
 }
 

@@ -88,6 +88,7 @@ fn sign<D: Document>(order: &Approve, document: &D, text: &str) -> Result<(), Fa
             "give the approver's id as in the ceremony's plan",
         )
     })?;
+    let pinned = approval::pinned(&order.ceremony, &approver)?;
     let signature = approval::explain_signature(document, &approver);
     say(&format!("{text}\n{signature}"))?;
     if !order.yes {
@@ -96,7 +97,7 @@ fn sign<D: Document>(order: &Approve, document: &D, text: &str) -> Result<(), Fa
     let pin = Pin::from_file(&order.pin_file)?;
     let token = Module::load(&order.module)?.open(&order.token_label, pin)?;
     let card = token.key(&order.key_label, KeyUse::Approver)?;
-    let signed = approval::sign(document, approver, &card)?;
+    let signed = approval::sign(document, &pinned, &card)?;
     write_new(&order.out, approval::to_pem(&signed)?.as_bytes())?;
     say(&format!("written: {}\n", order.out.display()))
 }

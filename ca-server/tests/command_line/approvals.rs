@@ -1,4 +1,4 @@
-use crate::room::{Room, SOFTHSM, policies};
+use crate::room::{Ended, Room, SOFTHSM, policies};
 use ca_server::admin::approval;
 use ca_server::policy::load_grant;
 use identity::Id;
@@ -8,24 +8,35 @@ use identity::key::PortableVerifier;
 
 const GRANT: &str = "grants/2026-ota-line-2-cam2.toml";
 
-fn approve(room: &Room, approver: &str, more: &[&str]) -> crate::room::Ended {
-    let (grant, directory) = (policies(GRANT), policies(""));
+fn approve(room: &Room, approver: &str, more: &[&str]) -> Ended {
     let pin = format!("@pins/approvers/{approver}/approver-{approver}.pin");
-    let (token, out) = (format!("approver-{approver}"), format!("@{approver}.pem"));
+    approve_with(
+        room,
+        approver,
+        (&format!("approver-{approver}"), &pin),
+        more,
+    )
+}
+
+fn approve_with(room: &Room, approver: &str, (token, pin): (&str, &str), more: &[&str]) -> Ended {
+    let (grant, directory) = (policies(GRANT), policies(""));
+    let out = format!("@{approver}.pem");
     let mut words = vec![
         "approve",
         "grant",
         grant.to_str().unwrap(),
         "--policies",
         directory.to_str().unwrap(),
+        "--ceremony",
+        "@ceremony/ceremony.der",
         "--approver",
         approver,
         "--module",
         SOFTHSM,
         "--token-label",
-        &token,
+        token,
         "--pin-file",
-        &pin,
+        pin,
         "--out",
         &out,
     ];
@@ -79,6 +90,24 @@ fn nobody_signs_unasked_or_over_a_file() {
     assert!(!room.path("vet-01.pem").exists());
     approve(&room, "vet-01", &["--yes"]).done();
     approve(&room, "vet-01", &["--yes"]).refused(69);
+}
+
+#[test]
+fn nobody_signs_with_anothers_card_or_name() {
+    let room = Room::new();
+    room.init().done();
+    let card = "approver-qa-03";
+    let pin = "@pins/approvers/qa-03/approver-qa-03.pin";
+    let of_another = approve_with(&room, "vet-01", (card, pin), &["--yes"]);
+    let error = of_another.refused(77);
+    assert!(error.contains("the card is not that of vet-01"), "{error}");
+    let error = approve_with(&room, "vet-02", (card, pin), &["--yes"]).refused(78);
+    assert!(
+        error.contains("there are vet-01, ca-op-02, qa-03"),
+        "{error}"
+    );
+    assert!(!room.path("vet-01.pem").exists() && !room.path("vet-02.pem").exists());
+    approve_with(&room, "qa-03", (card, pin), &["--yes"]).done();
 }
 
 #[test]

@@ -101,6 +101,8 @@ pub(crate) fn approve(room: &Room, approver: &str) {
         grant.to_str().unwrap(),
         "--policies",
         directory.to_str().unwrap(),
+        "--ceremony",
+        "@ceremony/ceremony.der",
         "--approver",
         approver,
         "--module",

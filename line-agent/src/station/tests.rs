@@ -107,7 +107,10 @@ fn a_serial_that_the_lots_order_does_not_have_costs_no_chip() {
     faults.sort_unstable();
     assert_eq!(faults, ["CA-0207", "PASS"]);
     let burnt = |chip: &ChipMemory| lock(&chip.0).lock != [0xFF; 4];
-    assert_eq!(world.tray.chips.iter().filter(|chip| burnt(chip)).count(), 1);
+    assert_eq!(
+        world.tray.chips.iter().filter(|chip| burnt(chip)).count(),
+        1
+    );
     let journal = Journal::open(world.path()).unwrap();
     assert!(journal.with(|history| history.failed_units().next().is_none()));
 }
