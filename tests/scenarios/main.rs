@@ -13,6 +13,7 @@ mod changing_hands;
 mod clocks;
 mod every_door;
 mod every_step;
+mod first_device;
 mod floor;
 mod full_disk;
 mod fuzzing;

@@ -4,7 +4,7 @@ use super::operate::at_server;
 use super::prepare::write_new;
 use super::{Confirm, Exit, Failure, Refusals, Where, say};
 use identity::field::{Openings, Tag};
-use proto::admin::{GetStatusResponse, RefusalSummary, Stop, StopEnd};
+use proto::admin::{GetStatusResponse, HsmHealth, RefusalSummary, Stop, StopEnd};
 
 pub(super) fn status(at: &Where) -> Result<(), Failure> {
     let status = at_server(at, |mut client| async move { Ok(client.status().await?) })?;
@@ -48,7 +48,7 @@ fn describe(status: &GetStatusResponse) -> String {
         status.log_size,
         hex::encode(&status.root),
         issuing(status),
-        status.hsm().as_str_name()
+        health(status.hsm())
     );
     for grant in &status.grants {
         let line = format!(
@@ -58,6 +58,15 @@ fn describe(status: &GetStatusResponse) -> String {
         text.push_str(&line);
     }
     text
+}
+
+const fn health(hsm: HsmHealth) -> &'static str {
+    match hsm {
+        HsmHealth::Unspecified => "not asked",
+        HsmHealth::Ready => "ready",
+        HsmHealth::Failing => "failing: a token refuses, or does not answer in time",
+        HsmHealth::Absent => "absent: a token is not there",
+    }
 }
 
 fn issuing(status: &GetStatusResponse) -> String {

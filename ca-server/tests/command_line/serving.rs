@@ -288,7 +288,7 @@ fn a_reason_is_one_word_and_the_hsm_is_asked() {
     room.init().done();
     let server = Server::start(&room);
     let now = status(&room);
-    assert!(now.contains("HSM      HSM_HEALTH_READY"), "{now}");
+    assert!(now.contains("HSM      ready"), "{now}");
     let void = |reason: &str| {
         let request = "00".repeat(16);
         let words = ["unit", "void", "--config", "@ca-server.toml"];
