@@ -111,7 +111,9 @@ impl VaultError {
     #[must_use]
     pub const fn hint(&self) -> &'static str {
         match self {
-            Self::Module { .. } => "check the module path, its package and its own configuration",
+            Self::Module { .. } => {
+                "check the module path, its package and its own configuration, such as SOFTHSM2_CONF or HSM_SIM_TOKENS"
+            }
             Self::Pin(fault) => fault.hint(),
             Self::NotFound { .. } => {
                 "list the tokens and keys of the module; check label and slot configuration"

@@ -21,7 +21,10 @@ pub enum SignerError {
     /// The key handed over is not the one in the issuing CA's certificate.
     #[error("the CA key is not the key of the issuing certificate")]
     ForeignKey,
-    /// The store could not be opened, read or created; in use by another process, for instance.
+    /// The store is open in another process, and never in two.
+    #[error("the signer's store {} is in use by another process", .0.display())]
+    InUse(PathBuf),
+    /// The store could not be opened, read or created.
     #[error("store {}: {error}", path.display())]
     Store {
         /// File of the store.

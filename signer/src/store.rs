@@ -77,7 +77,12 @@ impl Store {
         }
         let connection = connect(path).map_err(failed)?;
         // No waiting: whoever holds the lock holds it for life. Nothing is written before the version is known.
-        let version = lock_and_read_version(&connection).map_err(failed)?;
+        let version = lock_and_read_version(&connection).map_err(|error| {
+            match error.sqlite_error_code() {
+                Some(rusqlite::ErrorCode::DatabaseBusy) => SignerError::InUse(path.to_owned()),
+                _ => failed(error),
+            }
+        })?;
         if version > VERSION {
             return Err(SignerError::NewerStore {
                 found: version,

@@ -5,6 +5,7 @@ use crate::ceremony::CeremonyError;
 use crate::config::ConfigError;
 use crate::policy::PolicyError;
 use keyvault::VaultError;
+use signer::SignerError;
 use std::fmt;
 use std::io;
 use std::path::Path;
@@ -68,7 +69,12 @@ impl Failure {
             Exit::Unavailable
         };
         let what = format!("{}: {error}", path.display());
-        Self::new(exit, what, "check the path, its owner and the free space")
+        let next = if error.kind() == io::ErrorKind::AlreadyExists {
+            "nothing is written over; move that file away, or name another one"
+        } else {
+            "check the path, its owner and the free space"
+        };
+        Self::new(exit, what, next)
     }
 }
 
@@ -212,6 +218,11 @@ impl From<AppError> for Failure {
                 Exit::Configuration,
                 error,
                 "check that configuration, tokens and the ceremony's files belong together",
+            ),
+            AppError::Signer(SignerError::InUse(_)) => Self::new(
+                Exit::Temporary,
+                error,
+                "a server runs already; `ca-server status` says how it is",
             ),
             AppError::Signer(_) | AppError::Start(_) | AppError::Begin(_) => Self::new(
                 Exit::Unavailable,

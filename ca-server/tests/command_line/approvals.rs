@@ -89,7 +89,8 @@ fn nobody_signs_unasked_or_over_a_file() {
     assert!(error.contains("--yes"), "{error}");
     assert!(!room.path("vet-01.pem").exists());
     approve(&room, "vet-01", &["--yes"]).done();
-    approve(&room, "vet-01", &["--yes"]).refused(69);
+    let error = approve(&room, "vet-01", &["--yes"]).refused(69);
+    assert!(error.contains("nothing is written over"), "{error}");
 }
 
 #[test]

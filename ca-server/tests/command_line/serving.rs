@@ -160,6 +160,21 @@ pub(crate) fn status(room: &Room) -> String {
 }
 
 #[test]
+fn a_second_server_says_that_one_runs() {
+    let room = Room::new();
+    room.init().done();
+    let first = Server::start(&room);
+    let error = room
+        .run(&["serve", "--config", "@ca-server.toml"])
+        .refused(75);
+    assert!(
+        error.contains("in use by another process") && error.contains("a server runs already"),
+        "{error}"
+    );
+    first.stop();
+}
+
+#[test]
 fn an_operator_loads_a_grant_once_and_a_restart_remembers_it() {
     let room = Room::new();
     room.init().done();

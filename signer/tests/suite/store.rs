@@ -59,7 +59,7 @@ fn a_store_that_is_gone_is_never_made_anew() {
 fn two_signers_never_share_a_store() {
     let world = World::new();
     let _first = world.open(&TestCaKey::new(CA));
-    assert!(matches!(open_error(&world), SignerError::Store { .. }));
+    assert!(matches!(open_error(&world), SignerError::InUse(_)));
 }
 
 #[test]
