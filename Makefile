@@ -26,7 +26,8 @@ test: setup check test-only ## everything that the continuous integration runs
 
 test-only: build ## the tests alone; the stories on hsm-sim, then on SoftHSM2
 	$(CARGO) test --workspace --locked
-	KOSEKI_HSM=softhsm2 $(CARGO) test --locked -p acceptance --test scenarios -- \
+	KOSEKI_HSM=softhsm2 $(CARGO) test --workspace --locked --test command_line --test corridor
+	KOSEKI_HSM=softhsm2 $(CARGO) test --workspace --locked --test scenarios -- \
 		--skip architecture --skip fuzzing --skip licences
 
 fuzz: ## every fuzz target for SECONDS (600) each; TARGETS names some

@@ -1,4 +1,5 @@
-use crate::room::{Ended, Room, SOFTHSM, policies};
+use crate::module;
+use crate::room::{Ended, Room, policies};
 use ca_server::admin::approval;
 use ca_server::policy::load_grant;
 use identity::Id;
@@ -20,7 +21,7 @@ fn approve(room: &Room, approver: &str, more: &[&str]) -> Ended {
 
 fn approve_with(room: &Room, approver: &str, (token, pin): (&str, &str), more: &[&str]) -> Ended {
     let (grant, directory) = (policies(GRANT), policies(""));
-    let out = format!("@{approver}.pem");
+    let (out, module) = (format!("@{approver}.pem"), module::path());
     let mut words = vec![
         "approve",
         "grant",
@@ -32,7 +33,7 @@ fn approve_with(room: &Room, approver: &str, (token, pin): (&str, &str), more: &
         "--approver",
         approver,
         "--module",
-        SOFTHSM,
+        module.to_str().unwrap(),
         "--token-label",
         token,
         "--pin-file",

@@ -1,5 +1,8 @@
-//! The program as its operator meets it: the ceremony on `SoftHSM2`, approvals, and refusals that say what to do.
+//! The program as its operator meets it: the ceremony on either module, approvals, and refusals that say what to do.
 
+#[cfg(test)]
+#[path = "../common/module.rs"]
+mod module;
 #[cfg(test)]
 mod room;
 

@@ -1,10 +1,9 @@
 //! A room with an HSM of its own, a configuration and the project's policies.
 
+use crate::module;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
-
-pub(crate) const SOFTHSM: &str = "/usr/lib/softhsm/libsofthsm2.so";
 
 pub(crate) struct Room {
     dir: TempDir,
@@ -22,12 +21,7 @@ impl Room {
         let room = Self {
             dir: tempfile::tempdir().unwrap(),
         };
-        std::fs::create_dir(room.path("tokens")).unwrap();
-        let hsm = format!(
-            "directories.tokendir = {}\nobjectstore.backend = file\nlog.level = ERROR\n",
-            room.path("tokens").display()
-        );
-        std::fs::write(room.path("softhsm2.conf"), hsm).unwrap();
+        module::prepare(room.dir.path());
         let example = include_str!("../../ca-server.example.toml");
         let config = example
             .replace("\"/var/lib/koseki/ca\"", "\"state\"")
@@ -37,9 +31,18 @@ impl Room {
             .replace("\"/run/koseki/admin.sock\"", "\"admin.sock\"")
             .replace("\"/etc/koseki/signer.toml\"", "\"signer.toml\"")
             .replace("/etc/koseki/pins/", "pins/")
+            .replace(
+                "/usr/lib/softhsm/libsofthsm2.so",
+                &module::path().to_string_lossy(),
+            )
             .replace("\"0.0.0.0:8443\"", "\"127.0.0.1:0\"");
         std::fs::write(room.path("ca-server.toml"), config).unwrap();
         room
+    }
+
+    /// Tells a program where the room's tokens are.
+    pub(crate) fn tell<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        module::tell(command, self.dir.path())
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -61,12 +64,9 @@ impl Room {
             Some(name) => self.path(name).into_os_string(),
             None => (*word).into(),
         });
-        let output = Command::new(env!("CARGO_BIN_EXE_ca-server"))
-            .args(words)
-            .current_dir(here)
-            .env("SOFTHSM2_CONF", self.path("softhsm2.conf"))
-            .output()
-            .unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ca-server"));
+        command.args(words).current_dir(here);
+        let output = self.tell(&mut command).output().unwrap();
         Ended {
             code: output.status.code(),
             out: String::from_utf8(output.stdout).unwrap(),

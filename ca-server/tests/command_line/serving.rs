@@ -26,10 +26,12 @@ impl<'a> Server<'a> {
             .unwrap();
         let config = config.replace(line, &format!("address = \"127.0.0.1:{port}\""));
         std::fs::write(room.path("ca-server.toml"), config).unwrap();
-        let mut process = Command::new(env!("CARGO_BIN_EXE_ca-server"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ca-server"));
+        command
             .args(["serve", "--config"])
-            .arg(room.path("ca-server.toml"))
-            .env("SOFTHSM2_CONF", room.path("softhsm2.conf"))
+            .arg(room.path("ca-server.toml"));
+        let mut process = room
+            .tell(&mut command)
             .stderr(Stdio::piped())
             .stdin(Stdio::null())
             .spawn()
@@ -106,7 +108,7 @@ pub(crate) fn approve(room: &Room, approver: &str) {
         "--approver",
         approver,
         "--module",
-        crate::room::SOFTHSM,
+        crate::module::path().to_str().unwrap(),
         "--token-label",
         &format!("approver-{approver}"),
         "--pin-file",

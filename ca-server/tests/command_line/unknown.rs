@@ -9,11 +9,12 @@ const FEW: u32 = 64;
 /// A server of which no file may grow beyond a limit: a write fails with `EFBIG`, which says nothing about the disk.
 fn serve_limited(room: &Room) -> Child {
     let script = format!("trap '' XFSZ; ulimit -f {FEW}; exec \"$@\"");
-    Command::new("sh")
+    let mut command = Command::new("sh");
+    command
         .args(["-c", &script, "sh", env!("CARGO_BIN_EXE_ca-server")])
         .args(["serve", "--config"])
-        .arg(room.path("ca-server.toml"))
-        .env("SOFTHSM2_CONF", room.path("softhsm2.conf"))
+        .arg(room.path("ca-server.toml"));
+    room.tell(&mut command)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())

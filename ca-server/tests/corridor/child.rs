@@ -1,5 +1,6 @@
-//! Each test runs in a process of its own: `SoftHSM2` is told by the environment where its tokens are.
+//! Each test runs in a process of its own: a PKCS#11 module is told by the environment where its tokens are.
 
+use crate::module;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -22,16 +23,8 @@ fn run_after(path: &str, first: &str, body: fn(&Path)) {
     }
     let (_crate, test) = path.split_once("::").unwrap();
     let room = tempfile::tempdir().unwrap();
-    for directory in ["tokens", "small"] {
-        std::fs::create_dir(room.path().join(directory)).unwrap();
-    }
-    let configuration = room.path().join("softhsm2.conf");
-    let tokens = room.path().join("tokens");
-    let text = format!(
-        "directories.tokendir = {}\nobjectstore.backend = file\nlog.level = ERROR\n",
-        tokens.display()
-    );
-    std::fs::write(&configuration, text).unwrap();
+    std::fs::create_dir(room.path().join("small")).unwrap();
+    module::prepare(room.path());
     let script = format!("{first} exec \"$0\" \"$@\"");
     let mut command = if first.is_empty() {
         Command::new("sh")
@@ -41,12 +34,11 @@ fn run_after(path: &str, first: &str, body: fn(&Path)) {
         command.args(["--map-root-user", "--mount", "sh"]);
         command
     };
-    let output = command
+    let output = module::tell(&mut command, room.path())
         .args(["-c", &script])
         .arg(std::env::current_exe().unwrap())
         .args(["--exact", test, "--nocapture"])
         .env(ROOM, room.path())
-        .env("SOFTHSM2_CONF", &configuration)
         .output()
         .unwrap();
     let text = format!(

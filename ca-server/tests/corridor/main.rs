@@ -3,6 +3,9 @@
 #[cfg(test)]
 mod child;
 #[cfg(test)]
+#[path = "../common/module.rs"]
+mod module;
+#[cfg(test)]
 mod world;
 
 #[cfg(test)]

@@ -347,7 +347,7 @@ fn log_key(room: &Path) -> LogKey {
     std::fs::write(&pin, "log-pin-0815").unwrap();
     std::fs::set_permissions(&pin, std::fs::Permissions::from_mode(0o600)).unwrap();
     let pin = || Pin::from_file(&pin).unwrap();
-    let module = Module::load(Path::new("/usr/lib/softhsm/libsofthsm2.so")).unwrap();
+    let module = Module::load(&crate::module::path()).unwrap();
     module.init_token("log", &pin(), &pin()).unwrap();
     let token = module.open("log", pin()).unwrap();
     let spec = KeySpec::new("log", KeyUse::Log).unwrap();

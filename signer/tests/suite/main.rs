@@ -1,4 +1,4 @@
-//! The signer against a miniature log with seeded keys, a faulty HSM and `SoftHSM2`.
+//! The signer against a miniature log with seeded keys, a faulty HSM and a key in a token.
 #![expect(
     clippy::unwrap_used,
     reason = "helpers of tests; clippy only knows the test functions themselves"
@@ -14,6 +14,6 @@ mod faults;
 mod following;
 mod judging;
 mod keys;
-mod softhsm;
 mod store;
+mod token;
 mod world;

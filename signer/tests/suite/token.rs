@@ -11,14 +11,27 @@ use signer::{CaKey as _, VaultCaKey};
 use std::path::Path;
 use std::process::Command;
 
-const SOFTHSM: &str = "/usr/lib/softhsm/libsofthsm2.so";
-const CHILD: &str = "SIGNER_TEST_CHILD";
+/// Set in the child: the module under test.
+const MODULE: &str = "SIGNER_TEST_MODULE";
 
 #[test]
 fn certificates_are_signed_with_a_key_in_a_token() {
-    if std::env::var_os(CHILD).is_some() {
-        return sign_with_a_token();
+    if let Some(module) = std::env::var_os(MODULE) {
+        return sign_with_a_token(Path::new(&module));
     }
+    // Tests lie one level deeper than libraries.
+    let here = std::env::current_exe().unwrap();
+    let simulator = here.ancestors().nth(2).unwrap().join("libhsm_sim.so");
+    assert!(
+        simulator.exists(),
+        "run `make build`: {simulator:?} is not there"
+    );
+    for module in [Path::new("/usr/lib/softhsm/libsofthsm2.so"), &simulator] {
+        in_a_child(module);
+    }
+}
+
+fn in_a_child(module: &Path) {
     let tokens = tempfile::tempdir().unwrap();
     let configuration = tokens.path().join("softhsm2.conf");
     let text = format!(
@@ -29,11 +42,12 @@ fn certificates_are_signed_with_a_key_in_a_token() {
     let output = Command::new(std::env::current_exe().unwrap())
         .args([
             "--exact",
-            "softhsm::certificates_are_signed_with_a_key_in_a_token",
+            "token::certificates_are_signed_with_a_key_in_a_token",
             "--nocapture",
         ])
-        .env(CHILD, "1")
+        .env(MODULE, module)
         .env("SOFTHSM2_CONF", &configuration)
+        .env("HSM_SIM_TOKENS", tokens.path())
         .output()
         .unwrap();
     let text = format!(
@@ -43,13 +57,14 @@ fn certificates_are_signed_with_a_key_in_a_token() {
     );
     assert!(
         output.status.success() && text.contains("1 passed"),
-        "{text}"
+        "{}: {text}",
+        module.display()
     );
 }
 
-fn issuing_key() -> Key {
+fn issuing_key(module: &Path) -> Key {
     let pin = |text: &str| Pin::new(text.to_owned());
-    let module = Module::load(Path::new(SOFTHSM)).unwrap();
+    let module = Module::load(module).unwrap();
     module
         .init_token("issuing", &pin("so-4711-4711"), &pin("user-0815-0815"))
         .unwrap();
@@ -66,8 +81,8 @@ fn issuing_key() -> Key {
         .unwrap()
 }
 
-fn sign_with_a_token() {
-    let key = issuing_key();
+fn sign_with_a_token(module: &Path) {
+    let key = issuing_key(module);
     let issuing = RcgenKey::new(key.clone())
         .sign(|key| Ok(issuing_certificate(key)))
         .unwrap();
