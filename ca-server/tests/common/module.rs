@@ -5,10 +5,10 @@ use std::process::Command;
 
 /// Where the module is.
 pub(crate) fn path() -> PathBuf {
-    match std::env::var("KOSEKI_HSM").as_deref() {
-        Ok("softhsm2") => "/usr/lib/softhsm/libsofthsm2.so".into(),
-        Ok("hsm-sim") | Err(_) => simulator(),
-        Ok(other) => panic!("KOSEKI_HSM={other}: it is hsm-sim or softhsm2"),
+    match std::env::var_os("KOSEKI_HSM") {
+        Some(name) if name == "softhsm2" => "/usr/lib/softhsm/libsofthsm2.so".into(),
+        Some(name) if name != "hsm-sim" => panic!("KOSEKI_HSM is hsm-sim or softhsm2"),
+        Some(_) | None => simulator(),
     }
 }
 
