@@ -41,14 +41,15 @@ fi
 # Checkers from PyPI, in an environment of their own. Where PyPI is out of reach their tests say loudly that they did not
 # run.
 checkers=target/checkers
-if ! [ -e "$checkers/whole" ]; then
+wheels="pkilint==0.13.3 python-pkcs11==0.9.3 buf-bin==1.75.0"
+if [ "$(cat "$checkers/whole" 2>/dev/null)" != "$wheels" ]; then
     python3 -c 'import ensurepip' 2>/dev/null || apt-get install -y -qq --no-install-recommends python3-venv ||
         echo "setup: WARNING: python3-venv is missing" >&2
-    if python3 -m venv "$checkers" &&
-        "$checkers/bin/pip" install --quiet --disable-pip-version-check pkilint==0.13.3 python-pkcs11==0.9.3; then
-        touch "$checkers/whole"
+    # shellcheck disable=SC2086
+    if python3 -m venv "$checkers" && "$checkers/bin/pip" install --quiet --disable-pip-version-check $wheels; then
+        echo "$wheels" >"$checkers/whole"
     else
-        echo "setup: WARNING: pkilint and python-pkcs11 could not be installed; their tests will be skipped" >&2
+        echo "setup: WARNING: pkilint, python-pkcs11 and buf could not be installed; their tests will be skipped" >&2
         rm -rf "$checkers"
     fi
 fi
