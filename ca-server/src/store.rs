@@ -226,14 +226,14 @@ fn prepare_schema(connection: &mut Connection, path: &Path) -> Result<(), StoreE
     raise_schema(connection, version, newest)
 }
 
-/// Brings the schema from one version to the newest, in one transaction.
+/// Brings the schema from one version to another, in one transaction.
 fn raise_schema(connection: &mut Connection, from: i64, to: i64) -> Result<(), StoreError> {
     if from == to {
         return Ok(());
     }
     let transaction = connection.transaction()?;
     for (version, step) in (1..).zip(VERSIONS) {
-        if version > from {
+        if version > from && version <= to {
             transaction.execute_batch(step)?;
         }
         if version == 1 && from == 0 {
@@ -256,4 +256,79 @@ fn raise_fence(connection: &Connection) -> Result<i64, StoreError> {
         [],
         |row| row.get(0),
     )?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A store as version 1 left it: one lot with a bound, two confirmed and a voided unit, another with a bound one.
+    fn of_version_one(path: &Path) {
+        let mut connection = Connection::open(path).unwrap();
+        configure(&connection).unwrap();
+        raise_schema(&mut connection, 0, 1).unwrap();
+        connection
+            .execute_batch(
+                "UPDATE head SET size = 5, last_ms = 1795426215250;
+                 INSERT INTO lot (hash, issued) VALUES (x'AA', 4), (x'BB', 1);
+                 INSERT INTO envelope (id, der, signature) VALUES (1, x'30', x'00');",
+            )
+            .unwrap();
+        for (index, stage, lot) in [
+            (0, 1, 0xAA),
+            (1, 2, 0xAA),
+            (2, 2, 0xAA),
+            (3, 3, 0xAA),
+            (4, 1, 0xBB),
+        ] {
+            let insert = "INSERT INTO binding (idx, stage, last_idx, last_hash, request, holder, envelope, unit, lot, facts, tbs, openings)
+                 VALUES (?1, ?2, ?1, x'00', x'00', 'station', 1, 0, ?3, x'00', x'00', x'00')";
+            let lot: [u8; 1] = [lot];
+            connection.execute(insert, (index, stage, &lot)).unwrap();
+        }
+    }
+
+    fn counts(path: &Path) -> Vec<(i64, i64, i64)> {
+        let connection = Connection::open(path).unwrap();
+        let query = "SELECT issued, confirmed, voided FROM lot ORDER BY hash";
+        let mut query = connection.prepare(query).unwrap();
+        let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));
+        rows.unwrap().map(Result::unwrap).collect()
+    }
+
+    #[test]
+    fn a_filled_store_of_version_one_is_raised_with_its_numbers() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("ca.sqlite");
+        of_version_one(&path);
+        drop(Store::open(&path).unwrap());
+        assert_eq!(counts(&path), [(4, 2, 1), (1, 0, 0)]);
+        let connection = Connection::open(&path).unwrap();
+        let believed: i64 = connection
+            .query_row("SELECT wall_ms FROM head", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(
+            believed, 1_795_426_215_250,
+            "what was believed is the newest leaf's time"
+        );
+        drop(connection);
+        drop(Store::open(&path).unwrap());
+        assert_eq!(counts(&path), [(4, 2, 1), (1, 0, 0)], "raised once");
+    }
+
+    #[test]
+    fn a_store_of_a_newer_version_is_left_alone() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("ca.sqlite");
+        of_version_one(&path);
+        let connection = Connection::open(&path).unwrap();
+        connection.pragma_update(None, "user_version", 99).unwrap();
+        drop(connection);
+        let before = std::fs::read(&path).unwrap();
+        assert!(matches!(
+            Store::open(&path).unwrap_err(),
+            StoreError::Newer { found: 99, .. }
+        ));
+        assert!(std::fs::read(&path).unwrap() == before, "it was written to");
+    }
 }
