@@ -10,7 +10,7 @@ mod station_request;
 pub use client::{Client, ClientError};
 pub use enroll::{EnrollError, Registrar};
 pub use service::Admin;
-pub use socket::{AdminSocket, AdminStream};
+pub use socket::AdminSocket;
 pub use station_request::{StationRequest, StationRequestError};
 
 use crate::config::Limits;

@@ -1,18 +1,14 @@
 //! The local socket: made for the server's own user alone, and each connection's user is asked of the kernel.
 
-use crate::auth::Peer;
+use crate::auth::{Peer, PeerStream};
 use crate::policy::Role;
 use identity::Id;
 use std::io;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
-use std::task::{Context, Poll};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::server::Connected;
 
 /// A listening socket of mode 0600; removed when dropped.
 #[derive(Debug)]
@@ -24,11 +20,7 @@ pub struct AdminSocket {
 }
 
 /// A connection of the server's own user.
-#[derive(Debug)]
-pub struct AdminStream {
-    stream: UnixStream,
-    peer: Peer,
-}
+type AdminStream = PeerStream<UnixStream, ()>;
 
 impl AdminSocket {
     /// Listens at `path`. What an ended server left there is removed; the store's lock has shown that none is running.
@@ -84,10 +76,7 @@ impl AdminSocket {
         if user != self.owner {
             return Err(io::Error::other(format!("user {user} is not the server's")));
         }
-        Ok(AdminStream {
-            stream,
-            peer: self.operator,
-        })
+        Ok(AdminStream::new(stream, self.operator, ()))
     }
 }
 
@@ -96,41 +85,5 @@ impl Drop for AdminSocket {
         if let Err(error) = std::fs::remove_file(&self.path) {
             tracing::debug!(%error, "socket not removed");
         }
-    }
-}
-
-impl Connected for AdminStream {
-    type ConnectInfo = Peer;
-
-    fn connect_info(&self) -> Peer {
-        self.peer
-    }
-}
-
-impl AsyncRead for AdminStream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
-    }
-}
-
-impl AsyncWrite for AdminStream {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }

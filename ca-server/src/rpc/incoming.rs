@@ -1,20 +1,16 @@
 //! Connections: accepted, shaken hands with, named, and only then handed to the services.
 
 use super::places::{Place, Places};
-use crate::auth::{Peer, TrustDomain};
+use crate::auth::{PeerStream, TrustDomain};
 use crate::config::Limits;
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::server::Connected;
 
 /// Pause after the system refused to accept, as when file descriptors run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -27,13 +23,8 @@ pub struct TlsIncoming {
     limits: Limits,
 }
 
-/// A connection whose peer is known.
-#[derive(Debug)]
-pub struct PeerStream {
-    stream: TlsStream<TcpStream>,
-    peer: Peer,
-    _place: Place,
-}
+/// A connection of a station or an auditor, and its place among those at once.
+type TlsPeer = PeerStream<TlsStream<TcpStream>, Place>;
 
 impl TlsIncoming {
     /// Connections under this TLS configuration, from peers of this domain.
@@ -50,7 +41,7 @@ impl TlsIncoming {
     pub(super) fn connections(
         self,
         listener: TcpListener,
-    ) -> ReceiverStream<Result<PeerStream, io::Error>> {
+    ) -> ReceiverStream<Result<TlsPeer, io::Error>> {
         let (ready, connections) = mpsc::channel(16);
         tokio::spawn(async move {
             tokio::select! {
@@ -64,7 +55,7 @@ impl TlsIncoming {
     async fn accept(
         &self,
         listener: &TcpListener,
-        ready: &mpsc::Sender<Result<PeerStream, io::Error>>,
+        ready: &mpsc::Sender<Result<TlsPeer, io::Error>>,
     ) {
         let places = Places::new(self.limits);
         while let Some(permit) = places.next_handshake().await {
@@ -95,7 +86,7 @@ impl TlsIncoming {
         }
     }
 
-    async fn shake_hands(&self, stream: TcpStream, places: &Places) -> Result<PeerStream, String> {
+    async fn shake_hands(&self, stream: TcpStream, places: &Places) -> Result<TlsPeer, String> {
         stream
             .set_nodelay(true)
             .map_err(|error| error.to_string())?;
@@ -112,11 +103,7 @@ impl TlsIncoming {
             .map_err(|error| error.to_string())?;
         let place = places.connection(&peer)?;
         tracing::debug!(%peer, "connected");
-        Ok(PeerStream {
-            stream,
-            peer,
-            _place: place,
-        })
+        Ok(TlsPeer::new(stream, peer, place))
     }
 }
 
@@ -145,41 +132,5 @@ impl std::fmt::Debug for TlsIncoming {
             .field("domain", &self.domain)
             .field("limits", &self.limits)
             .finish_non_exhaustive()
-    }
-}
-
-impl Connected for PeerStream {
-    type ConnectInfo = Peer;
-
-    fn connect_info(&self) -> Peer {
-        self.peer
-    }
-}
-
-impl AsyncRead for PeerStream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
-    }
-}
-
-impl AsyncWrite for PeerStream {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }

@@ -12,7 +12,7 @@ pub use audit::Audit;
 pub(crate) use factory::blocking;
 pub use factory::{Chain, Factory};
 pub use gate::Gate;
-pub use incoming::{PeerStream, TlsIncoming};
+pub use incoming::TlsIncoming;
 pub use tls::{TlsError, server_config};
 
 use crate::config::Limits;
