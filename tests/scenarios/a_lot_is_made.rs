@@ -1,7 +1,8 @@
 //! From a lot file to confirmed devices, on both HSMs and with both origins of keys.
 
-use crate::support::{CAMERAS, SENSORS, Shop};
+use crate::support::Shop;
 use acceptance::hsm::Hsm;
+use acceptance::lines::{CAMERAS, SENSORS};
 use acceptance::process::{program, succeed};
 use std::process::Command;
 

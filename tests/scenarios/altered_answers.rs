@@ -1,9 +1,10 @@
 //! Somebody between CA and station alters what the CA answers. The station believes its own trust directory only.
 
-use crate::support::{CAMERAS, STATION, Shop};
+use crate::support::Shop;
 use acceptance::factory::SERVER_NAME;
 use acceptance::hsm::Hsm;
 use acceptance::insider::{self, Order};
+use acceptance::lines::{CAMERAS, STATION};
 use acceptance::proxy::{Alteration, Part, Proxy};
 use acceptance::soft::{SoftKey, write_csr};
 use acceptance::station::Ended;

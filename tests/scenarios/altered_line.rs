@@ -1,9 +1,10 @@
 //! Somebody on the lines between station and chips alters frames: as noise does, or so that the checksum holds. No
 //! unit passes with wrong data, and the register knows no key that is not in a chip.
 
-use crate::support::{CAMERAS, Line, SENSORS, Shop};
+use crate::support::Shop;
 use acceptance::chips::Programmer;
 use acceptance::hsm::Hsm;
+use acceptance::lines::{CAMERAS, Line, SENSORS};
 use acceptance::process::{program, succeed};
 use acceptance::register::Register;
 use acceptance::station::{Ended, files};

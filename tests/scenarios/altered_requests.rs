@@ -1,8 +1,8 @@
 //! Somebody between station and CA alters what stations send: every byte of every kind of request and of its signature.
 
 use crate::floor::{FIRST, Floor, code};
-use crate::support::CAMERAS;
 use acceptance::failure::Failure;
+use acceptance::lines::CAMERAS;
 use acceptance::register::Register;
 use acceptance::soft::{Signed, SoftChip, SoftStation};
 use identity::envelope::Purpose;
@@ -157,7 +157,7 @@ async fn a_signatures_other_form_makes_nothing_new() {
 #[test]
 fn an_approval_and_its_other_form_are_one_approval() {
     let floor = Floor::open(10);
-    let (factory, grant) = (&floor.factory, crate::support::SENSORS.grant);
+    let (factory, grant) = (&floor.factory, acceptance::lines::SENSORS.grant);
     let approval = factory.approve("grant", grant, "vet-01", None).unwrap();
     let (label, der) = {
         let text = std::fs::read(&approval).unwrap();

@@ -1,7 +1,8 @@
 //! What is wrong is refused under its own code, and changes nothing else.
 
-use crate::support::{CAMERAS, SENSORS, STATION, Shop};
+use crate::support::Shop;
 use acceptance::hsm::Hsm;
+use acceptance::lines::{CAMERAS, SENSORS, STATION};
 use acceptance::process::{program, said, succeed};
 use std::fs;
 use std::process::Command;

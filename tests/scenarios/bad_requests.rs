@@ -2,7 +2,7 @@
 
 use crate::floor::{FIRST, Floor, SECOND, THIRD, assert_recorded, code};
 use crate::orders::{Orders, fill, first_of, write_orders};
-use crate::support::CAMERAS;
+use acceptance::lines::CAMERAS;
 use acceptance::register::Register;
 use acceptance::soft::{Order, Signed, SoftChip, SoftStation};
 use der::asn1::OctetString;

@@ -2,9 +2,9 @@
 //! else is changed: the same chip, serial and request id are good afterwards.
 
 use crate::floor::{FIRST, Floor, SECOND, assert_recorded, code, with_stations};
-use crate::support::{CAMERAS, SENSORS};
 use acceptance::chips::Vendor;
 use acceptance::insider;
+use acceptance::lines::{CAMERAS, SENSORS};
 use acceptance::register::Register;
 use acceptance::soft::{Order, SoftChip, SoftKey, SoftStation};
 use der::asn1::OctetString;

@@ -2,10 +2,11 @@
 //! says where it stands and goes on later.
 
 use crate::every_step::governed_shop;
-use crate::support::{CAMERAS, Shop};
+use crate::support::Shop;
 use acceptance::chips::Programmer;
 use acceptance::faults::{Deed, Plan};
 use acceptance::hsm::Hsm;
+use acceptance::lines::CAMERAS;
 use acceptance::patience::until;
 use acceptance::process::{program, succeed};
 use acceptance::station::{Ended, Station};

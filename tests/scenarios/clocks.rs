@@ -1,8 +1,10 @@
 //! The server's wall clock is wrong, or the year is 2050.
 
-use crate::support::{CAMERAS, Floor, Shop, answered, trust};
+use crate::support::{Shop, trust};
 use acceptance::faults::Shim;
+use acceptance::ground::{Ground, answered};
 use acceptance::hsm::Hsm;
+use acceptance::lines::CAMERAS;
 use acceptance::process::succeed;
 use acceptance::soft::SoftChip;
 use std::fs;
@@ -13,13 +15,13 @@ const YEAR: i64 = 8_766 * HOUR;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_clock_behind_the_log_stops_issuing() {
-    let floor = Floor::open().await;
-    let mut factory = floor.governed_copy(&floor.home("behind")).unwrap();
-    let station = floor.station.reconnected(&factory).unwrap();
+    let ground = Ground::open(Hsm::of_this_run()).await.unwrap();
+    let mut factory = ground.governed_copy(&ground.home("behind")).unwrap();
+    let station = ground.station.reconnected(&factory).unwrap();
     let chip = SoftChip::make(&factory.vendor, 2).unwrap();
     let before = station.checkpoint().await.unwrap();
     factory.faults().unwrap().shift_clock(-6 * HOUR).unwrap();
-    let signed = floor.prepare(&station, &chip, 1).await.unwrap();
+    let signed = ground.prepare(&station, &chip, 1).await.unwrap();
     for started_again in [false, true] {
         if started_again {
             factory.kill_server().unwrap();
@@ -38,21 +40,21 @@ async fn a_clock_behind_the_log_stops_issuing() {
         );
     }
     factory.faults().unwrap().shift_clock(0).unwrap();
-    finishes(&floor, &mut factory, 2).await;
+    finishes(&ground, &mut factory, 2).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_clock_ten_years_off_neither_issues_nor_freezes_the_log() {
-    let floor = Floor::open().await;
+    let ground = Ground::open(Hsm::of_this_run()).await.unwrap();
     for (shift, name) in [
         (10 * YEAR, "ahead"),
         (-10 * YEAR, "behind"),
         (30 * 24 * HOUR, "month"),
     ] {
-        let mut factory = floor.governed_copy(&floor.home(name)).unwrap();
-        let station = floor.station.reconnected(&factory).unwrap();
+        let mut factory = ground.governed_copy(&ground.home(name)).unwrap();
+        let station = ground.station.reconnected(&factory).unwrap();
         let chip = SoftChip::make(&factory.vendor, 2).unwrap();
-        let signed = floor.prepare(&station, &chip, 1).await.unwrap();
+        let signed = ground.prepare(&station, &chip, 1).await.unwrap();
         let before = station.checkpoint().await.unwrap();
         factory.faults().unwrap().shift_clock(shift).unwrap();
         // On the connection that is there; the one after a new start does not get through TLS, or no further.
@@ -70,17 +72,17 @@ async fn a_clock_ten_years_off_neither_issues_nor_freezes_the_log() {
             "{name}"
         );
         factory.faults().unwrap().shift_clock(0).unwrap();
-        finishes(&floor, &mut factory, 2).await;
+        finishes(&ground, &mut factory, 2).await;
     }
 }
 
 /// With the right time, and an operator who says so, the next unit is made at once, and the audit finds nothing.
-async fn finishes(floor: &Floor, factory: &mut acceptance::factory::Factory, number: u64) {
+async fn finishes(ground: &Ground, factory: &mut acceptance::factory::Factory, number: u64) {
     factory.confirm_clock().unwrap();
-    let station = floor.station.reconnected(factory).unwrap();
+    let station = ground.station.reconnected(factory).unwrap();
     let chip = SoftChip::make(&factory.vendor, 3).unwrap();
-    let mut ledger = floor.ledger.clone();
-    let signed = floor.prepare(&station, &chip, number).await.unwrap();
+    let mut ledger = ground.ledger.clone();
+    let signed = ground.prepare(&station, &chip, number).await.unwrap();
     let given = station.certify(&signed).await.unwrap();
     ledger.certificate(&signed, &given).unwrap();
     let confirmation = station.sealed_confirmation(&signed, &chip, &given).unwrap();
@@ -89,7 +91,7 @@ async fn finishes(floor: &Floor, factory: &mut acceptance::factory::Factory, num
         .unwrap();
     factory.kill_server().unwrap();
     ledger
-        .hold_against(&factory.log_dir(), &floor.trust())
+        .hold_against(&factory.log_dir(), &ground.trust())
         .unwrap();
 }
 

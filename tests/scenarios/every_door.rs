@@ -1,13 +1,12 @@
 //! The server is killed before, in and after every call that makes something durable on the way of one unit, from the
 //! request to the receipt. What was acknowledged is there afterwards, with the same bytes and once.
 
-use crate::support::{Floor, answered};
-use acceptance::acknowledged::Acknowledged;
 use acceptance::factory::Factory;
 use acceptance::failure::{Failure, Outcome, require};
 use acceptance::faults::{Call, Deed, Plan};
-use acceptance::soft::{Signed, SoftChip, SoftStation};
-use acceptance::way::Refused;
+use acceptance::ground::{Ground, live};
+use acceptance::hsm::Hsm;
+use acceptance::soft::SoftChip;
 use std::collections::BTreeMap;
 use std::num::NonZero;
 use std::path::Path;
@@ -28,8 +27,8 @@ const DOORS: [&str; 8] = [
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn the_server_is_killed_at_every_door() {
-    let floor = Floor::open().await;
-    let calls = floor.watch_one_unit().await;
+    let ground = Ground::open(Hsm::of_this_run()).await.unwrap();
+    let calls = ground.watch_one_unit().await.unwrap();
     let points = points(&calls);
     let (next, fired) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let failures = at_once(|| {
@@ -39,7 +38,7 @@ async fn the_server_is_killed_at_every_door() {
             .enumerate()
             .nth(next.fetch_add(1, Ordering::Relaxed))
         {
-            match point.try_at(&floor, number) {
+            match point.try_at(&ground, number) {
                 Ok(()) => fired.fetch_add(1, Ordering::Relaxed),
                 Err(failure) => {
                     failures.push(format!("{point}: {failure}"));
@@ -81,18 +80,18 @@ struct Point {
 
 impl Point {
     /// In a copy of the factory: killed here, started again, the station sends the same again.
-    fn try_at(&self, floor: &Floor, number: usize) -> Outcome<()> {
+    fn try_at(&self, ground: &Ground, number: usize) -> Outcome<()> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        runtime.block_on(self.killed_here(floor, &floor.home(&format!("point-{number}"))))
+        runtime.block_on(self.killed_here(ground, &ground.home(&format!("point-{number}"))))
     }
 
-    async fn killed_here(&self, floor: &Floor, home: &Path) -> Outcome<()> {
-        let mut factory = floor.governed_copy(home)?;
-        let station = floor.station.reconnected(&factory)?;
-        let (mut ledger, chip) = (floor.ledger.clone(), SoftChip::make(&factory.vendor, 2)?);
-        let signed = floor.prepare(&station, &chip, 1).await?;
+    async fn killed_here(&self, ground: &Ground, home: &Path) -> Outcome<()> {
+        let mut factory = ground.governed_copy(home)?;
+        let station = ground.station.reconnected(&factory)?;
+        let (mut ledger, chip) = (ground.ledger.clone(), SoftChip::make(&factory.vendor, 2)?);
+        let signed = ground.prepare(&station, &chip, 1).await?;
         factory.faults()?.arm(&Plan::at(self.number, self.deed))?;
         let lost = live(&station, &chip, &signed, &mut ledger).await?;
         require(
@@ -110,7 +109,7 @@ impl Point {
         }
         ledger.checkpoint(&station.checkpoint().await.map_err(Failure::new)?)?;
         factory.kill_server()?;
-        ledger.hold_against(&factory.log_dir(), &floor.trust())?;
+        ledger.hold_against(&factory.log_dir(), &ground.trust())?;
         std::fs::remove_dir_all(home)?;
         Ok(())
     }
@@ -134,25 +133,6 @@ impl std::fmt::Display for Point {
             "door {}, {:?} at call {}, {name} {path}",
             self.door, self.deed, self.number
         )
-    }
-}
-
-/// A unit's whole way. What arrived is in the ledger, also if the rest did not.
-async fn live(
-    station: &SoftStation,
-    chip: &SoftChip,
-    signed: &Signed,
-    ledger: &mut Acknowledged,
-) -> Outcome<Result<(), Refused>> {
-    let given = match answered(|| station.certify(signed)).await {
-        Ok(given) => given,
-        Err(refused) => return Ok(Err(refused)),
-    };
-    ledger.certificate(signed, &given)?;
-    let confirmation = station.sealed_confirmation(signed, chip, &given)?;
-    match answered(|| station.hand_in(&confirmation)).await {
-        Ok(receipt) => ledger.receipt(signed, &receipt).map(Ok),
-        Err(refused) => Ok(Err(refused)),
     }
 }
 

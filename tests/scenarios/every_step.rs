@@ -2,10 +2,11 @@
 //! a real agent. The same agent, started again where it was killed, finishes the unit: once, and with nothing lost.
 
 use crate::power_cuts::{OutsideLedger, assert_made_once};
-use crate::support::{CAMERAS, Shop};
+use crate::support::Shop;
 use acceptance::chips::Programmer;
 use acceptance::faults::{Deed, Faults, Kind, Plan, Shim};
 use acceptance::hsm::Hsm;
+use acceptance::lines::CAMERAS;
 use acceptance::process::Daemon;
 use acceptance::station::Ended;
 use std::path::PathBuf;

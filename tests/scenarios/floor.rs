@@ -1,9 +1,9 @@
 //! A factory whose stations and chips are in software, so that they can ask for anything.
 
-use crate::support::CAMERAS;
 use acceptance::factory::Factory;
 use acceptance::failure::Failure;
 use acceptance::hsm::Hsm;
+use acceptance::lines::CAMERAS;
 use acceptance::register::Register;
 use acceptance::soft::{Order, Signed, SoftStation};
 use identity::Id;

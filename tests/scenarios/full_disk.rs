@@ -1,9 +1,10 @@
 //! The disk under the server is full from some write on. Nothing is signed past it, refusals say so, what is there can
 //! be read, and once there is room and the server is started again the unit is finished: one certificate.
 
-use crate::support::{Floor, answered};
 use acceptance::factory::{Factory, copy_all};
 use acceptance::faults::{Deed, ENOSPC, Kind, Plan};
+use acceptance::ground::{Ground, answered};
+use acceptance::hsm::Hsm;
 use acceptance::process::succeed;
 use acceptance::soft::SoftChip;
 use std::collections::BTreeSet;
@@ -25,8 +26,8 @@ const MOMENTS: [(&str, bool); 6] = [
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_full_disk_stops_issuing_before_anything_is_signed() {
-    let floor = Floor::open().await;
-    let calls = floor.watch_one_unit().await;
+    let ground = Ground::open(Hsm::of_this_run()).await.unwrap();
+    let calls = ground.watch_one_unit().await.unwrap();
     let writes: Vec<_> = calls
         .iter()
         .filter(|call| call.name.contains("write") || call.name == "ftruncate")
@@ -47,20 +48,20 @@ async fn a_full_disk_stops_issuing_before_anything_is_signed() {
                 .iter()
                 .position(|call| call.path.contains(file))
                 .unwrap();
-        full_from(&floor, from as u64 + 1, used).await;
+        full_from(&ground, from as u64 + 1, used).await;
     }
 }
 
-async fn full_from(floor: &Floor, first: u64, used: bool) {
-    let home = floor.home(&format!("full-{first}"));
-    let mut factory = floor.governed_copy(&home).unwrap();
-    let station = floor.station.reconnected(&factory).unwrap();
+async fn full_from(ground: &Ground, first: u64, used: bool) {
+    let home = ground.home(&format!("full-{first}"));
+    let mut factory = ground.governed_copy(&home).unwrap();
+    let station = ground.station.reconnected(&factory).unwrap();
     let (mut ledger, chip) = (
-        floor.ledger.clone(),
+        ground.ledger.clone(),
         SoftChip::make(&factory.vendor, 2).unwrap(),
     );
-    let signed = floor.prepare(&station, &chip, 1).await.unwrap();
-    let before = signatures(&floor.factory);
+    let signed = ground.prepare(&station, &chip, 1).await.unwrap();
+    let before = signatures(&ground.factory);
     let plan = Plan {
         kinds: FILLING.to_vec(),
         path: CA_FILES.to_owned(),
@@ -83,12 +84,15 @@ async fn full_from(floor: &Floor, first: u64, used: bool) {
     }
     assert!(factory.faults().unwrap().fired().unwrap() > 0);
     // Reads go on: the unit made before, the newest checkpoint, what operators ask, and the log's files.
-    station.look_up(floor.made.as_ref().unwrap()).await.unwrap();
+    station
+        .look_up(ground.made.as_ref().unwrap())
+        .await
+        .unwrap();
     ledger
         .checkpoint(&station.checkpoint().await.unwrap())
         .unwrap();
     factory.status().unwrap();
-    let told = audit(&factory, floor);
+    let told = audit(&factory, ground);
     assert_eq!(told["findings"].as_array().unwrap().len(), 0, "{told}");
     factory.stop_server().unwrap();
     let signed_meanwhile = signatures(&factory) - before;
@@ -98,7 +102,7 @@ async fn full_from(floor: &Floor, first: u64, used: bool) {
         "full from write {first}"
     );
     let attempts = attempts(&factory)
-        .difference(&attempts(&floor.factory))
+        .difference(&attempts(&ground.factory))
         .count();
     assert_eq!(attempts, usize::from(used), "full from write {first}");
 
@@ -111,14 +115,14 @@ async fn full_from(floor: &Floor, first: u64, used: bool) {
     ledger.receipt(&signed, &receipt).unwrap();
     factory.kill_server().unwrap();
     ledger
-        .hold_against(&factory.log_dir(), &floor.trust())
+        .hold_against(&factory.log_dir(), &ground.trust())
         .unwrap();
 }
 
-fn audit(factory: &Factory, floor: &Floor) -> serde_json::Value {
+fn audit(factory: &Factory, ground: &Ground) -> serde_json::Value {
     let mut audit = Command::new(acceptance::process::program("koseki-verify").unwrap());
     audit.arg("log").arg(factory.log_dir()).arg("--json");
-    let told = succeed(audit.arg("--trust").arg(floor.trust())).unwrap();
+    let told = succeed(audit.arg("--trust").arg(ground.trust())).unwrap();
     serde_json::from_str(&told).unwrap()
 }
 

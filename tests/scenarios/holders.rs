@@ -1,7 +1,7 @@
 //! Who may confirm, void or take over a bound unit, and what is wrong with those who may not.
 
 use crate::floor::{FIRST, Floor, SECOND, THIRD, code, with_stations};
-use crate::support::CAMERAS;
+use acceptance::lines::CAMERAS;
 use acceptance::register::Register;
 use acceptance::soft::{Signed, SoftChip, SoftStation};
 use identity::RequestId;

@@ -1,8 +1,9 @@
 //! Who is kept out: of the server's services, and of the programs' memory.
 
-use crate::support::{CAMERAS, Shop};
+use crate::support::Shop;
 use acceptance::factory::Factory;
 use acceptance::hsm::Hsm;
+use acceptance::lines::CAMERAS;
 use acceptance::patience::until;
 use acceptance::soft::{SoftChip, SoftStation};
 

@@ -1,8 +1,8 @@
 //! A retry gives the same bytes, a crowd gets one certificate, a quota is a quota, and a unit can change hands once.
 
-use crate::support::CAMERAS;
 use acceptance::factory::Factory;
 use acceptance::hsm::Hsm;
+use acceptance::lines::CAMERAS;
 use acceptance::soft::{Answer, Order, SoftChip, SoftStation};
 use identity::envelope::Purpose;
 use std::collections::BTreeSet;

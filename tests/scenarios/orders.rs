@@ -1,8 +1,8 @@
 //! Grants and lots that do not cover a unit: of others, of other times, and of no room.
 
 use crate::floor::{Floor, THIRD, with_stations};
-use crate::support::{CAMERAS, SENSORS};
 use acceptance::factory::Factory;
+use acceptance::lines::{CAMERAS, SENSORS};
 use acceptance::patience::pause;
 use acceptance::soft::{Order, SoftChip, SoftStation};
 use identity::Id;

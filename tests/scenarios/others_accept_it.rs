@@ -1,7 +1,8 @@
 //! Programs that share no code with ours have the last word on certificates and on the log.
 
-use crate::support::{CAMERAS, SENSORS, Shop, trust};
+use crate::support::{Shop, trust};
 use acceptance::hsm::Hsm;
+use acceptance::lines::{CAMERAS, SENSORS};
 use acceptance::metadata::root;
 use acceptance::process::{finish, said, succeed};
 use std::fs;

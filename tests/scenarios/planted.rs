@@ -1,8 +1,9 @@
 //! Known bugs, planted: what the stories of faults hold against the server would be caught if it happened.
 
-use crate::support::Floor;
 use acceptance::acknowledged::Acknowledged;
 use acceptance::factory::{Factory, copy_all};
+use acceptance::ground::{Ground, answered};
+use acceptance::hsm::Hsm;
 use acceptance::soft::{Signed, SoftChip, SoftStation};
 use acceptance::way::Certified;
 use identity::envelope::{Envelope, StationRequest as _};
@@ -25,21 +26,21 @@ struct Aged {
 }
 
 impl Aged {
-    async fn of(floor: &Floor, name: &str) -> Self {
-        let home = floor.home(name);
+    async fn of(ground: &Ground, name: &str) -> Self {
+        let home = ground.home(name);
         let before = home.join("before");
-        let mut factory = floor.factory.copy_to(&home).unwrap();
+        let mut factory = ground.factory.copy_to(&home).unwrap();
         copy_all(&factory.path("ca"), &before.join("ca")).unwrap();
         factory.start_server().unwrap();
-        let station = floor.station.reconnected(&factory).unwrap();
+        let station = ground.station.reconnected(&factory).unwrap();
         let chip = SoftChip::make(&factory.vendor, 2).unwrap();
-        let signed = floor.prepare(&station, &chip, 1).await.unwrap();
+        let signed = ground.prepare(&station, &chip, 1).await.unwrap();
         let given = station.certify(&signed).await.unwrap();
-        let mut ledger = floor.ledger.clone();
+        let mut ledger = ground.ledger.clone();
         ledger.certificate(&signed, &given).unwrap();
         factory.kill_server().unwrap();
         ledger
-            .hold_against(&factory.log_dir(), &floor.trust())
+            .hold_against(&factory.log_dir(), &ground.trust())
             .unwrap();
         Self {
             factory,
@@ -61,30 +62,28 @@ impl Aged {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_store_from_before_an_acknowledgement_is_refused_or_reported() {
-    let floor = Floor::open().await;
+    let ground = Ground::open(Hsm::of_this_run()).await.unwrap();
     // The store alone: the head file has seen more.
-    let mut aged = Aged::of(&floor, "store").await;
+    let mut aged = Aged::of(&ground, "store").await;
     aged.put_back(STORE);
     let refused = aged.factory.start_server().unwrap_err().to_string();
     assert!(refused.contains("the head file knows a head"), "{refused}");
     // Store and head file: the signer has seen more.
-    let mut aged = Aged::of(&floor, "head").await;
+    let mut aged = Aged::of(&ground, "head").await;
     aged.put_back(STORE);
     aged.put_back(HEAD);
     let refused = aged.factory.start_server().unwrap_err().to_string();
     assert!(refused.contains("the signer has followed"), "{refused}");
     // Everything that the CA has: it starts, the outside ledger misses the unit, and the station stops the CA.
-    let mut aged = Aged::of(&floor, "everything").await;
+    let mut aged = Aged::of(&ground, "everything").await;
     for directory in [STORE, HEAD, SIGNER] {
         aged.put_back(directory);
     }
     aged.factory.start_server().unwrap();
-    let lost = held(&aged, &aged.ledger, &floor.trust());
+    let lost = held(&aged, &aged.ledger, &ground.trust());
     assert!(lost.starts_with("LOST"), "{lost}");
     let ahead = as_seen(&aged);
-    let refused = crate::support::answered(|| aged.station.certify(&ahead))
-        .await
-        .unwrap_err();
+    let refused = answered(|| aged.station.certify(&ahead)).await.unwrap_err();
     assert_eq!(refused.code.as_deref(), Some("CA-0904"), "{refused}");
     let refused = aged.station.certify(&aged.signed).await.unwrap_err();
     assert_eq!(
@@ -96,8 +95,8 @@ async fn a_store_from_before_an_acknowledgement_is_refused_or_reported() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_fork_is_reported() {
-    let floor = Floor::open().await;
-    let mut aged = Aged::of(&floor, "fork").await;
+    let ground = Ground::open(Hsm::of_this_run()).await.unwrap();
+    let mut aged = Aged::of(&ground, "fork").await;
     for directory in [STORE, HEAD, SIGNER] {
         aged.put_back(directory);
     }
@@ -105,7 +104,7 @@ async fn a_fork_is_reported() {
     // A station that says nothing of what it saw: another unit takes the place of the one acknowledged.
     let chip = SoftChip::make(&aged.factory.vendor, 3).unwrap();
     let station = aged.station.reconnected(&aged.factory).unwrap();
-    let other = floor.prepare(&station, &chip, 2).await.unwrap();
+    let other = ground.prepare(&station, &chip, 2).await.unwrap();
     let given = station.certify(&other).await.unwrap();
     assert_eq!(given.index, aged.given.index);
     let twice = aged
@@ -114,20 +113,20 @@ async fn a_fork_is_reported() {
         .unwrap_err()
         .to_string();
     assert!(twice.starts_with("TWICE"), "{twice}");
-    let mut ledger = floor.ledger.clone();
+    let mut ledger = ground.ledger.clone();
     ledger.certificate(&other, &given).unwrap();
     ledger
-        .hold_against(&aged.factory.log_dir(), &floor.trust())
+        .hold_against(&aged.factory.log_dir(), &ground.trust())
         .unwrap();
     ledger.head(&aged.given.proof).unwrap();
-    let forked = held(&aged, &ledger, &floor.trust());
+    let forked = held(&aged, &ledger, &ground.trust());
     assert!(forked.starts_with("FORK"), "{forked}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn an_acknowledged_answer_with_other_bytes_is_reported() {
-    let floor = Floor::open().await;
-    let mut aged = Aged::of(&floor, "bytes").await;
+    let ground = Ground::open(Hsm::of_this_run()).await.unwrap();
+    let mut aged = Aged::of(&ground, "bytes").await;
     for at in [0, aged.given.certificate.len() - 1] {
         let mut altered = aged.given.clone();
         altered.certificate[at] ^= 1;
@@ -144,7 +143,7 @@ async fn an_acknowledged_answer_with_other_bytes_is_reported() {
     let same = aged.given.clone();
     aged.ledger.certificate(&aged.signed, &same).unwrap();
     // The leaf of a unit that nobody was told of.
-    let surplus = held(&aged, &floor.ledger, &floor.trust());
+    let surplus = held(&aged, &ground.ledger, &ground.trust());
     assert!(surplus.starts_with("TWICE"), "{surplus}");
 }
 

@@ -1,8 +1,9 @@
 //! Server and station are killed without warning at seeded moments. What was acknowledged before is there afterwards,
 //! with the same bytes; nothing is there twice.
 
-use crate::support::{CAMERAS, Shop};
+use crate::support::Shop;
 use acceptance::hsm::Hsm;
+use acceptance::lines::CAMERAS;
 use acceptance::patience::{pause, until};
 use acceptance::process::{program, succeed};
 use acceptance::station::Station;

@@ -1,7 +1,7 @@
 //! A grant is for so many certificates, and a crowd gets no more.
 
 use crate::floor::{FIRST, Floor, code};
-use crate::support::CAMERAS;
+use acceptance::lines::CAMERAS;
 use acceptance::register::Register;
 use acceptance::soft::{Order, SoftChip};
 use identity::envelope::Purpose;

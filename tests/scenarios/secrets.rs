@@ -1,7 +1,8 @@
 //! Canary keys and PINs are searched for where none may be: files, logs, environments and command lines.
 
-use crate::support::{CAMERAS, SENSORS, Shop};
+use crate::support::Shop;
 use acceptance::hsm::Hsm;
+use acceptance::lines::{CAMERAS, SENSORS};
 use acceptance::patience::until;
 use base64ct::{Base64, Encoding as _};
 use p256::SecretKey;

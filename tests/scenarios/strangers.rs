@@ -1,9 +1,9 @@
 //! Who gets through the server's door, and what each may call there.
 
 use crate::floor::{FIRST, Floor, SECOND, THIRD, with_stations};
-use crate::support::CAMERAS;
 use acceptance::failure::Failure;
 use acceptance::insider::{self, Order};
+use acceptance::lines::CAMERAS;
 use acceptance::metadata::root;
 use acceptance::patience::until;
 use acceptance::process::finish;

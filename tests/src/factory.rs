@@ -145,6 +145,21 @@ impl Factory {
         until("the server's end", || server.ended()).map(drop)
     }
 
+    /// Whether the server has ended by itself; it counts as not running from then on.
+    ///
+    /// # Errors
+    /// [`Failure`] of the system.
+    pub fn has_ended(&mut self) -> Outcome<bool> {
+        let ended = match &mut self.server {
+            Some(server) => server.ended()?.is_some(),
+            None => true,
+        };
+        if ended {
+            self.server = None;
+        }
+        Ok(ended)
+    }
+
     /// Starts the server and waits until both of its sockets answer.
     ///
     /// # Errors

@@ -1,0 +1,144 @@
+//! Does to the CA whatever a factory does to it, and holds what was acknowledged against what is left.
+
+use acceptance::failure::{Failure, Outcome, require};
+use acceptance::faults::Deed;
+use acceptance::ground::Ground;
+use acceptance::hsm::Hsm;
+use acceptance::ordeal::{Aftermath, Fault, faults_at};
+use clap::{Parser, Subcommand};
+use indicatif::{ProgressBar, ProgressStyle};
+use std::collections::BTreeMap;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Faults at once: most of their time the servers wait for disks and for each other.
+const AT_ONCE: usize = 4;
+
+/// Faults of all kinds, counted as they fire. Exit code 0 only if everything held and as many fired as were asked for.
+#[derive(Debug, Parser)]
+#[command(name = "faults", version)]
+struct Arguments {
+    /// hsm-sim or softhsm2
+    #[arg(long, default_value = "hsm-sim", global = true)]
+    hsm: Hsm,
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Each durable call of the server on the way of one unit fails once in each way
+    Calls {
+        /// Only the fault of this number, as a failure names it
+        #[arg(long)]
+        only: Option<usize>,
+        /// Fewer faults fired are a failure
+        #[arg(long, default_value_t = 500)]
+        at_least: usize,
+    },
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let outcome = match arguments.what {
+        What::Calls { only, at_least } => calls(arguments.hsm, only, at_least),
+    };
+    match outcome {
+        Ok(()) => return ExitCode::SUCCESS,
+        // With standard error closed the exit code is all that is left to say.
+        Err(failure) => drop(writeln!(io::stderr().lock(), "NG  {failure}")),
+    }
+    ExitCode::FAILURE
+}
+
+fn runtime() -> Outcome<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Failure::new)
+}
+
+/// What came of all faults.
+#[derive(Default)]
+struct Told {
+    aftermaths: BTreeMap<Aftermath, usize>,
+    failures: Vec<String>,
+}
+
+fn calls(hsm: Hsm, only: Option<usize>, at_least: usize) -> Outcome<()> {
+    let runtime = runtime()?;
+    let ground = runtime.block_on(Ground::open(hsm))?;
+    let watched = runtime.block_on(ground.watch_one_unit())?;
+    let faults: Vec<_> = faults_at(&watched).into_iter().enumerate().collect();
+    let chosen: Vec<_> = match only {
+        Some(only) => faults.get(only).into_iter().cloned().collect(),
+        None => faults,
+    };
+    let told = meet_all(&ground, &chosen)?;
+    let fired = chosen.len() - told.failures.len() - count(&told, Aftermath::NotReached);
+    let mut out = io::stdout().lock();
+    writeln!(
+        out,
+        "{} durable calls on the way of one unit, {} faults planned, {fired} fired and held",
+        watched.len(),
+        chosen.len()
+    )?;
+    for (aftermath, count) in &told.aftermaths {
+        writeln!(out, "{count:>6}  {aftermath}")?;
+    }
+    let failures = told.failures.join("\n");
+    require(
+        told.failures.is_empty(),
+        format_args!("{} did not hold:\n{failures}", told.failures.len()),
+    )?;
+    let least = if only.is_some() { 1 } else { at_least };
+    require(
+        fired >= least,
+        format_args!("only {fired} of at least {least} fired"),
+    )
+}
+
+fn count(told: &Told, aftermath: Aftermath) -> usize {
+    told.aftermaths.get(&aftermath).copied().unwrap_or_default()
+}
+
+fn meet_all(ground: &Ground, faults: &[(usize, Fault)]) -> Outcome<Told> {
+    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} faults, {eta} left  {msg}");
+    let bar = ProgressBar::new(faults.len() as u64).with_style(style.map_err(Failure::new)?);
+    let (next, told) = (AtomicUsize::new(0), Mutex::new(Told::default()));
+    std::thread::scope(|scope| {
+        for _worker in 0..AT_ONCE {
+            scope.spawn(|| {
+                while let Some((number, fault)) = faults.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let met = meet(ground, *number, fault);
+                    let mut told = told.lock().unwrap_or_else(|broken| broken.into_inner());
+                    match met {
+                        Ok(aftermath) => *told.aftermaths.entry(aftermath).or_default() += 1,
+                        Err(failure) => told.failures.push(format!("{number}: {fault}: {failure}")),
+                    }
+                    bar.set_message(format!("{} did not hold", told.failures.len()));
+                    bar.inc(1);
+                }
+            });
+        }
+    });
+    bar.finish_and_clear();
+    Ok(told
+        .into_inner()
+        .unwrap_or_else(|broken| broken.into_inner()))
+}
+
+fn meet(ground: &Ground, number: usize, fault: &Fault) -> Outcome<Aftermath> {
+    // A kill that fires always ends the process; where it was not reached, nothing may end it.
+    let aftermath =
+        runtime()?.block_on(fault.meet(ground, &ground.home(&format!("fault-{number}"))))?;
+    let is_kill = matches!(fault.deed, Deed::KillBefore | Deed::KillAfter | Deed::Tear);
+    let ended = matches!(aftermath, Aftermath::Ended | Aftermath::NotReached);
+    require(
+        !is_kill || ended || aftermath == Aftermath::Unnoticed,
+        format_args!("a kill, and then: {aftermath}"),
+    )?;
+    Ok(aftermath)
+}
