@@ -1,12 +1,12 @@
 //! The line agent is killed at every call that makes something durable on the way of one unit; so is the server under
 //! a real agent. The same agent, started again where it was killed, finishes the unit: once, and with nothing lost.
 
-use crate::power_cuts::{OutsideLedger, assert_made_once};
 use crate::support::Shop;
 use acceptance::chips::Programmer;
 use acceptance::faults::{Deed, Faults, Kind, Plan, Shim};
 use acceptance::hsm::Hsm;
 use acceptance::lines::CAMERAS;
+use acceptance::outside::{HandedOver, made_once};
 use acceptance::process::Daemon;
 use acceptance::station::Ended;
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ const STATION_FILES: &str = "stations/";
 #[test]
 fn the_line_agent_is_killed_at_every_step() {
     let mut shop = governed_shop();
-    let (mut ledger, mut units) = (OutsideLedger::default(), 2);
+    let (mut handed, mut units) = (HandedOver::default(), 2);
     // The first unit finds no directories yet; the second is like all others.
     assert_eq!(shop.make(CAMERAS, 1, 1).code, Some(0));
     faults(&shop)
@@ -46,10 +46,10 @@ fn the_line_agent_is_killed_at_every_step() {
         );
         fired += 1;
         faults(&shop).disarm().unwrap();
-        ledger.hold_against(&shop.station);
+        handed.hold_against(&shop.station).unwrap();
         let resumed = shop.station.run(&lot, &programmer.sockets).unwrap();
         assert_eq!(resumed.code, Some(0), "{place}\n{}", resumed.said);
-        ledger.hold_against(&shop.station);
+        handed.hold_against(&shop.station).unwrap();
         assert_eq!(
             shop.station.devices().unwrap().len(),
             units as usize,
@@ -57,14 +57,14 @@ fn the_line_agent_is_killed_at_every_step() {
         );
     }
     assert!(fired > 10, "only {fired} calls of the agent are durable");
-    assert_made_once(&shop, units);
+    made_once(&shop.factory, &shop.station, units).unwrap();
     println!("{fired} kills of the line agent, none lost, none twice");
 }
 
 #[test]
 fn the_server_is_killed_at_its_commits_under_a_real_agent() {
     let mut shop = governed_shop();
-    let mut ledger = OutsideLedger::default();
+    let mut handed = HandedOver::default();
     // Reserve, record and confirm are committed in the server's store, the attempt and the signature in the signer's.
     let commits = [
         ("ca.sqlite-wal", 1),
@@ -86,13 +86,13 @@ fn the_server_is_killed_at_its_commits_under_a_real_agent() {
         shop.factory.await_end().unwrap();
         assert_eq!(faults(&shop).fired().unwrap(), 1, "{plan:?}");
         faults(&shop).disarm().unwrap();
-        ledger.hold_against(&shop.station);
+        handed.hold_against(&shop.station).unwrap();
         shop.factory.start_server().unwrap();
         let ended = Ended::of(agent.wait().unwrap(), &agent);
         assert_eq!(ended.code, Some(0), "{plan:?}: {}", ended.said);
-        ledger.hold_against(&shop.station);
+        handed.hold_against(&shop.station).unwrap();
     }
-    assert_made_once(&shop, units);
+    made_once(&shop.factory, &shop.station, units).unwrap();
 }
 
 /// A shop whose programs run under a page of faults.

@@ -1,8 +1,10 @@
 //! Mutations of seeds, the same in every run.
 
-/// A source of mutations (Vigna, splitmix64).
+use crate::outside::Seeded;
+
+/// A source of mutations.
 #[derive(Debug)]
-pub struct Mutator(u64);
+pub struct Mutator(Seeded);
 
 /// Bytes that mean something to one of the parsers.
 const TELLING: [u8; 12] = [
@@ -12,8 +14,8 @@ const TELLING: [u8; 12] = [
 impl Mutator {
     /// With this seed.
     #[must_use]
-    pub const fn new(seed: u64) -> Self {
-        Self(seed)
+    pub fn new(seed: u64) -> Self {
+        Self(Seeded::from(seed))
     }
 
     /// One of the seeds with one to four small changes.
@@ -52,11 +54,6 @@ impl Mutator {
     }
 
     fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^= mixed >> 31;
-        usize::try_from(mixed % bound.max(1) as u64).unwrap_or_default()
+        usize::try_from(self.0.below(bound.max(1) as u64)).unwrap_or_default()
     }
 }
