@@ -6,7 +6,7 @@ TARGETS ?=
 export CARGO_TERM_COLOR ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build check test test-only fuzz firmware demo bench clean-demo
+.PHONY: help setup build check test test-only faults fuzz firmware demo bench clean-demo
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,10 @@ test-only: build ## the tests alone; the stories on hsm-sim, then on SoftHSM2
 	KOSEKI_HSM=softhsm2 $(CARGO) test --workspace --locked --test command_line --test corridor
 	KOSEKI_HSM=softhsm2 $(CARGO) test --workspace --locked --test scenarios -- \
 		--skip architecture --skip fuzzing --skip licences
+
+faults: setup build ## every durable call failed in every way, then a thousand kills; about 10 minutes
+	@target/debug/faults --hsm $(HSM) calls
+	@target/debug/faults --hsm $(HSM) kills
 
 fuzz: ## every fuzz target for SECONDS (600) each; TARGETS names some
 	@scripts/fuzz.sh "$(SECONDS)" $(TARGETS)

@@ -12,6 +12,7 @@ mod bad_units;
 mod changing_hands;
 mod clocks;
 mod every_door;
+mod every_fault;
 mod every_step;
 mod first_device;
 mod floor;
