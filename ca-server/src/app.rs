@@ -1,6 +1,6 @@
 //! Wires the parts: the only place where the real clock and the real randomness are made, and where threads begin.
 
-use crate::admin::{self, Admin, AdminSocket, Registrar};
+use crate::admin::{self, Admin, AdminSocket, Backups, Registrar};
 use crate::auth::TrustDomain;
 use crate::ceremony::{ArtefactError, Artefacts, SignerFileError, SignerParts};
 use crate::challenge::ChallengeKey;
@@ -183,6 +183,7 @@ impl Parts {
             self.corridor.clone(),
             registrar,
             self.probe.clone(),
+            Backups::new(config.clone(), self.log()?, Arc::new(SystemClock)),
         ))
     }
 
@@ -196,9 +197,15 @@ impl Parts {
     }
 
     fn audit(&self) -> Result<Audit, AppError> {
+        Ok(Audit::new(self.corridor.clone(), self.log()?))
+    }
+
+    fn log(&self) -> Result<TrustedLog, AppError> {
         let ceremony = &self.artefacts.ceremony;
-        let log = TrustedLog::new(&ceremony.origin, vec![ceremony.log_vkey.parse()?])?;
-        Ok(Audit::new(self.corridor.clone(), log))
+        Ok(TrustedLog::new(
+            &ceremony.origin,
+            vec![ceremony.log_vkey.parse()?],
+        )?)
     }
 
     fn tls(&self, config: &Config) -> Result<TlsIncoming, AppError> {

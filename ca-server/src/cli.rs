@@ -2,6 +2,7 @@
 //! is wrong and what to do next, and ends with a code of sysexits.h.
 
 mod failure;
+mod keep;
 mod operate;
 mod prepare;
 mod watch;
@@ -33,6 +34,8 @@ Examples:
   ca-server grant load --policies policies --grant policies/grants/2026-ota-line-2-cam2.toml \\
       --approval vet-01.pem --approval ca-op-02.pem
   ca-server status
+  ca-server backup --out /var/lib/koseki-backups/2026-11-26
+  ca-server restore --from /media/backups/2026-11-26
 
 Exit codes: 0 done, 64 wrong command line, 69 not available, 75 try again, 77 not permitted, 78 wrong configuration.";
 
@@ -65,6 +68,10 @@ enum Command {
     /// Speak for the server's clock
     #[command(subcommand)]
     Clock(Clock),
+    /// Back the running server up into a directory of its machine
+    Backup(Backup),
+    /// Bring a backup back into an empty state directory, with no server running
+    Restore(Restore),
 }
 
 #[derive(Clone, Debug, Args)]
@@ -241,6 +248,27 @@ enum Clock {
 }
 
 #[derive(Debug, Args)]
+struct Backup {
+    #[command(flatten)]
+    at: Where,
+    /// Directory that is not there yet; the server writes it
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct Restore {
+    #[command(flatten)]
+    at: Where,
+    /// The backup
+    #[arg(long, value_name = "DIR")]
+    from: PathBuf,
+    /// SHA-256 of its manifest as `backup` printed it, if it was kept elsewhere
+    #[arg(long, value_name = "HEX")]
+    manifest_sha256: Option<String>,
+}
+
+#[derive(Debug, Args)]
 struct Confirm {
     #[command(flatten)]
     at: Where,
@@ -299,6 +327,8 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Status(at) => watch::status(&at),
         Command::Refusals(order) => watch::refusals(&order),
         Command::Clock(Clock::Confirm(order)) => watch::confirm_clock(&order),
+        Command::Backup(order) => keep::back_up(&order),
+        Command::Restore(order) => keep::restore(&order),
     }
 }
 

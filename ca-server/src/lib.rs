@@ -4,6 +4,7 @@
 pub mod admin;
 pub mod app;
 pub mod auth;
+pub mod backup;
 pub mod ceremony;
 pub mod challenge;
 pub mod cli;

@@ -6,6 +6,7 @@ mod altered_answers;
 mod altered_line;
 mod altered_requests;
 mod architecture;
+mod backups;
 mod bad_input;
 mod bad_requests;
 mod bad_units;

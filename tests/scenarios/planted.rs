@@ -82,7 +82,7 @@ async fn a_store_from_before_an_acknowledgement_is_refused_or_reported() {
     aged.factory.start_server().unwrap();
     let lost = held(&aged, &aged.ledger, &ground.trust());
     assert!(lost.starts_with("LOST"), "{lost}");
-    let ahead = as_seen(&aged);
+    let ahead = as_seen(&aged.station, &aged.signed, &aged.given);
     let refused = answered(|| aged.station.certify(&ahead)).await.unwrap_err();
     assert_eq!(refused.code.as_deref(), Some("CA-0904"), "{refused}");
     let refused = aged.station.certify(&aged.signed).await.unwrap_err();
@@ -155,10 +155,10 @@ fn held(aged: &Aged, ledger: &Acknowledged, trust: &Path) -> String {
 }
 
 /// The same request with the checkpoint that came with its first answer, as a line agent would send it.
-fn as_seen(aged: &Aged) -> Signed {
-    let proof = String::from_utf8(aged.given.proof.clone()).unwrap();
+pub(crate) fn as_seen(station: &SoftStation, signed: &Signed, given: &Certified) -> Signed {
+    let proof = String::from_utf8(given.proof.clone()).unwrap();
     let (_, checkpoint) = proof.split_once("\n\n").unwrap();
-    let mut envelope = Envelope::from_bytes(&aged.signed.envelope).unwrap();
+    let mut envelope = Envelope::from_bytes(&signed.envelope).unwrap();
     envelope.seen = Some(der::asn1::OctetString::new(checkpoint.as_bytes()).unwrap());
-    aged.station.seal(&envelope).unwrap()
+    station.seal(&envelope).unwrap()
 }

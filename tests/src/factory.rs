@@ -340,6 +340,40 @@ impl Factory {
         succeed(command.arg("--config").arg(self.config()))
     }
 
+    /// Has the running server back itself up.
+    ///
+    /// # Errors
+    /// [`Failure`] of `ca-server backup`.
+    pub fn back_up(&self, out: &Path) -> Outcome<String> {
+        let mut command = self.ca_server(&["backup"])?;
+        succeed(
+            command
+                .arg("--out")
+                .arg(out)
+                .arg("--config")
+                .arg(self.config()),
+        )
+    }
+
+    /// Brings a backup back into the place of the state, which is emptied first.
+    ///
+    /// # Errors
+    /// [`Failure`] of `ca-server restore`, with what it said.
+    pub fn restore(&self, from: &Path) -> Outcome<String> {
+        let state = self.path("ca/state");
+        if state.exists() {
+            fs::remove_dir_all(&state).at(&state)?;
+        }
+        let mut command = self.ca_server(&["restore"])?;
+        succeed(
+            command
+                .arg("--from")
+                .arg(from)
+                .arg("--config")
+                .arg(self.config()),
+        )
+    }
+
     /// Runs a command of `ca-server` that may fail.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use proto::admin::{
     AdminServiceClient, ConfirmClockRequest, EnrollStationRequest, EnrollStationResponse,
     GetStatusRequest, GetStatusResponse, ListRefusalsRequest, LoadGrantRequest, LoadGrantResponse,
-    OpenLotRequest, RefusalSummary, VoidUnitRequest,
+    MakeBackupRequest, MakeBackupResponse, OpenLotRequest, RefusalSummary, VoidUnitRequest,
 };
 use proto::common::Fault;
 use std::path::{Path, PathBuf};
@@ -116,6 +116,18 @@ impl Client {
         answer(self.0.confirm_clock(request).await).map(|it| it.server_time_ms)
     }
 
+    /// Makes a backup; waits as long as it takes.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn back_up(&mut self, directory: String) -> Result<MakeBackupResponse, ClientError> {
+        let request = MakeBackupRequest { directory };
+        let mut answers = answer(self.0.make_backup(request).await)?;
+        let made = answers.message().await.map_err(refused)?;
+        let ended = || Status::unavailable("the server ended before the backup was whole");
+        made.ok_or_else(|| ClientError::Failed(Box::new(ended())))
+    }
+
     /// How the server is.
     ///
     /// # Errors
@@ -126,12 +138,14 @@ impl Client {
 }
 
 fn answer<T>(answer: Result<tonic::Response<T>, Status>) -> Result<T, ClientError> {
-    answer.map(tonic::Response::into_inner).map_err(|status| {
-        proto::fault::fault_from_status(&status).map_or_else(
-            || ClientError::Failed(Box::new(status)),
-            |fault| ClientError::Refused(Box::new(fault)),
-        )
-    })
+    answer.map(tonic::Response::into_inner).map_err(refused)
+}
+
+fn refused(status: Status) -> ClientError {
+    proto::fault::fault_from_status(&status).map_or_else(
+        || ClientError::Failed(Box::new(status)),
+        |fault| ClientError::Refused(Box::new(fault)),
+    )
 }
 
 /// The innermost cause, which says more than "transport error".

@@ -1,12 +1,14 @@
 //! What an operator does: a local socket of the running server, and what is prepared away from it.
 
 pub mod approval;
+mod backups;
 mod client;
 mod enroll;
 mod service;
 mod socket;
 mod station_request;
 
+pub use backups::{BackupStream, Backups};
 pub use client::{Client, ClientError};
 pub use enroll::{EnrollError, Registrar};
 pub use service::Admin;

@@ -1,5 +1,6 @@
 //! The operator's service: convert, call the corridor, map the answer.
 
+use super::backups::{BackupStream, Backups};
 use super::enroll::{EnrollError, Registrar};
 use crate::hsm_health::{HsmHealth, HsmProbe};
 use crate::issuance::{Corridor, Ends, GrantView, Receipt, Refusal, Stop};
@@ -24,16 +25,23 @@ pub struct Admin {
     corridor: Corridor,
     registrar: Arc<Registrar>,
     probe: HsmProbe,
+    backups: Backups,
 }
 
 impl Admin {
     /// Over a running corridor.
     #[must_use]
-    pub fn new(corridor: Corridor, registrar: Registrar, probe: HsmProbe) -> Self {
+    pub fn new(
+        corridor: Corridor,
+        registrar: Registrar,
+        probe: HsmProbe,
+        backups: Backups,
+    ) -> Self {
         Self {
             corridor,
             registrar: Arc::new(registrar),
             probe,
+            backups,
         }
     }
 
@@ -59,6 +67,8 @@ impl Admin {
 
 #[tonic::async_trait]
 impl wire::AdminService for Admin {
+    type MakeBackupStream = BackupStream;
+
     async fn enroll_station(
         &self,
         request: Request<wire::EnrollStationRequest>,
@@ -192,6 +202,16 @@ impl wire::AdminService for Admin {
         Ok(Response::new(wire::ConfirmClockResponse {
             server_time_ms: now.0,
         }))
+    }
+
+    async fn make_backup(
+        &self,
+        request: Request<wire::MakeBackupRequest>,
+    ) -> Result<Response<BackupStream>, Status> {
+        let directory = request.into_inner().directory;
+        // The head of the answer leaves at once: a deadline holds for it, and not for a copy that takes its time.
+        let made = self.backups.make(self.corridor.clone(), directory.into());
+        Ok(Response::new(made))
     }
 }
 

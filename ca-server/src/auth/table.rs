@@ -79,7 +79,8 @@ const fn row(rpc: Rpc) -> &'static [Role] {
         | Rpc::AdminVoidUnit
         | Rpc::AdminGetStatus
         | Rpc::AdminListRefusals
-        | Rpc::AdminConfirmClock => OPERATOR,
+        | Rpc::AdminConfirmClock
+        | Rpc::AdminMakeBackup => OPERATOR,
     }
 }
 

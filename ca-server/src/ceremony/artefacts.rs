@@ -66,6 +66,17 @@ pub enum ArtefactError {
 }
 
 impl Artefacts {
+    /// All files of a ceremony, none of them secret.
+    pub(crate) const FILES: [&'static str; 7] = [
+        ROOT,
+        ISSUING,
+        INFRASTRUCTURE,
+        SERVER,
+        LOG_VKEY,
+        CEREMONY,
+        TRANSCRIPT,
+    ];
+
     /// Reads the directory that `init` wrote.
     ///
     /// # Errors

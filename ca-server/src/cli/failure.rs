@@ -3,6 +3,8 @@ use crate::admin::{ClientError, StationRequestError};
 use crate::app::AppError;
 use crate::ceremony::CeremonyError;
 use crate::config::ConfigError;
+use crate::issuance::StartError;
+use crate::ledger::LedgerError;
 use crate::policy::PolicyError;
 use keyvault::VaultError;
 use signer::SignerError;
@@ -224,10 +226,18 @@ impl From<AppError> for Failure {
                 error,
                 "a server runs already; `ca-server status` says how it is",
             ),
+            AppError::Start(
+                StartError::SignerAhead { .. } | StartError::Ledger(LedgerError::Ahead { .. }),
+            ) => Self::new(
+                Exit::Unavailable,
+                error,
+                "nothing is signed. Bring back the newest state or a newer backup, and change no other file; if there \
+                 is none, this log ends (docs/operations.md, \"Older than what was published\")",
+            ),
             AppError::Signer(_) | AppError::Start(_) | AppError::Begin(_) => Self::new(
                 Exit::Unavailable,
                 error,
-                "nothing is issued; see docs/faults.md, and change no file before you know why",
+                "nothing is issued; see docs/operations.md, and change no file before you know why",
             ),
             AppError::Unknown(_) => Self::new(
                 Exit::Temporary,

@@ -116,7 +116,7 @@ fn line(refusal: &RefusalSummary) -> String {
     line + "\n"
 }
 
-fn moment(ms: u64) -> String {
+pub(super) fn moment(ms: u64) -> String {
     i64::try_from(ms)
         .ok()
         .and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok())

@@ -8,7 +8,8 @@ use identity::RequestId;
 use identity::hash::{DocumentHash, LeafHash};
 use identity::leaf::EntryRef;
 use identity::rules::{GrantState, Stage};
-use rusqlite::{Connection, OptionalExtension as _, Row};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row};
+use std::path::Path;
 
 /// A connection that cannot write.
 #[derive(Debug)]
@@ -79,6 +80,36 @@ const BINDING: &str =
 impl Reader {
     pub(super) const fn new(connection: Connection) -> Self {
         Self { connection }
+    }
+
+    /// Opens the file of a store that nobody writes to, such as a backup's.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        Ok(Self::new(Connection::open_with_flags(path, flags)?))
+    }
+
+    /// Copies the store as it is in this moment into a file that must not be there. The writer goes on meanwhile.
+    ///
+    /// # Errors
+    /// [`StoreError`]; what was written of the file is left.
+    pub fn copy_to(&self, file: &Path) -> Result<(), StoreError> {
+        let file = file
+            .to_str()
+            .ok_or(StoreError::Damaged("the name of the copy is not text"))?;
+        self.connection.execute("VACUUM INTO ?1", [file])?;
+        Ok(())
+    }
+
+    /// What SQLite says of its pages and indexes: `ok`, or what is wrong first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn check(&self) -> Result<String, StoreError> {
+        let check = "PRAGMA integrity_check(1)";
+        Ok(self.connection.query_row(check, [], |row| row.get(0))?)
     }
 
     pub(super) const fn connection(&self) -> &Connection {

@@ -9,6 +9,7 @@ use identity::fault::Fault;
 use identity::hash::DocumentHash;
 use identity::rules::Stage;
 use identity::{ChipUid, Id, RequestId};
+use std::path::Path;
 
 /// How the CA is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -189,6 +190,17 @@ impl Corridor {
     /// [`Refusal`] if the store cannot be read.
     pub fn entries(&self, first: u64, count: u64) -> Result<Vec<Vec<u8>>, Refusal> {
         self.with_reader(|reader| reader.leaves(first, count.min(1000)).map_err(internal))
+    }
+
+    /// Copies the store as it is in this moment into a file that must not be there.
+    ///
+    /// # Errors
+    /// [`Refusal`] if it cannot be read or written.
+    pub fn copy_store(&self, file: &Path) -> Result<(), Refusal> {
+        self.with_reader(|reader| {
+            let copied = reader.copy_to(file);
+            copied.map_err(|error| Refusal::new(Fault::StoreUnavailable, error))
+        })
     }
 
     /// The newest refusals whose leaf is below an index, newest first.
