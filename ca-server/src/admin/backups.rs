@@ -104,11 +104,9 @@ fn response(made: &Made) -> wire::MakeBackupResponse {
 
 /// The operator is told everything; no fault code stands for a path that cannot be written.
 fn refused(error: &BackupError) -> Status {
-    match error {
-        BackupError::Refused(refusal) => status(refusal),
-        error => Status::new(
-            Code::FailedPrecondition,
-            format!("{error}\nTo do: {}", error.remedy()),
-        ),
+    if let BackupError::Refused(refusal) = error {
+        return status(refusal);
     }
+    let text = format!("{error}\nTo do: {}", error.remedy());
+    Status::new(Code::FailedPrecondition, text)
 }
