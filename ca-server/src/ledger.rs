@@ -15,7 +15,8 @@ use crate::store::{Head, Reader, StoreError};
 use std::path::Path;
 use translog::checkpoint::{Checkpoint, TrustedLog};
 use translog::note::{NoteSigner as _, SignedNote};
-use translog::tile::{RightEdge, Tile, TileId, Width, bundles_between};
+use translog::proof::TileReader as _;
+use translog::tile::{BundleId, RightEdge, Tile, TileId, Width, bundles_between};
 use translog::tree::{Hash, leaf_hash};
 
 /// Leaves read at once when files are rebuilt.
@@ -104,6 +105,7 @@ impl Ledger {
         known_head("the head file", head_file.newest(), store)?;
         let trusted = TrustedLog::new(parts.origin, vec![parts.key.verifier_key().clone()])
             .map_err(|error| LedgerError::Checkpoint(error.to_string()))?;
+        let mut published = 0;
         if let Some(note) = files.checkpoint()?
             && let Ok(seen) = trusted.open(&note)
         {
@@ -113,8 +115,9 @@ impl Ledger {
                 (checkpoint.size(), *checkpoint.root().as_bytes()),
                 store,
             )?;
+            published = checkpoint.size();
         }
-        let (edge, tail) = right_edge(&files, store, &head)?;
+        let (edge, tail) = right_edge(&files, store, &head, published)?;
         let mut ledger = Self {
             files,
             head_file,
@@ -204,25 +207,26 @@ fn known_head(
     }
 }
 
-/// The edge from the files if it is whole, else from the rows, writing all files anew.
+/// The edge at the store's head, with the files that belong to it. Read from the files as far as they are whole: at the
+/// head, else at the published checkpoint, else from nothing. What follows comes from the rows.
 fn right_edge(
     files: &LogFiles,
     store: &Reader,
     head: &Head,
+    published: u64,
 ) -> Result<(RightEdge, Vec<Vec<u8>>), LedgerError> {
-    let width = u64::from(Width::FULL);
-    if let Ok(edge) = RightEdge::read(files, head.size)
-        && edge.frontier().root() == head.root
-    {
-        mend_recent(files, store, head.size)?;
-        let first = head.size / width * width;
-        return Ok((edge, store.leaves(first, head.size - first)?));
+    let root = store.past_root(published)?.map(Hash::new);
+    let at_checkpoint = || root.and_then(|root| whole_edge(files, published, root));
+    let edge = whole_edge(files, head.size, head.root).or_else(at_checkpoint);
+    let mut edge = edge.unwrap_or_default();
+    if edge.size() < head.size {
+        tracing::warn!(
+            from = edge.size(),
+            to = head.size,
+            "files of the log are missing or torn; writing them from the store"
+        );
     }
-    tracing::warn!(
-        size = head.size,
-        "the log's files are torn; rebuilding them from the store"
-    );
-    let (mut edge, mut tail) = (RightEdge::new(), Vec::new());
+    let mut tail = tail_of(store, edge.size())?;
     while edge.size() < head.size {
         let entries = store.leaves(edge.size(), REBUILD_STEP.min(head.size - edge.size()))?;
         if entries.is_empty() {
@@ -230,7 +234,43 @@ fn right_edge(
         }
         append(files, &mut edge, &mut tail, &entries)?;
     }
+    mend_recent(files, store, head.size)?;
+    mend_partials(files, head.size, &tail)?;
     Ok((edge, tail))
+}
+
+/// The edge of a size, if the files make this root.
+fn whole_edge(files: &LogFiles, size: u64, root: Hash) -> Option<RightEdge> {
+    let edge = RightEdge::read(files, size).ok()?;
+    (size > 0 && edge.frontier().root() == root).then_some(edge)
+}
+
+/// Entries of the bundle that is not full at this size.
+fn tail_of(store: &Reader, size: u64) -> Result<Vec<Vec<u8>>, LedgerError> {
+    let first = size - size % u64::from(Width::FULL);
+    Ok(store.leaves(first, size - first)?)
+}
+
+/// Partial files of earlier sizes are beginnings of the newest ones. A kill may have left one torn whose size was never
+/// published, because the next start went on from a greater one.
+fn mend_partials(files: &LogFiles, size: u64, tail: &[Vec<u8>]) -> Result<(), LedgerError> {
+    for id in TileId::partial_in_tree(size) {
+        let newest = files.tile(id)?;
+        for width in files.narrower(&id.to_string(), id.width())? {
+            let hashes = newest.hashes().iter().take(width.hashes()).copied();
+            let tile = Tile::new(hashes.collect()).map_err(|_empty| LedgerError::Root)?;
+            let id = TileId::new(id.level(), id.index(), width).ok_or(LedgerError::Root)?;
+            files.write_tile(id, &tile)?;
+        }
+    }
+    let Some(id) = BundleId::in_log(size / u64::from(Width::FULL), size) else {
+        return Ok(());
+    };
+    for width in files.narrower(&id.to_string(), id.width())? {
+        let entries = tail.get(..width.hashes()).ok_or(LedgerError::Root)?;
+        files.write_bundle(BundleId::new(id.index(), width), entries)?;
+    }
+    Ok(())
 }
 
 /// A power cut may have torn files that were not flushed yet behind a whole right edge: the newest bundles and leaf

@@ -2,7 +2,7 @@ use super::LedgerError;
 use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use translog::proof::TileReader;
-use translog::tile::{BundleId, Tile, TileId, encode_entries};
+use translog::tile::{BundleId, Tile, TileId, Width, encode_entries};
 
 /// The log as static files (C2SP tlog-tiles): `checkpoint`, `tile/<L>/<N>[.p/<W>]`, `tile/entries/<N>[.p/<W>]`.
 #[derive(Clone, Debug)]
@@ -45,6 +45,25 @@ impl LogFiles {
     ) -> Result<(), LedgerError> {
         let bytes = encode_entries(entries).map_err(|_too_long| LedgerError::Root)?;
         self.create(&id.to_string(), &bytes, id.width().is_full())
+    }
+
+    /// Widths below this one of which the partial file stands beside the partial file of this name.
+    pub(super) fn narrower(&self, name: &str, than: Width) -> Result<Vec<Width>, LedgerError> {
+        let path = self.directory.join(name);
+        let partials = path.parent().unwrap_or(&path);
+        let names = match std::fs::read_dir(partials) {
+            Ok(entries) => entries.map(|entry| entry.map(|entry| entry.file_name())),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(at(partials, error)),
+        };
+        let names: Vec<_> = names
+            .collect::<Result<_, _>>()
+            .map_err(|error| at(partials, error))?;
+        let widths = names.iter().filter_map(|name| name.to_str()?.parse().ok());
+        Ok(widths
+            .filter_map(Width::new)
+            .filter(|width| width.hashes() < than.hashes())
+            .collect())
     }
 
     /// Create if absent, compare if present. Once a tile is full, its partials are no longer needed.

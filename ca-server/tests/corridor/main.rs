@@ -13,6 +13,8 @@ mod clock;
 #[cfg(test)]
 mod disk;
 #[cfg(test)]
+mod files;
+#[cfg(test)]
 mod numbers;
 #[cfg(test)]
 mod receipts;

@@ -151,6 +151,11 @@ impl World {
 
     /// Ends the corridor and opens it again on what it left.
     pub(crate) fn restart(self) -> Self {
+        self.restart_after(|_log| ())
+    }
+
+    /// As [`Self::restart`], after something was done to the log's files.
+    pub(crate) fn restart_after(self, harm: impl FnOnce(&Path)) -> Self {
         self.corridor.stop();
         // Everything that holds the store must go first.
         let Self {
@@ -162,6 +167,7 @@ impl World {
             issuing,
         } = self;
         drop(corridor);
+        harm(&places.log);
         let corridor = start(&places, &log_key, &issuing, &clock);
         Self {
             clock,
