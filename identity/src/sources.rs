@@ -10,6 +10,19 @@ pub struct Timestamp(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Day(pub u32);
 
+/// Days that a log may be ahead of the clock of a station that asks: as much as a clock may slip that nobody has to
+/// confirm, and one.
+pub const MOST_AHEAD_DAYS: u32 = 32;
+
+impl Day {
+    /// Whether a station that asked on this day may get a leaf of `leaf`'s day.
+    #[must_use]
+    pub const fn fits_leaf(self, leaf: Self) -> bool {
+        let earliest = leaf.0.saturating_sub(MOST_AHEAD_DAYS);
+        earliest <= self.0 && self.0 <= leaf.0.saturating_add(1)
+    }
+}
+
 const MILLIS_PER_DAY: u64 = 86_400_000;
 
 impl Timestamp {

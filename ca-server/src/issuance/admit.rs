@@ -16,7 +16,7 @@ use identity::idevid::{CertificateSerial, Facts, build_tbs};
 use identity::key::AwsLcVerifier;
 use identity::message::{Message as _, Possession};
 use identity::{
-    ChipUid, Clock, DeviceSerial, Entropy, Id, P256Key, SpkiHash, SubjectId, Timestamp,
+    ChipUid, Clock, Day, DeviceSerial, Entropy, Id, P256Key, SpkiHash, SubjectId, Timestamp,
 };
 use std::sync::Arc;
 
@@ -51,6 +51,8 @@ pub struct SignedEnvelope {
     pub signature: Vec<u8>,
     /// Its name in the log.
     pub hash: RequestHash,
+    /// The day that the station's clock showed.
+    pub day: Day,
 }
 
 /// One unit that passed door 1.
@@ -207,6 +209,7 @@ impl Admission {
             der,
             signature,
             hash,
+            day: request.time.day(),
         });
         Ok(Opened {
             request,
@@ -223,6 +226,12 @@ impl Admission {
     /// [`Refusal`] of all new units of the envelope.
     pub(super) fn check_now(&self, opened: &Opened) -> Result<(), Refusal> {
         self.check_time(opened.request.time)?;
+        if !opened.station.valid_at(opened.request.time) {
+            return Err(Refusal::new(
+                Fault::StationExpired,
+                "by the station's own clock",
+            ));
+        }
         let grant = &opened.grant.grant;
         match grant.valid_at(self.clock.now()) {
             true => Ok(()),

@@ -272,6 +272,14 @@ impl<'t, 'c> Round<'t, 'c> {
                 0,
             )));
         }
+        // The signer would refuse it for ever, and the unit with it.
+        if !unit.envelope.day.fits_leaf(self.day) {
+            let Day(day) = self.day;
+            let detail = format!(
+                "the log is dated {day} days after 1970-01-01, the request more than a month before"
+            );
+            return self.settle(unit, Err(Refusal::new(Fault::ClockBackward, detail)));
+        }
         if let Some(fault) = self.claimed(unit)? {
             return self.settle(unit, Err(fault.into()));
         }

@@ -1,5 +1,5 @@
 use crate::child::run;
-use crate::world::{DAY, HOUR, NOW, Places, World, fault, tell};
+use crate::world::{DAY, HOUR, NOW, Places, World, approval, fault, station, tell};
 use ca_server::issuance::{Ends, Issued};
 use identity::Timestamp;
 use identity::fault::Fault;
@@ -137,6 +137,60 @@ fn between_a_fresh_log_and_a_station_the_log_is_believed() {
                 assert_eq!(fault(asked.await), Fault::StationClock);
                 assert_eq!(stop(&world), None);
                 assert_eq!(size(&world), before + 1, "its refusal is in the log");
+                world.provision(1).await.unwrap();
+            });
+        },
+    );
+}
+
+#[test]
+fn a_log_that_an_operator_had_dated_ahead_costs_no_unit() {
+    run(
+        concat!(
+            module_path!(),
+            "::a_log_that_an_operator_had_dated_ahead_costs_no_unit"
+        ),
+        |room| {
+            tell(async {
+                let world = World::open(room, Places::below(room)).await;
+                // Clock and operator's watch are 40 days ahead, and somebody enters something.
+                world.clock.set(NOW + 40 * DAY);
+                world
+                    .corridor
+                    .confirm_clock(Timestamp(NOW + 40 * DAY))
+                    .unwrap();
+                world.corridor.open_lot(world.lot("lot-2")).await.unwrap();
+                world.clock.set(NOW);
+                world.corridor.confirm_clock(Timestamp(NOW)).unwrap();
+                // The signer would never sign for a leaf so far ahead: nothing is bound.
+                assert_eq!(fault(world.provision(1).await), Fault::ClockBackward);
+                assert_eq!(stop(&world), None, "only new units wait");
+                // The same chip is made once the log is no more than a month ahead.
+                world.clock.set(NOW + 10 * DAY);
+                world.provision(1).await.unwrap();
+            });
+        },
+    );
+}
+
+#[test]
+fn a_station_whose_own_clock_is_past_its_statement_is_refused_before_anything_is_bound() {
+    run(
+        concat!(
+            module_path!(),
+            "::a_station_whose_own_clock_is_past_its_statement_is_refused_before_anything_is_bound"
+        ),
+        |room| {
+            tell(async {
+                let world = World::open(room, Places::below(room)).await;
+                // Its statement ends in twenty minutes, and its clock is an hour ahead.
+                let mut statement = station();
+                statement.not_after = Timestamp(NOW + HOUR / 3);
+                let approvals = ["anna", "bert"].map(|name| approval(&statement, name));
+                let entered = world.corridor.enter_station(statement, approvals.to_vec());
+                entered.await.unwrap();
+                let ahead = world.provision_at(NOW + HOUR, 1).await;
+                assert_eq!(fault(ahead), Fault::StationExpired);
                 world.provision(1).await.unwrap();
             });
         },

@@ -447,7 +447,7 @@ fn approvers() -> Vec<PinnedApprover> {
     ["anna", "bert", "cleo"].map(pinned).to_vec()
 }
 
-fn approval<D: Document>(document: &D, name: &str) -> Approval {
+pub(crate) fn approval<D: Document>(document: &D, name: &str) -> Approval {
     let digest = approval_digest(D::KIND, &document.hash());
     Approval {
         approver: id(name),
@@ -455,7 +455,7 @@ fn approval<D: Document>(document: &D, name: &str) -> Approval {
     }
 }
 
-fn station() -> StationStatement {
+pub(crate) fn station() -> StationStatement {
     StationStatement {
         version: Version1,
         id: id("st-1"),

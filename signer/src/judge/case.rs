@@ -11,18 +11,12 @@ use identity::field::{Openings, Tag};
 use identity::idevid::{CertificateSerial, Facts, Field, IdevidError, check_tbs, parse_tbs};
 use identity::leaf::Bind;
 use identity::message::{Message as _, Possession};
-use identity::{Day, P256Key, SubjectId, TbsHash, Timestamp, VerifyP256 as _};
-
-/// Days that the log may be ahead of the clock of a station.
-const MOST_AHEAD_DAYS: u32 = 32;
+use identity::{P256Key, SubjectId, TbsHash, Timestamp, VerifyP256 as _};
 
 /// Gives the TBS that may be signed.
 pub(super) fn judge(case: &Case<'_>, pinned: &Pinned) -> Result<TbsHash, Fault> {
     let (envelope, authority) = (&case.signed.envelope, &case.authority);
-    ensure!(
-        asked_about(envelope.time.day(), case.day),
-        Code::EnvelopeTime
-    );
+    ensure!(envelope.time.day().fits_leaf(case.day), Code::EnvelopeTime);
     check_grant(envelope, &authority.grant, &case.bind, &case.station)?;
     let unit = usize::try_from(case.item.unit)
         .ok()
@@ -154,13 +148,6 @@ impl Unit<'_> {
             Some((tag, _)) => Err(Fault::new(Code::FieldValue, format_args!("{tag:?}"))),
         }
     }
-}
-
-/// Whether the station asked when the leaf says. The log may be dated ahead by as much as a clock may slip that nobody
-/// has to confirm.
-fn asked_about(asked: Day, leaf: Day) -> bool {
-    let earliest = leaf.0.saturating_sub(MOST_AHEAD_DAYS);
-    (earliest..=leaf.0.saturating_add(1)).contains(&asked.0)
 }
 
 /// Envelope, leaf and grant agree, and the grant names station and line.
