@@ -25,7 +25,8 @@ pub mod sign;
 mod time;
 
 pub use corridor::{
-    Corridor, CorridorParts, Ends, GrantView, LotView, Receipts, StartError, Status, Stop, UnitName,
+    Call, Corridor, CorridorParts, Ends, GrantView, LotView, Pending, Receipts, StartError, Status,
+    Steps, Stop, UnitName,
 };
 pub use enter::DocumentJob;
 pub use refusal::Refusal;

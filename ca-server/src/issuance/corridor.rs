@@ -6,10 +6,12 @@
 
 mod peers;
 mod state;
+mod steps;
 mod threads;
 mod views;
 
 pub use state::{Ends, Stop};
+pub use steps::{Call, Pending, Steps};
 pub use views::{GrantView, LotView, Receipts, Status, UnitName};
 
 use super::admit::{Admission, DebugClock, DebugEntropy, Job};
@@ -36,7 +38,7 @@ use std::path::PathBuf;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use threads::{Finisher, start_threads};
+use threads::Finisher;
 use tokio::sync::oneshot;
 use translog::checkpoint::TrustedLog;
 
@@ -138,6 +140,21 @@ impl Corridor {
     /// # Errors
     /// [`StartError`]; nothing is issued then.
     pub fn start(parts: CorridorParts) -> Result<Self, StartError> {
+        let (corridor, steps) = Self::open(parts, AHEAD)?;
+        *corridor
+            .shared
+            .threads
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = steps.spawn()?;
+        Ok(corridor)
+    }
+
+    /// As [`Self::start`], with no thread: the caller takes the steps, and lets at most `ahead` batches wait between
+    /// door 2 and door 3.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn open(parts: CorridorParts, ahead: usize) -> Result<(Self, Steps), StartError> {
         let store = Arc::new(Store::open(&parts.store)?);
         let reader = store.reader()?;
         let ledger_parts = LedgerParts {
@@ -169,12 +186,13 @@ impl Corridor {
         };
         finisher.catch_up()?;
         let (queue, jobs) = sync_channel(QUEUE);
-        let threads = start_threads(
+        let steps = Steps::new(
             finisher,
             Arc::clone(&store),
             Arc::clone(&state),
             (admission.clone(), jobs),
-        )?;
+            ahead,
+        );
         let shared = Shared {
             admission,
             approvers: parts.approvers,
@@ -185,11 +203,12 @@ impl Corridor {
             files,
             trusted,
             state,
-            threads: Mutex::new(threads),
+            threads: Mutex::default(),
         };
-        Ok(Self {
+        let corridor = Self {
             shared: Arc::new(shared),
-        })
+        };
+        Ok((corridor, steps))
     }
 
     /// Takes no more jobs, finishes those it has, and ends the threads.
@@ -509,6 +528,20 @@ impl Corridor {
 
     /// Records a refusal of a known station, and gives it back.
     async fn recorded(&self, peer: &Id, refusal: Refusal, request: RequestHash) -> Refusal {
+        match self.record(peer, &refusal, request) {
+            Ok(Some(reply)) => wait(reply).await.err().unwrap_or(refusal),
+            Ok(None) => refusal,
+            Err(instead) => instead,
+        }
+    }
+
+    /// Has a refusal recorded, if the station is known.
+    fn record(
+        &self,
+        peer: &Id,
+        refusal: &Refusal,
+        request: RequestHash,
+    ) -> Result<Option<Pending>, Refusal> {
         tracing::info!(
             station = peer.as_str(),
             code = refusal.fault.code(),
@@ -516,18 +549,13 @@ impl Corridor {
             "refused"
         );
         if self.shared.admission.directory.station(peer).is_none() {
-            return refusal;
+            return Ok(None);
         }
-        if refusal.fault == Fault::StationClock
-            && let Err(doubt) = self.judge_clock()
-        {
-            return doubt;
+        if refusal.fault == Fault::StationClock {
+            self.judge_clock()?;
         }
         let job = Admission::refuse(peer, refusal.clone(), request, None);
-        match self.enqueue(job) {
-            Ok(reply) => wait(reply).await.err().unwrap_or(refusal),
-            Err(busy) => busy,
-        }
+        self.enqueue(job).map(Some)
     }
 
     /// A station's clock says otherwise than ours. If nobody can tell which is right, an operator must.
@@ -537,7 +565,7 @@ impl Corridor {
         judged.inspect_err(|doubt| self.shared.state.stop(doubt, Ends::ByOperator))
     }
 
-    fn enqueue(&self, job: Job) -> Result<oneshot::Receiver<Answer>, Refusal> {
+    fn enqueue(&self, job: Job) -> Result<Pending, Refusal> {
         if let Some(stopped) = self.shared.state.stopped() {
             return Err(stopped.refusal);
         }
@@ -611,7 +639,7 @@ async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.map_err(internal)
 }
 
-async fn wait(reply: oneshot::Receiver<Answer>) -> Answer {
+async fn wait(reply: Pending) -> Answer {
     // The sender is dropped only if the corridor stopped: what became of the request is found by asking again.
     reply.await.unwrap_or_else(|_dropped| {
         Err(Refusal::passing(

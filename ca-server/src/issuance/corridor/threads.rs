@@ -1,6 +1,6 @@
 //! The corridor's two threads.
 
-use super::{AHEAD, Ends, MOST_IN_BATCH, StartError, State};
+use super::{Ends, MOST_IN_BATCH, StartError, State};
 use crate::challenge::ChallengeKey;
 use crate::issuance::admit::{Admission, Job};
 use crate::issuance::reserve::{Queued, ReserveError, Reserved, Waiting, reserve};
@@ -11,8 +11,7 @@ use crate::store::{Reader, Store, StoreError};
 use identity::fault::Fault;
 use signer::{Code, Signer};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::thread::JoinHandle;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
@@ -22,62 +21,39 @@ const IDLE: Duration = Duration::from_secs(2);
 const FULL_RETRY_MS: u64 = 5000;
 
 /// What the finisher gets from the writer.
-enum Work {
+#[derive(Debug)]
+pub(super) enum Work {
     /// A batch that is committed.
     Batch(Reserved),
     /// Whatever is open, because what stopped us may have passed.
     Open,
 }
 
-/// Begins both; they end when the queue is closed and what it held is finished.
-pub(super) fn start_threads(
-    mut finisher: Finisher,
-    store: Arc<Store>,
-    state: Arc<State>,
-    source: (Admission, Receiver<Queued>),
-) -> Result<Vec<JoinHandle<()>>, StartError> {
-    let (batches, reserved) = sync_channel(AHEAD);
-    let (admission, jobs) = source;
-    let writer = Writer {
-        store,
-        state,
-        admission,
-        batches,
-    };
-    let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
-        std::thread::Builder::new()
-            .name(name.to_owned())
-            .spawn(work)
-            .map_err(StartError::Thread)
-    };
-    let finish = spawn(
-        "finisher",
-        Box::new(move || reserved.iter().for_each(|work| finisher.work(work))),
-    )?;
-    let write = spawn("writer", Box::new(move || writer.run(&jobs)))?;
-    Ok(vec![write, finish])
-}
-
-struct Writer {
-    store: Arc<Store>,
-    state: Arc<State>,
-    admission: Admission,
-    batches: SyncSender<Work>,
+/// Door 2.
+#[derive(Debug)]
+pub(super) struct Writer {
+    pub(super) store: Arc<Store>,
+    pub(super) state: Arc<State>,
+    pub(super) admission: Admission,
+    pub(super) batches: SyncSender<Work>,
 }
 
 impl Writer {
-    fn run(&self, jobs: &Receiver<Queued>) {
+    pub(super) fn run(&self, jobs: &Receiver<Queued>) {
         loop {
             match jobs.recv_timeout(IDLE) {
-                Ok(first) => {
-                    let more = jobs.try_iter().take(MOST_IN_BATCH - 1);
-                    for batch in apart(std::iter::once(first).chain(more)) {
-                        self.reserve(batch);
-                    }
-                }
+                Ok(first) => self.round(first, jobs),
                 Err(RecvTimeoutError::Timeout) => self.look_after(),
                 Err(RecvTimeoutError::Disconnected) => return,
             }
+        }
+    }
+
+    /// Reserves what came first with all that queued up behind it.
+    pub(super) fn round(&self, first: Queued, jobs: &Receiver<Queued>) {
+        let more = jobs.try_iter().take(MOST_IN_BATCH - 1);
+        for batch in apart(std::iter::once(first).chain(more)) {
+            self.reserve(batch);
         }
     }
 
@@ -124,7 +100,7 @@ impl Writer {
 
     /// Nobody asks for anything: windows of refusals that are over get their leaf, and after a full disk it is tried
     /// whether there is room again.
-    fn look_after(&self) {
+    pub(super) fn look_after(&self) {
         match self.state.stopped() {
             None if self.windows_are_open() => self.reserve(Vec::new()),
             Some(stop) if stop.ends == Ends::ByItself => {
@@ -250,7 +226,7 @@ pub(super) struct Finisher {
 type Failed = (Refusal, Ends, Vec<Waiting>);
 
 impl Finisher {
-    fn work(&mut self, work: Work) {
+    pub(super) fn work(&mut self, work: Work) {
         let outcome = match work {
             Work::Batch(batch) if !self.behind => self.pass(batch),
             Work::Batch(batch) => self.recover(batch.into_parts().waiting),

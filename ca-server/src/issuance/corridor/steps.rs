@@ -1,0 +1,154 @@
+//! The corridor's work, one step at a time.
+//!
+//! A running server gives these steps to two threads ([`Steps::spawn`]). A test that must decide what happens when
+//! takes them itself, in any order that the threads could have taken them in, and nothing in between is another's.
+
+use super::threads::{Finisher, Work, Writer};
+use super::{Corridor, StartError, State};
+use crate::issuance::admit::{Admission, Job};
+use crate::issuance::reserve::Queued;
+use crate::issuance::{Answer, Refusal};
+use crate::store::Store;
+use identity::Id;
+use identity::envelope::{ConfirmRequest, Envelope, VoidRequest, request_hash};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread::JoinHandle;
+use tokio::sync::oneshot;
+
+/// What a station asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Call {
+    /// Provision or adopt the units of an envelope.
+    Provision,
+    /// Confirm a unit.
+    Confirm,
+    /// Void a unit.
+    Void,
+}
+
+/// Where the answer to one unit of a request arrives.
+pub type Pending = oneshot::Receiver<Answer>;
+
+/// Writer and finisher, and what lies between them.
+#[derive(Debug)]
+pub struct Steps {
+    writer: Writer,
+    jobs: Receiver<Queued>,
+    finisher: Finisher,
+    batches: Receiver<Work>,
+}
+
+impl Steps {
+    /// With room for `ahead` batches between writer and finisher.
+    pub(super) fn new(
+        finisher: Finisher,
+        store: Arc<Store>,
+        state: Arc<State>,
+        (admission, jobs): (Admission, Receiver<Queued>),
+        ahead: usize,
+    ) -> Self {
+        let (sender, batches) = sync_channel(ahead);
+        let writer = Writer {
+            store,
+            state,
+            admission,
+            batches: sender,
+        };
+        Self {
+            writer,
+            jobs,
+            finisher,
+            batches,
+        }
+    }
+
+    /// Begins both threads; they end when the queue is closed and what it held is finished.
+    pub(super) fn spawn(self) -> Result<Vec<JoinHandle<()>>, StartError> {
+        let Self {
+            writer,
+            jobs,
+            mut finisher,
+            batches,
+        } = self;
+        let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
+            std::thread::Builder::new()
+                .name(name.to_owned())
+                .spawn(work)
+                .map_err(StartError::Thread)
+        };
+        let finish = spawn(
+            "finisher",
+            Box::new(move || batches.iter().for_each(|work| finisher.work(work))),
+        )?;
+        let write = spawn("writer", Box::new(move || writer.run(&jobs)))?;
+        Ok(vec![write, finish])
+    }
+
+    /// Door 2 for what is queued. False if nothing was.
+    pub fn reserve(&self) -> bool {
+        let first = self.jobs.try_recv();
+        first
+            .map(|first| self.writer.round(first, &self.jobs))
+            .is_ok()
+    }
+
+    /// Doors 3 to 6 for the batch that was reserved first. False if there is none.
+    pub fn finish(&mut self) -> bool {
+        let work = self.batches.try_recv();
+        work.map(|work| self.finisher.work(work)).is_ok()
+    }
+
+    /// What the writer does when nobody asked for anything for a while.
+    pub fn look_after(&self) {
+        self.writer.look_after();
+    }
+}
+
+impl Corridor {
+    /// Door 1 and the queue: as [`Self::provision`], [`Self::confirm`] and [`Self::void`], which wait for the answers.
+    ///
+    /// # Errors
+    /// [`Refusal`] of the whole request by one who is not known, or that is not even recorded.
+    pub fn submit(
+        &self,
+        peer: &Id,
+        call: Call,
+        request: Vec<u8>,
+        signature: Vec<u8>,
+    ) -> Result<Vec<Result<Pending, Refusal>>, Refusal> {
+        let name = match call {
+            Call::Provision => request_hash::<Envelope>(&request),
+            Call::Confirm => request_hash::<ConfirmRequest>(&request),
+            Call::Void => request_hash::<VoidRequest>(&request),
+        };
+        match self.admit_call(peer, call, request, signature) {
+            Ok(jobs) => Ok(jobs.into_iter().map(|job| self.enqueue(job)).collect()),
+            Err(refusal) => match self.record(peer, &refusal, name)? {
+                Some(pending) => Ok(vec![Ok(pending)]),
+                None => Err(refusal),
+            },
+        }
+    }
+
+    fn admit_call(
+        &self,
+        peer: &Id,
+        call: Call,
+        request: Vec<u8>,
+        signature: Vec<u8>,
+    ) -> Result<Vec<Job>, Refusal> {
+        let admission = &self.shared.admission;
+        match call {
+            Call::Provision => self.admit_units(peer, request, signature),
+            Call::Confirm => self.with_reader(|reader| {
+                let job = admission.confirm(peer, &request, &signature, reader)?;
+                Ok(vec![Job::Confirm(Box::new(job))])
+            }),
+            Call::Void => self.with_reader(|reader| {
+                let job = admission.void(peer, &request, &signature, reader)?;
+                Ok(vec![Job::Void(Box::new(job))])
+            }),
+        }
+    }
+}
