@@ -128,8 +128,9 @@ impl Store {
         let lock = take_lock(path)?;
         let mut connection = Connection::open(path)?;
         configure(&connection)?;
+        make_durable(&connection, path)?;
         prepare_schema(&mut connection, path)?;
-        let fence = raise_fence(&connection)?;
+        let fence = raise_fence(&mut connection)?;
         Ok(Self {
             path: path.to_path_buf(),
             writer: Mutex::new(connection),
@@ -206,6 +207,21 @@ fn configure(connection: &Connection) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Writes into the database what the write-ahead log holds, flushes it and empties the log. After a flush that failed,
+/// what is read back may stand in the system's memory only, and no later flush writes it; what follows in the log
+/// would be lost with it. From here on everything that is found is on the disk.
+fn make_durable(connection: &Connection, path: &Path) -> Result<(), StoreError> {
+    let truncate = "PRAGMA wal_checkpoint(TRUNCATE)";
+    match connection.query_row(truncate, [], |row| row.get(0))? {
+        0 => Ok(()),
+        1_i64.. | ..0 => Err(StoreError::Open {
+            path: path.to_path_buf(),
+            reason: "another process reads it, and its write-ahead log cannot be emptied"
+                .to_owned(),
+        }),
+    }
+}
+
 fn prepare_schema(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
     let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let application: i64 =
@@ -249,13 +265,14 @@ fn raise_schema(connection: &mut Connection, from: i64, to: i64) -> Result<(), S
     transaction.commit().map_err(commit_failed)
 }
 
-/// Takes the next fence number: whoever opened the file before can commit no head any more.
-fn raise_fence(connection: &Connection) -> Result<i64, StoreError> {
-    Ok(connection.query_row(
-        "UPDATE head SET fence = fence + 1 RETURNING fence",
-        [],
-        |row| row.get(0),
-    )?)
+/// Takes the next fence number: whoever opened the file before can commit no head any more. Its COMMIT is asked for by
+/// name, because an error of the one that ends a statement by itself would be lost with the statement.
+fn raise_fence(connection: &mut Connection) -> Result<i64, StoreError> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let raise = "UPDATE head SET fence = fence + 1 RETURNING fence";
+    let fence = transaction.query_row(raise, [], |row| row.get(0))?;
+    transaction.commit().map_err(commit_failed)?;
+    Ok(fence)
 }
 
 #[cfg(test)]

@@ -93,6 +93,7 @@ impl Store {
             return Err(missing());
         }
         configure(&connection).map_err(failed)?;
+        make_durable(&connection).map_err(failed)?;
         let store = Self(connection);
         store.check_meta(pinned, failed)?;
         Ok(store)
@@ -204,6 +205,12 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "trusted_schema", "OFF")?;
     connection.pragma_update(None, "cell_size_check", "ON")
+}
+
+/// After a flush that failed, what is read back may stand in the system's memory only: it is written into the database,
+/// flushed, and the write-ahead log emptied. Nobody else has the file, so nobody stands in the way.
+fn make_durable(connection: &Connection) -> rusqlite::Result<()> {
+    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_row| Ok(()))
 }
 
 /// Makes this the head that the signer has followed.

@@ -52,11 +52,14 @@ impl HeadFile {
             .map_err(|error| at(path, error))?;
         let slots = bytes.get(..read).unwrap_or_default().chunks_exact(SLOT);
         let newest = slots.filter_map(parse).max().ok_or_else(missing)?;
-        Ok(Self {
+        let opened = Self {
             path: path.to_path_buf(),
             file,
             newest,
-        })
+        };
+        // If a flush failed before, it may stand in the system's memory only.
+        opened.write_slot(opened.slot_of_newest()?, newest)?;
+        Ok(opened)
     }
 
     /// Size and root that were written last.
@@ -74,15 +77,19 @@ impl HeadFile {
             return Ok(());
         }
         // The slot that holds the older head is overwritten: sizes alternate between the two by count of writes.
-        let offset = if self.slot_of_newest()? == 0 { SLOT } else { 0 };
-        let offset = u64::try_from(offset).unwrap_or_default();
+        let other = 1 - self.slot_of_newest()?;
+        self.write_slot(other, (size, root))?;
+        self.newest = (size, root);
+        Ok(())
+    }
+
+    fn write_slot(&self, number: usize, (size, root): (u64, [u8; 32])) -> Result<(), LedgerError> {
+        let offset = u64::try_from(number * SLOT).unwrap_or_default();
         let written = self
             .file
             .write_all_at(&slot(size, &root), offset)
             .and_then(|()| self.file.sync_data());
-        written.map_err(|error| at(&self.path, error))?;
-        self.newest = (size, root);
-        Ok(())
+        written.map_err(|error| at(&self.path, error))
     }
 
     fn slot_of_newest(&self) -> Result<usize, LedgerError> {
