@@ -2,11 +2,13 @@
 HSM ?= hsm-sim
 CARGO ?= cargo
 SECONDS ?= 600
+SEEDS ?= 10000
+FIRST ?= 1
 TARGETS ?=
 export CARGO_TERM_COLOR ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build check test test-only faults fuzz firmware demo bench clean-demo
+.PHONY: help setup build check test test-only faults simulate fuzz firmware demo bench clean-demo
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +35,9 @@ test-only: build ## the tests alone; the stories on hsm-sim, then on SoftHSM2
 faults: setup build ## every durable call failed in every way, then a thousand kills; about 10 minutes
 	@target/debug/faults --hsm $(HSM) calls
 	@target/debug/faults --hsm $(HSM) kills
+
+simulate: build ## SEEDS (10000) simulated factory mornings from seed FIRST (1) on; a failing seed says how to live it again
+	@nice target/debug/simulate --seeds $(SEEDS) --first $(FIRST)
 
 fuzz: ## every fuzz target for SECONDS (600) each; TARGETS names some
 	@scripts/fuzz.sh "$(SECONDS)" $(TARGETS)

@@ -29,5 +29,6 @@ mod planted;
 mod power_cuts;
 mod quota;
 mod secrets;
+mod simulation;
 mod strangers;
 mod support;

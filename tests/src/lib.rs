@@ -22,6 +22,7 @@ pub mod policies;
 pub mod process;
 pub mod proxy;
 pub mod register;
+pub mod simulation;
 pub mod soft;
 pub mod station;
 pub mod tap;

@@ -1,0 +1,53 @@
+//! Some hundreds of simulated mornings (`acceptance::simulation`); `make simulate` lives thousands.
+
+use acceptance::process::{finish, program, said};
+use std::process::{Command, Output};
+
+/// Lives seeds. The token of the log's key is in a directory that the program makes.
+fn simulate(arguments: &[&str]) -> Output {
+    let mut command = Command::new(program("simulate").unwrap());
+    finish(command.args(arguments).env_remove("HSM_SIM_TOKENS")).unwrap()
+}
+
+fn told(output: &Output) -> String {
+    said(&output.stdout) + &said(&output.stderr)
+}
+
+#[test]
+fn invariants_hold_in_simulated_mornings() {
+    let lived = simulate(&["--seeds", "260"]);
+    let told = told(&lived);
+    assert!(lived.status.success(), "{told}");
+    assert!(told.contains("260 seeds, all invariants hold"), "{told}");
+}
+
+#[test]
+fn planted_bugs_are_found_by_the_simulation() {
+    for (bug, finding) in [
+        ("answer-before-fsync", "a head of"),
+        ("quota-outside", "ordinal"),
+        ("retry-signs-anew", "I3: one request got two answers"),
+    ] {
+        let lived = simulate(&["--seeds", "60", "--plant", bug]);
+        let told = told(&lived);
+        assert!(
+            lived.status.success() && told.contains("the planted bug is found"),
+            "{bug}: {told}"
+        );
+        assert!(told.contains(finding), "{bug}: {told}");
+    }
+}
+
+/// Two processes, whose keys and paths have nothing in common but the seed.
+#[test]
+fn a_seed_gives_the_same_world_again() {
+    let worlds = [(); 2].map(|()| simulate(&["--seed", "7"]));
+    let events = |world: &Output| {
+        assert!(world.status.success(), "{}", told(world));
+        let told = said(&world.stdout);
+        let events = told.lines().filter(|line| !line.starts_with("root "));
+        events.map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert!(events(&worlds[0]).len() > 20);
+    assert_eq!(events(&worlds[0]), events(&worlds[1]));
+}
