@@ -198,6 +198,43 @@ pub(crate) struct Bend {
     pub(crate) noise: Vec<u8>,
     /// The chip and the line are dead.
     pub(crate) dead: bool,
+    /// One byte of one answer that is altered.
+    pub(crate) forgery: Option<Forgery>,
+}
+
+/// One byte of one answer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Forgery {
+    /// Number of the answer, from 0.
+    pub(crate) answer: usize,
+    /// The byte, counted over the whole frame.
+    pub(crate) at: usize,
+    /// What it is changed with.
+    pub(crate) flip: u8,
+    /// Whether the checksum is put right afterwards.
+    pub(crate) mended: bool,
+}
+
+impl Forgery {
+    fn commit(self, answer: &mut [u8]) {
+        answer[self.at] ^= self.flip;
+        if self.mended {
+            mend(answer);
+        }
+    }
+}
+
+/// Puts a frame's checksum right: CRC-32 of IEEE 802.3, written anew so that an error in the product's own is seen.
+pub(crate) fn mend(frame: &mut [u8]) {
+    let end = frame.len() - 4;
+    let mut crc = u32::MAX;
+    for byte in &frame[2..end] {
+        crc ^= u32::from(*byte);
+        for _ in 0..8 {
+            crc = (crc >> 1) ^ (0xEDB8_8320 & 0_u32.wrapping_sub(crc & 1));
+        }
+    }
+    frame[end..].copy_from_slice(&(!crc).to_be_bytes());
 }
 
 pub(crate) struct Line {
@@ -206,6 +243,8 @@ pub(crate) struct Line {
     pub(crate) bend: Bend,
     /// Every question that was delivered.
     pub(crate) questions: Vec<Vec<u8>>,
+    /// Every answer of the chip, as it was before anybody altered it.
+    pub(crate) answers: Vec<Vec<u8>>,
     back: VecDeque<u8>,
 }
 
@@ -222,6 +261,7 @@ impl Wire {
             bench,
             bend,
             questions: Vec::new(),
+            answers: Vec::new(),
             back: VecDeque::new(),
         })))
     }
@@ -276,11 +316,17 @@ impl Link for Wire {
         }
         // A chip whose power went while it worked says nothing any more.
         line.bend.dead |= line.bench.0.borrow().power == Some(0);
-        for answer in answers.iter().filter(|_| !line.bend.dead) {
+        for answer in answers.iter_mut().filter(|_| !line.bend.dead) {
+            line.answers.push(answer.clone());
+            if let Some(forgery) = line.bend.forgery
+                && forgery.answer + 1 == line.answers.len()
+            {
+                forgery.commit(answer);
+            }
             if line.bend.lose_answers > 0 {
                 line.bend.lose_answers -= 1;
             } else {
-                line.back.extend(line.bend.noise.iter().chain(answer));
+                line.back.extend(line.bend.noise.iter().chain(&*answer));
             }
         }
         Ok(())
