@@ -1,5 +1,9 @@
 //! The .proto files against buf's rules, where buf could be installed; a run without it says so.
 
+#[path = "../../tests/shared/skipped.rs"]
+#[cfg(test)]
+mod skipped;
+
 use std::io::ErrorKind;
 use std::path::Path;
 use std::process::Command;
@@ -21,7 +25,7 @@ fn the_proto_files_pass_buf_lint() {
             );
         }
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            eprintln!("SKIPPED: buf is not there; scripts/setup.sh installs it from PyPI");
+            skipped::skipped("buf is not there; scripts/setup.sh installs it from PyPI");
         }
         Err(error) => panic!("buf did not start: {error}"),
     }

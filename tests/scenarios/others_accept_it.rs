@@ -78,10 +78,9 @@ const ANSWERED: [&str; 2] = [
 fn pkilint(devices: &[PathBuf]) {
     let lint = root().join("target/checkers/bin/lint_pkix_cert");
     if !lint.exists() {
-        println!(
-            "SKIPPED: pkilint is not installed; scripts/setup.sh installs it where PyPI can be reached"
+        return crate::skipped::skipped(
+            "pkilint is not installed; scripts/setup.sh installs it where PyPI can be reached",
         );
-        return;
     }
     for device in devices {
         let mut command = Command::new(&lint);

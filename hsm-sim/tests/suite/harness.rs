@@ -178,7 +178,9 @@ pub(crate) fn both() -> Vec<PathBuf> {
     if Path::new(SOFTHSM).exists() {
         modules.push(SOFTHSM.into());
     } else {
-        eprintln!("SKIPPED on SoftHSM2: {SOFTHSM} is not installed");
+        crate::skipped::skipped(&format!(
+            "not tried on SoftHSM2: {SOFTHSM} is not installed"
+        ));
     }
     modules
 }

@@ -9,6 +9,8 @@ mod logins;
 mod objects;
 mod processes;
 mod signatures;
+#[path = "../../../tests/shared/skipped.rs"]
+mod skipped;
 mod tampering;
 mod tools;
 mod wrapping;

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use crate::harness::{Hsm, SO_PIN, USER_PIN, on_simulator};
+use crate::skipped::skipped;
 
 /// Runs a program and expects it to succeed; its output, both streams.
 fn expect(command: &mut Command) -> String {
@@ -22,7 +23,7 @@ fn is_there(program: &str, arguments: &[&str], what: &str) -> bool {
     let answered = Command::new(program).args(arguments).output();
     let there = answered.is_ok_and(|output| output.status.success());
     if !there {
-        eprintln!("SKIPPED: {what} is not installed");
+        skipped(&format!("{what} is not installed"));
     }
     there
 }

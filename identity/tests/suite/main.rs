@@ -42,3 +42,6 @@ mod rules;
 mod rules_model;
 #[cfg(all(test, feature = "alloc"))]
 mod samples;
+#[cfg(all(test, feature = "alloc"))]
+#[path = "../../../tests/shared/skipped.rs"]
+mod skipped;
