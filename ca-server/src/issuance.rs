@@ -10,6 +10,73 @@
 //! | 5 [`record`] | [`record::Recorded`]: the signature is stored |
 //! | 6 [`release`] | what is stored goes out |
 //! | 7 [`confirm`] | a job again: the chip holds the certificate |
+//!
+//! # No door is skipped
+//!
+//! What was signed may be recorded, and what was published may be signed:
+//!
+//! ```
+//! use ca_server::issuance::{publish::Published, record, sign};
+//! use ca_server::store::{Reader, Store};
+//!
+//! fn records(store: &Store, batch: sign::Signed) {
+//!     drop(record::record(store, batch));
+//! }
+//! fn signs(signer: &mut signer::Signer, reader: &Reader, batch: Published) {
+//!     drop(sign::sign(signer, reader, batch));
+//! }
+//! ```
+//!
+//! What was only published is not recorded:
+//!
+//! ```compile_fail,E0308
+//! use ca_server::issuance::{publish::Published, record};
+//! use ca_server::store::Store;
+//!
+//! fn records(store: &Store, batch: Published) {
+//!     drop(record::record(store, batch));
+//! }
+//! ```
+//!
+//! What was only reserved is not signed:
+//!
+//! ```compile_fail,E0308
+//! use ca_server::issuance::{reserve::Reserved, sign};
+//! use ca_server::store::Reader;
+//!
+//! fn signs(signer: &mut signer::Signer, reader: &Reader, batch: Reserved) {
+//!     drop(sign::sign(signer, reader, batch));
+//! }
+//! ```
+//!
+//! Nobody else makes a published batch:
+//!
+//! ```compile_fail,E0451
+//! use ca_server::issuance::publish::Published;
+//!
+//! fn published() -> Published {
+//!     Published {
+//!         note: String::new(),
+//!         size: 0,
+//!         first: 0,
+//!         entries: Vec::new(),
+//!         unsigned: Vec::new(),
+//!         waiting: Vec::new(),
+//!     }
+//! }
+//! ```
+//!
+//! No batch goes through a door twice:
+//!
+//! ```compile_fail,E0382
+//! use ca_server::issuance::{record, sign::Signed};
+//! use ca_server::store::Store;
+//!
+//! fn records(store: &Store, batch: Signed) {
+//!     drop(record::record(store, batch));
+//!     drop(record::record(store, batch));
+//! }
+//! ```
 
 pub mod admit;
 pub mod confirm;

@@ -24,7 +24,7 @@
 #include <unistd.h>
 
 enum call { OPEN = 1, WRITE = 2, SYNC = 4, RENAME = 8, UNLINK = 16, TRUNCATE = 32, MKDIR = 64 };
-enum deed { PASS, KILL_BEFORE, KILL_AFTER, TEAR, FAIL, CUT };
+enum deed { PASS, KILL_BEFORE, KILL_AFTER, TEAR, FAIL, CUT, STALL };
 
 struct page {
 	uint64_t armed;    /* nothing is counted before */
@@ -94,6 +94,13 @@ static enum deed judge(enum call call, const char *name, const char *path)
 	__atomic_add_fetch(&page->fired, 1, __ATOMIC_ACQ_REL);
 	if (deed == KILL_BEFORE)
 		die();
+	if (deed == STALL) {
+		/* Until nothing is armed any more: a disk or an HSM that hangs, and then goes on. */
+		struct timespec pause = { 0, 5000000 };
+		while (__atomic_load_n(&page->armed, __ATOMIC_ACQUIRE))
+			nanosleep(&pause, NULL);
+		return PASS;
+	}
 	return deed;
 }
 

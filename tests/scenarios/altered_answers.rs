@@ -1,17 +1,21 @@
 //! Somebody between CA and station alters what the CA answers. The station believes its own trust directory only.
 
+use crate::floor::{FIRST, Floor};
 use crate::support::Shop;
 use acceptance::factory::SERVER_NAME;
 use acceptance::hsm::Hsm;
 use acceptance::insider::{self, Order};
 use acceptance::lines::{CAMERAS, STATION};
 use acceptance::proxy::{Alteration, Part, Proxy};
-use acceptance::soft::{SoftKey, write_csr};
+use acceptance::soft::{SoftChip, SoftKey, write_csr};
 use acceptance::station::Ended;
 use acceptance::tls::{self, Credentials};
 use base64ct::{Base64, Encoding as _};
-use identity::Timestamp;
+use identity::envelope::Purpose;
+use identity::{DeviceSerial, Timestamp};
 use koseki_verify::{Level, Trust, read_certificate, read_proof, verify_device};
+use line_agent::sources::SystemClock;
+use line_agent::station::inspect::{Expected, Inspect as _, Inspector};
 use std::fs;
 use std::path::PathBuf;
 use tokio::runtime::Runtime;
@@ -163,6 +167,96 @@ fn no_altered_answer_passes_a_unit() {
     assert_eq!(between.shop.station.devices().unwrap().len(), 1);
 }
 
+/// What the agent asks before it burns a key: for the lot's serials and for a challenge.
+#[test]
+fn an_altered_order_or_challenge_makes_no_unit() {
+    let mut between = Between::open();
+    between.stand_trusted();
+    // One digit less or more than the order has, a digit that is none, and a challenge that is not the CA's.
+    let cases = [
+        (Part::FirstSerial, usize::MAX, 0x08),
+        (Part::LastSerial, 0, 0x03),
+        (Part::LastSerial, 4, 0x10),
+        (Part::Challenge, 0, 0x01),
+        (Part::Challenge, 17, 0x80),
+        (Part::Challenge, usize::MAX, 0x01),
+    ];
+    for (number, (part, at, flip)) in (1..).zip(cases) {
+        let mut tray = between.shop.tray();
+        tray.put(&between.shop.factory.vendor, CAMERAS.part, number, 1)
+            .unwrap();
+        let programmer = tray.present(1).unwrap();
+        let lot = between.shop.lot(CAMERAS, u64::from(number) - 1, 1);
+        between.proxy.alter(Some(Alteration { part, at, flip }));
+        let fired = between.proxy.fired();
+        let ended = between.shop.station.run(&lot, &programmer.sockets).unwrap();
+        assert!(
+            between.proxy.fired() > fired,
+            "{part:?} {at}: nothing was altered"
+        );
+        assert!(
+            matches!(ended.code, Some(20..=50)),
+            "{part:?} {at}: {ended:?}"
+        );
+        assert!(between.shop.station.devices().unwrap().is_empty());
+        // An order that excludes the unit costs no chip.
+        let slot = &fs::read(chip_file(&between.shop, number)).unwrap()[512..544];
+        if part != Part::Challenge {
+            assert!(
+                slot.iter().all(|byte| *byte == 0xFF),
+                "{part:?} {at}: burnt"
+            );
+        }
+    }
+    assert!(between.shop.factory.status().unwrap().contains(" 0 of "));
+}
+
+fn chip_file(shop: &Shop, tray: u32) -> PathBuf {
+    let tray = shop.factory.path(&format!("tray-{tray}"));
+    acceptance::station::files(&tray, "chip").unwrap().remove(0)
+}
+
+/// A station that lost its journal finds a burnt chip, and asks the CA what it was bound as.
+#[test]
+fn altered_papers_of_a_bound_chip_are_not_adopted() {
+    let mut between = Between::open();
+    between.stand_trusted();
+    let mut tray = between.shop.tray();
+    tray.put(&between.shop.factory.vendor, CAMERAS.part, 1, 1)
+        .unwrap();
+    let programmer = tray.present(1).unwrap();
+    let lot = between.shop.lot(CAMERAS, 0, 1);
+    let run = |between: &Between, alteration| {
+        between.proxy.alter(alteration);
+        between.shop.station.run(&lot, &programmer.sockets).unwrap()
+    };
+    let altered = |part, at| {
+        let flip = 0x01;
+        Some(Alteration { part, at, flip })
+    };
+    let bound = run(&between, altered(Part::Certificate, 0));
+    assert_eq!(bound.code, Some(50), "{}", bound.said);
+    fs::remove_dir_all(between.shop.station.home().join("state")).unwrap();
+    for (part, at) in [
+        (Part::FoundCertificate, 0),
+        (Part::FoundCertificate, 333),
+        (Part::FoundCertificate, usize::MAX),
+        (Part::FoundProof, 0),
+        (Part::FoundProof, 99),
+        (Part::FoundProof, usize::MAX),
+    ] {
+        let fired = between.proxy.fired();
+        let ended = run(&between, altered(part, at));
+        assert_eq!(between.proxy.fired(), fired + 1, "{part:?} {at}");
+        assert_eq!(ended.code, Some(50), "{part:?} {at}: {}", ended.said);
+        assert!(ended.said.contains("LINE-0204"), "{}", ended.said);
+        assert_eq!(between.shop.station.journalled("keyed"), 0);
+    }
+    let adopted = run(&between, None);
+    assert_eq!(adopted.code, Some(0), "{}", adopted.said);
+    assert_eq!(between.shop.station.devices().unwrap().len(), 1);
+}
+
 /// What the first chip stores as its certificate (hsm-sim, a chip's memory).
 fn certificate_in_chip(shop: &Shop) -> Vec<u8> {
     let tray = shop.factory.path("tray-1");
@@ -209,6 +303,61 @@ fn keep(shop: &Shop, certificate: &std::path::Path, name: &str) -> PathBuf {
     let kept = shop.factory.path(name);
     fs::rename(certificate, &kept).unwrap();
     kept
+}
+
+/// What the agent asks of a certificate and the proof of its binding, for every byte of both.
+#[tokio::test]
+async fn no_altered_byte_of_certificate_or_bind_proof_is_accepted() {
+    let floor = Floor::open(1);
+    let station = floor.station(FIRST);
+    let trust = floor.factory.path("trust");
+    floor
+        .factory
+        .publish_trust(&trust, &[CAMERAS.grant])
+        .unwrap();
+    let trust = Trust::load(&trust).unwrap();
+    let chip = SoftChip::make(&floor.factory.vendor, 1).unwrap();
+    let signed = station.prepare(Purpose::Provision, floor.order, &chip, CAMERAS.first);
+    let issued = station
+        .issue(&signed.await.unwrap())
+        .await
+        .unwrap()
+        .unwrap();
+    let serial = DeviceSerial::new(&CAMERAS.first.to_string()).unwrap();
+    let key = chip.key.public().unwrap();
+    let accepted = |certificate: &[u8], proof: &[u8], index| {
+        let expected = Expected {
+            serial: &serial,
+            uid: &chip.uid,
+            key: &key,
+            index,
+        };
+        let inspector = Inspector::new(&trust, &SystemClock);
+        let entry = inspector.inspect_bind(certificate, proof, &expected);
+        entry.is_ok_and(|entry| entry.leaf.0.as_slice() == issued.leaf_hash)
+    };
+    let (certificate, proof) = (&issued.certificate, &issued.tlog_proof);
+    assert!(accepted(certificate, proof, issued.index));
+    assert!(!accepted(certificate, proof, issued.index + 1));
+    for flip in [0x01, 0x80] {
+        for at in 0..certificate.len() {
+            let mut altered = certificate.clone();
+            altered[at] ^= flip;
+            assert!(
+                !accepted(&altered, proof, issued.index),
+                "byte {at} of the certificate"
+            );
+        }
+        for at in 0..proof.len() {
+            let mut altered = proof.clone();
+            altered[at] ^= flip;
+            assert!(
+                !accepted(certificate, &altered, issued.index),
+                "byte {at} of the proof"
+            );
+        }
+    }
+    assert!(certificate.len() + proof.len() > 1_500);
 }
 
 /// What the agent asks of certificate and receipt, for every byte of both.

@@ -304,10 +304,12 @@ async fn a_station_sees_its_own_grants_lots_and_units_only() {
     let sent = first.seal(&envelope).unwrap();
     assert!(first.provision(&sent).await.unwrap().is_ok());
     let request = envelope.units[0].request.0.to_vec();
-    for (station, grant, receipt) in [
-        (&first, Ok(()), Ok(())),
-        (&second, Ok(()), Err("CA-0407")),
-        (&third, Err("CA-0201"), Err("CA-0407")),
+    let index = first.issue(&sent).await.unwrap().unwrap().index;
+    // With the chip in hand whoever is named in the grant may ask; nobody else, under any name of the unit.
+    for (station, grant, receipt, by_chip) in [
+        (&first, Ok(()), Ok(()), Ok(())),
+        (&second, Ok(()), Err("CA-0407"), Ok(())),
+        (&third, Err("CA-0201"), Err("CA-0407"), Err("CA-0407")),
     ] {
         let lot = grant.map_err(|_| "CA-0205");
         assert_eq!(
@@ -326,13 +328,21 @@ async fn a_station_sees_its_own_grants_lots_and_units_only() {
             told(station.client().get_lot(asked).await),
             lot.map_err(str::to_owned)
         );
-        let asked = GetReceiptRequest {
-            unit: Some(Unit::RequestId(request.clone())),
-        };
-        assert_eq!(
-            told(station.client().get_receipt(asked).await),
-            receipt.map_err(str::to_owned)
-        );
+        for (unit, wanted) in [
+            (Unit::RequestId(request.clone()), receipt),
+            (Unit::Index(index), receipt),
+            (Unit::ChipUid(chip.uid.as_bytes().to_vec()), by_chip),
+        ] {
+            let asked = GetReceiptRequest {
+                unit: Some(unit.clone()),
+            };
+            assert_eq!(
+                told(station.client().get_receipt(asked).await),
+                wanted.map_err(str::to_owned),
+                "{} asks for {unit:?}",
+                station.id
+            );
+        }
     }
 }
 

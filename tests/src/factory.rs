@@ -236,6 +236,16 @@ impl Factory {
         )
     }
 
+    /// Asks the server to stop (SIGTERM), and does not wait.
+    ///
+    /// # Errors
+    /// [`Failure`] if it does not run.
+    pub fn tell_server_to_stop(&self) -> Outcome<()> {
+        let server = self.server.as_ref();
+        let server = server.ok_or_else(|| Failure::new("no server runs"))?;
+        server.tell_to_stop()
+    }
+
     /// Has two approvers sign a grant, loads it, and hands out its documents.
     ///
     /// # Errors

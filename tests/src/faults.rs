@@ -71,6 +71,8 @@ pub enum Deed {
     Fail(u32),
     /// Half of a write is done, and said to be done.
     Cut,
+    /// The call waits until the page is disarmed, and then does its work.
+    Stall,
 }
 
 /// Which calls are hit.
@@ -144,6 +146,7 @@ impl Plan {
             Deed::Tear => (3, 0),
             Deed::Fail(error) => (4, u64::from(error)),
             Deed::Cut => (5, 0),
+            Deed::Stall => (6, 0),
         };
         let kinds = self
             .kinds

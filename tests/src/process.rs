@@ -163,16 +163,25 @@ impl Daemon {
         Ok(())
     }
 
-    /// Asks it to stop (SIGTERM) and waits.
+    /// Asks it to stop (SIGTERM).
     ///
     /// # Errors
     /// [`Failure`] of the system.
-    pub fn stop(&mut self) -> Outcome<ExitStatus> {
+    pub fn tell_to_stop(&self) -> Outcome<()> {
         let id = i32::try_from(self.child.id()).ok();
         if let Some(id) = id.and_then(rustix::process::Pid::from_raw) {
             rustix::process::kill_process(id, rustix::process::Signal::TERM)
                 .map_err(Failure::new)?;
         }
+        Ok(())
+    }
+
+    /// Asks it to stop and waits.
+    ///
+    /// # Errors
+    /// [`Failure`] of the system.
+    pub fn stop(&mut self) -> Outcome<ExitStatus> {
+        self.tell_to_stop()?;
         self.wait()
     }
 }

@@ -3,12 +3,12 @@
 use crate::factory::{Factory, SERVER_NAME};
 use crate::failure::{At as _, Outcome};
 use crate::faults::Faults;
-use crate::process::{Daemon, program, said, succeed};
+use crate::process::{Daemon, finish, program, said, succeed};
 use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus};
+use std::process::{Command, ExitStatus, Output};
 
 /// A station in a directory.
 #[derive(Debug)]
@@ -186,6 +186,20 @@ impl Station {
     #[must_use]
     pub fn trust(&self) -> PathBuf {
         self.home.join("trust")
+    }
+
+    /// Runs the agent with its settings as they were last written; it may fail.
+    ///
+    /// # Errors
+    /// [`Failure`](crate::failure::Failure) if it cannot be run.
+    pub fn try_agent(&self, action: &str, arguments: &[&str]) -> Outcome<Output> {
+        finish(self.agent(action)?.args(arguments))
+    }
+
+    /// Where its settings, PINs and state are.
+    #[must_use]
+    pub fn home(&self) -> &Path {
+        &self.home
     }
 
     fn agent(&self, action: &str) -> Outcome<Command> {

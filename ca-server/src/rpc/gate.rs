@@ -7,6 +7,8 @@ use identity::fault::Fault;
 use std::future::{Future, ready};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::time::timeout;
 use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::{Service, http};
@@ -17,6 +19,7 @@ use tonic::server::NamedService;
 pub struct Gate<S> {
     inner: S,
     enrolled: Option<Corridor>,
+    limit: Option<Duration>,
 }
 
 impl<S> Gate<S> {
@@ -26,6 +29,7 @@ impl<S> Gate<S> {
         Self {
             inner,
             enrolled: None,
+            limit: None,
         }
     }
 
@@ -35,7 +39,16 @@ impl<S> Gate<S> {
         Self {
             inner,
             enrolled: Some(corridor),
+            limit: None,
         }
+    }
+
+    /// The same, and a call that takes longer is answered with `DEADLINE_EXCEEDED`, where the transport's own limit would
+    /// say `CANCELLED`, as if the caller had hung up. What it asked for goes on.
+    #[must_use]
+    pub fn within(mut self, limit: Duration) -> Self {
+        self.limit = Some(limit);
+        self
     }
 
     /// Role first, then enrolment.
@@ -72,8 +85,25 @@ where
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         match self.admit(request.uri().path(), request.extensions().get::<Peer>()) {
-            Ok(()) => Box::pin(self.inner.call(request)),
+            Ok(()) => match self.limit {
+                Some(limit) => Box::pin(limited(limit, self.inner.call(request))),
+                None => Box::pin(self.inner.call(request)),
+            },
             Err(status) => Box::pin(ready(Ok(status.into_http()))),
+        }
+    }
+}
+
+async fn limited<E>(
+    limit: Duration,
+    call: impl Future<Output = Result<http::Response<Body>, E>>,
+) -> Result<http::Response<Body>, E> {
+    match timeout(limit, call).await {
+        Ok(answer) => answer,
+        Err(_elapsed) => {
+            let late =
+                "the time for a call is over; what it asked for may still be done: ask again";
+            Ok(Status::deadline_exceeded(late).into_http())
         }
     }
 }

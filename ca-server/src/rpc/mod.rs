@@ -33,6 +33,9 @@ const KEEPALIVE: Duration = Duration::from_secs(30);
 /// How long it has to answer.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How much later than the gate the transport ends a call, so that the gate's answer goes out.
+const TIMEOUT_SLACK: Duration = Duration::from_secs(1);
+
 /// How often the health service looks at the corridor.
 const HEALTH_INTERVAL: Duration = Duration::from_secs(2);
 
@@ -68,13 +71,16 @@ pub async fn serve(
         .with_service_name("koseki.audit.v1.AuditService")
         .build_v1()?;
     let served = builder(limits)
-        .add_service(Gate::for_enrolled(
-            FactoryServiceServer::new(factory)
-                .max_decoding_message_size(proto::MAX_REQUEST_MESSAGE)
-                .max_encoding_message_size(proto::MAX_RESPONSE_MESSAGE),
-            corridor.clone(),
-        ))
-        .add_service(audit_service(audit))
+        .add_service(
+            Gate::for_enrolled(
+                FactoryServiceServer::new(factory)
+                    .max_decoding_message_size(proto::MAX_REQUEST_MESSAGE)
+                    .max_encoding_message_size(proto::MAX_RESPONSE_MESSAGE),
+                corridor.clone(),
+            )
+            .within(limits.call()),
+        )
+        .add_service(audit_service(audit).within(limits.call()))
         .add_service(Gate::for_enrolled(health, corridor.clone()))
         .add_service(Gate::for_enrolled(reflection, corridor))
         .serve_with_incoming_shutdown(tls.connections(listener), stop)
@@ -98,7 +104,7 @@ pub fn audit_service(audit: Audit) -> Gate<AuditServiceServer<Audit>> {
 pub fn builder(limits: Limits) -> Server {
     let calls = limits.calls_per_connection;
     Server::builder()
-        .timeout(limits.call())
+        .timeout(limits.call().saturating_add(TIMEOUT_SLACK))
         .concurrency_limit_per_connection(calls.into())
         .max_concurrent_streams(u32::from(calls))
         .http2_max_header_list_size(MOST_HEADER_BYTES)
