@@ -334,7 +334,7 @@ async fn no_altered_byte_of_certificate_or_bind_proof_is_accepted() {
         };
         let inspector = Inspector::new(&trust, &SystemClock);
         let entry = inspector.inspect_bind(certificate, proof, &expected);
-        entry.is_ok_and(|entry| entry.leaf.0.as_slice() == issued.leaf_hash)
+        entry.is_ok_and(|entry| entry.hash.0.as_slice() == issued.leaf_hash)
     };
     let (certificate, proof) = (&issued.certificate, &issued.tlog_proof);
     assert!(accepted(certificate, proof, issued.index));
