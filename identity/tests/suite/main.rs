@@ -42,6 +42,7 @@ mod rules;
 mod rules_model;
 #[cfg(all(test, feature = "alloc"))]
 mod samples;
-#[cfg(all(test, feature = "alloc"))]
+#[cfg(test)]
+#[cfg(feature = "alloc")]
 #[path = "../../../tests/shared/skipped.rs"]
 mod skipped;
