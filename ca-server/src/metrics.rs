@@ -94,27 +94,39 @@ impl Drop for Connected {
 impl Default for Meters {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("koseki");
-        let counter = |registry: &mut Registry, name: &str, help: &str| {
-            let counter = Counter::default();
-            registry.register(name, help, counter.clone());
-            counter
-        };
-        let issued = counter(&mut registry, "issued", "Certificates handed out, retries included");
-        let confirmed = counter(&mut registry, "confirmed", "Confirmations answered with a receipt");
+        let issued = counter(
+            &mut registry,
+            "issued",
+            "Certificates handed out, retries included",
+        );
+        let confirmed = counter(
+            &mut registry,
+            "confirmed",
+            "Confirmations answered with a receipt",
+        );
         let voided = counter(&mut registry, "voided", "Voids answered with a receipt");
         let (refused, turned_away) = (Family::default(), Family::default());
-        registry.register("refused", "Units and calls refused, by fault code", Family::clone(&refused));
+        registry.register(
+            "refused",
+            "Units and calls refused, by fault code",
+            Family::clone(&refused),
+        );
         let help = "Connections closed before anybody was known, by reason";
         registry.register("turned_away", help, Family::clone(&turned_away));
         let (waiting, connections) = (Gauge::default(), Family::default());
-        registry.register("queue_jobs", "Jobs that wait to be reserved", Gauge::clone(&waiting));
-        registry.register("connections", "Named connections, by role", Family::clone(&connections));
+        registry.register(
+            "queue_jobs",
+            "Jobs that wait to be reserved",
+            Gauge::clone(&waiting),
+        );
+        registry.register(
+            "connections",
+            "Named connections, by role",
+            Family::clone(&connections),
+        );
         let batch = Histogram::new(JOBS);
         registry.register("batch_jobs", "Jobs in one transaction", batch.clone());
-        let by_door = Family::<Label, Histogram>::new_with_constructor(|| Histogram::new(SECONDS));
-        registry.register("door_seconds", "Time at one door, of an envelope or batch", by_door.clone());
-        let doors = ["admit", "reserve", "publish", "sign", "record", "release"]
-            .map(|door| by_door.get_or_create_owned(&[("door", door)]));
+        let doors = doors(&mut registry);
         let sampled = sample::Sampled::register(&mut registry);
         Self {
             registry,
@@ -131,6 +143,20 @@ impl Default for Meters {
             sampled,
         }
     }
+}
+
+fn counter(registry: &mut Registry, name: &str, help: &str) -> Counter {
+    let counter = Counter::default();
+    registry.register(name, help, counter.clone());
+    counter
+}
+
+fn doors(registry: &mut Registry) -> [Histogram; 6] {
+    let by_door = Family::<Label, Histogram>::new_with_constructor(|| Histogram::new(SECONDS));
+    let help = "Time at one door, of an envelope or batch";
+    registry.register("door_seconds", help, by_door.clone());
+    ["admit", "reserve", "publish", "sign", "record", "release"]
+        .map(|door| by_door.get_or_create_owned(&[("door", door)]))
 }
 
 impl Meters {
@@ -182,10 +208,12 @@ impl Meters {
     }
 
     fn taken(&self) -> std::sync::MutexGuard<'_, Stopwatch> {
-        self.taken.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.taken
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Everything in the text form of OpenMetrics 1.0.
+    /// Everything in the text form of `OpenMetrics` 1.0.
     #[must_use]
     pub fn text(&self) -> String {
         let mut text = String::new();

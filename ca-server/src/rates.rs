@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 const THOUSAND: u64 = 1000;
 
 /// The buckets, one for each that asked, and the rate of all.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Rates<K> {
     inner: Mutex<Inner<K>>,
 }
@@ -19,6 +19,14 @@ struct Inner<K> {
     rate: Option<(u64, u64)>,
     /// Thousandths that are left, and when that was.
     buckets: BTreeMap<K, (u64, Timestamp)>,
+}
+
+impl<K> Default for Rates<K> {
+    fn default() -> Self {
+        Self {
+            inner: Mutex::default(),
+        }
+    }
 }
 
 impl<K> Default for Inner<K> {
@@ -51,8 +59,13 @@ impl<K: Ord + Copy> Rates<K> {
         let (left, since) = inner.buckets.get(&of).copied().unwrap_or((full, now));
         // A clock that was set back fills nothing; one that was set forward fills a bucket and no more.
         let passed = now.0.saturating_sub(since.0);
-        let left = left.saturating_add(passed.saturating_mul(per_second)).min(full);
-        let wanted = u64::try_from(pieces).unwrap_or(u64::MAX).saturating_mul(THOUSAND).min(full);
+        let left = left
+            .saturating_add(passed.saturating_mul(per_second))
+            .min(full);
+        let wanted = u64::try_from(pieces)
+            .unwrap_or(u64::MAX)
+            .saturating_mul(THOUSAND)
+            .min(full);
         let taken = left.checked_sub(wanted);
         inner.buckets.insert(of, (taken.unwrap_or(left), now));
         match taken {
@@ -69,14 +82,22 @@ mod tests {
     #[test]
     fn a_burst_passes_and_then_the_rate_holds_for_each_alone() {
         let rates = Rates::default();
-        assert_eq!(rates.take('a', 9999, Timestamp(0)), Ok(()), "no rate is set");
+        assert_eq!(
+            rates.take('a', 9999, Timestamp(0)),
+            Ok(()),
+            "no rate is set"
+        );
         rates.set(10, 3);
         let now = Timestamp(1_000);
         for _ in 0..3 {
             assert_eq!(rates.take('a', 1, now), Ok(()));
         }
         assert_eq!(rates.take('a', 1, now), Err(100));
-        assert_eq!(rates.take('b', 3, now), Ok(()), "another has a bucket of its own");
+        assert_eq!(
+            rates.take('b', 3, now),
+            Ok(()),
+            "another has a bucket of its own"
+        );
         assert_eq!(rates.take('a', 1, Timestamp(1_099)), Err(1));
         assert_eq!(rates.take('a', 1, Timestamp(1_100)), Ok(()));
         assert_eq!(rates.take('a', 2, Timestamp(1_100)), Err(200));
@@ -88,8 +109,16 @@ mod tests {
         rates.set(10, 2);
         assert_eq!(rates.take('a', 2, Timestamp(50_000)), Ok(()));
         assert_eq!(rates.take('a', 1, Timestamp(1_000)), Err(100), "set back");
-        assert_eq!(rates.take('a', 1, Timestamp(1_100)), Ok(()), "and goes on from there");
-        assert_eq!(rates.take('a', 3, Timestamp(9_000_000_000)), Ok(()), "as much as there is");
+        assert_eq!(
+            rates.take('a', 1, Timestamp(1_100)),
+            Ok(()),
+            "and goes on from there"
+        );
+        assert_eq!(
+            rates.take('a', 3, Timestamp(9_000_000_000)),
+            Ok(()),
+            "as much as there is"
+        );
         assert_eq!(rates.take('a', 1, Timestamp(9_000_000_000)), Err(100));
     }
 }

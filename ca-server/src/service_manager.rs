@@ -1,4 +1,4 @@
-//! What systemd is told (sd_notify(3)): READY once the server serves, STATUS in words, STOPPING, and the beats of the
+//! What systemd is told (`sd_notify(3)`): READY once the server serves, STATUS in words, STOPPING, and the beats of the
 //! watchdog, which are sent only while the corridor's threads go on and the store answers. Where no service manager
 //! asks, nothing is sent.
 
@@ -56,7 +56,9 @@ impl Watch {
     async fn turn(&mut self) {
         let stuck = self.corridor.stuck(&mut self.look);
         let state = match (stuck, self.ask().await) {
-            (Some(thread), _) => Err(format!("the {thread} does not go on; no beat for the watchdog")),
+            (Some(thread), _) => Err(format!(
+                "the {thread} does not go on; no beat for the watchdog"
+            )),
             (None, None) => Err("the store does not answer; no beat for the watchdog".to_owned()),
             (None, Some(state)) => Ok(state),
         };

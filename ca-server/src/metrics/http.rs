@@ -33,7 +33,10 @@ pub async fn serve(listener: TcpListener, sampler: Sampler) {
             Ok((stream, _)) => {
                 let sampler = sampler.clone();
                 drop(tokio::spawn(async move {
-                    if tokio::time::timeout(WHOLE, answer(stream, sampler)).await.is_err() {
+                    if tokio::time::timeout(WHOLE, answer(stream, sampler))
+                        .await
+                        .is_err()
+                    {
                         tracing::debug!("a scraper took too long");
                     }
                     drop(place);

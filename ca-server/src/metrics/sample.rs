@@ -99,7 +99,11 @@ impl Sampled {
         let name = "tls_certificate_expiry_timestamp_seconds";
         to.register(name, expiry, self.tls_expiry.clone());
         to.register("hsm_calls", "Calls to the HSM", self.hsm_calls.clone());
-        to.register("hsm_errors", "Calls that the HSM failed", self.hsm_errors.clone());
+        to.register(
+            "hsm_errors",
+            "Calls that the HSM failed",
+            self.hsm_errors.clone(),
+        );
         let time = "Time spent in calls to the HSM";
         to.register("hsm_seconds", time, self.hsm_seconds.clone());
     }
@@ -145,7 +149,10 @@ impl Sampler {
                 sampled.stopped.set(status.stopped.is_some().into());
                 sampled.stop.clear();
                 if let Some(stop) = status.stopped {
-                    let labels = [("code", stop.refusal.fault.code()), ("ends", end(stop.ends))];
+                    let labels = [
+                        ("code", stop.refusal.fault.code()),
+                        ("ends", end(stop.ends)),
+                    ];
                     sampled.stop.get_or_create(&labels).set(1);
                 }
             }
@@ -172,8 +179,14 @@ impl Sampler {
         }
         sampled.tls_expiry.set(self.tls_expiry);
         let usage = keyvault::usage();
-        sampled.hsm_calls.inner().store(usage.calls, Ordering::Relaxed);
-        sampled.hsm_errors.inner().store(usage.errors, Ordering::Relaxed);
+        sampled
+            .hsm_calls
+            .inner()
+            .store(usage.calls, Ordering::Relaxed);
+        sampled
+            .hsm_errors
+            .inner()
+            .store(usage.errors, Ordering::Relaxed);
         let spent = usage.time.as_secs_f64().to_bits();
         sampled.hsm_seconds.inner().store(spent, Ordering::Relaxed);
     }
