@@ -24,7 +24,7 @@
 #include <unistd.h>
 
 enum call { OPEN = 1, WRITE = 2, SYNC = 4, RENAME = 8, UNLINK = 16, TRUNCATE = 32, MKDIR = 64 };
-enum deed { PASS, KILL_BEFORE, KILL_AFTER, TEAR, FAIL, CUT };
+enum deed { PASS, KILL_BEFORE, KILL_AFTER, TEAR, FAIL, CUT, HANG };
 
 struct page {
 	uint64_t armed;    /* nothing is counted before */
@@ -94,6 +94,11 @@ static enum deed judge(enum call call, const char *name, const char *path)
 	__atomic_add_fetch(&page->fired, 1, __ATOMIC_ACQ_REL);
 	if (deed == KILL_BEFORE)
 		die();
+	/* Only this thread hangs, until the page is disarmed; then the call is made. */
+	while (deed == HANG && __atomic_load_n(&page->armed, __ATOMIC_ACQUIRE))
+		usleep(10000);
+	if (deed == HANG)
+		return PASS;
 	return deed;
 }
 

@@ -71,6 +71,8 @@ pub enum Deed {
     Fail(u32),
     /// Half of a write is done, and said to be done.
     Cut,
+    /// The thread waits before the call until the page is disarmed.
+    Hang,
 }
 
 /// Which calls are hit.
@@ -144,6 +146,7 @@ impl Plan {
             Deed::Tear => (3, 0),
             Deed::Fail(error) => (4, u64::from(error)),
             Deed::Cut => (5, 0),
+            Deed::Hang => (6, 0),
         };
         let kinds = self
             .kinds
