@@ -8,7 +8,9 @@ use crate::config::Config;
 use crate::hsm_health::HsmProbe;
 use crate::issuance::{Corridor, CorridorParts, Refusal, StartError};
 use crate::ledger::{LogKey, LogKeyError};
+use crate::metrics::{self, Sampler};
 use crate::rpc::{self, Audit, Chain, Factory, ServeError, TlsError, TlsIncoming};
+use crate::service_manager;
 use identity::approval::ApproverSet;
 use identity::sources::EntropyError;
 use identity::{Clock, Entropy, Timestamp};
@@ -29,6 +31,11 @@ use translog::note::VerifierKeyError;
 
 /// What the challenge key is derived for.
 const CHALLENGE_CONTEXT: &[u8] = b"koseki/challenge-key/v1\n";
+
+/// A day in milliseconds.
+const DAY_MS: u64 = 86_400_000;
+/// Days before the end of the server's certificate from which every start warns.
+const WARN_DAYS: u64 = 30;
 
 /// The wall clock of the host.
 #[derive(Clone, Copy, Debug)]
@@ -212,7 +219,8 @@ impl Parts {
         let label = &config.hsm.infrastructure.server_key;
         let key = self.infrastructure.key(label, KeyUse::ServerTls)?;
         let tls = rpc::server_config(&self.artefacts, key)?;
-        Ok(TlsIncoming::new(tls, self.domain(), config.limits))
+        let meters = Arc::clone(self.corridor.meters());
+        Ok(TlsIncoming::new(tls, self.domain(), config.limits, meters))
     }
 
     fn domain(&self) -> TrustDomain {
@@ -249,6 +257,9 @@ async fn serve(config: &Config, parts: Parts) -> Result<(), AppError> {
     let path = &config.paths.admin_socket;
     let socket =
         AdminSocket::bind(path).map_err(|error| system(&path.display().to_string(), error))?;
+    let limits = config.limits;
+    corridor.set_pace(limits.writes_per_second, limits.writes_burst);
+    serve_metrics(config, &parts).await?;
     let (tell, told) = watch::channel(false);
     let network = rpc::serve(
         listener,
@@ -265,12 +276,15 @@ async fn serve(config: &Config, parts: Parts) -> Result<(), AppError> {
     );
     let mut services = tokio::spawn(both(network, local));
     tracing::info!(%address, admin = %path.display(), "serving");
+    drop(tokio::spawn(service_manager::watch(corridor.clone())));
+    service_manager::ready();
     let reason = tokio::select! {
         ended = &mut services => return joined(ended),
         () = stop => Ok(()),
         unknown = corridor.ending() => Err(AppError::Unknown(unknown)),
     };
     tracing::info!("stopping: calls under way may end");
+    service_manager::stopping();
     tell.send_replace(true);
     let drained = match timeout(config.limits.drain(), services).await {
         Ok(ended) => joined(ended),
@@ -280,6 +294,26 @@ async fn serve(config: &Config, parts: Parts) -> Result<(), AppError> {
         }
     };
     reason.and(drained)
+}
+
+/// Shows metrics, if anybody wants them, and says in good time that the server's own certificate ends: after that no
+/// station gets in.
+async fn serve_metrics(config: &Config, parts: &Parts) -> Result<(), AppError> {
+    let end = parts.artefacts.server_expiry()?;
+    let left = end.0.saturating_sub(SystemClock.now().0) / DAY_MS;
+    if left <= WARN_DAYS {
+        tracing::warn!(days = left, "the server's TLS certificate ends soon");
+    }
+    let Some(address) = config.metrics.listen else {
+        return Ok(());
+    };
+    let listener = TcpListener::bind(address)
+        .await
+        .map_err(|error| system(&address.to_string(), error))?;
+    let sampler = Sampler::new(parts.corridor.clone(), config, end.0);
+    drop(tokio::spawn(metrics::serve(listener, sampler)));
+    tracing::info!(%address, "metrics are shown");
+    Ok(())
 }
 
 /// The log's first leaf is the ceremony.

@@ -35,6 +35,9 @@ pub struct Config {
     /// What is logged, and how.
     #[serde(default)]
     pub log: Log,
+    /// Where metrics are read; nowhere, if nothing is said.
+    #[serde(default)]
+    pub metrics: Metrics,
 }
 
 /// Where stations and auditors connect.
@@ -138,6 +141,18 @@ pub struct Limits {
     pub call_seconds: u16,
     /// Seconds that calls under way are given when the server stops.
     pub drain_seconds: u16,
+    /// Units, confirmations and voids a second of one station, for longer than its burst lasts.
+    pub writes_per_second: u32,
+    /// Units, confirmations and voids of one station at once.
+    pub writes_burst: u32,
+}
+
+/// Where metrics are read.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Metrics {
+    /// An address of this machine alone, for plain HTTP.
+    pub listen: Option<SocketAddr>,
 }
 
 /// What is logged, and how.
@@ -249,7 +264,12 @@ impl Config {
         if log.token == infrastructure.token {
             return Err("hsm.log and hsm.infrastructure are different tokens");
         }
-        if positive.contains(&0) {
+        if self.metrics.listen.is_some_and(|at| !at.ip().is_loopback()) {
+            return Err(
+                "metrics.listen is an address of this machine alone, such as 127.0.0.1:9464",
+            );
+        }
+        if positive.contains(&0) || limits.writes_per_second == 0 || limits.writes_burst == 0 {
             return Err("each of limits is at least 1");
         }
         Ok(())
@@ -360,6 +380,8 @@ impl Default for Limits {
             handshake_seconds: 10,
             call_seconds: 60,
             drain_seconds: 30,
+            writes_per_second: 10_000,
+            writes_burst: 20_000,
         }
     }
 }
@@ -481,6 +503,12 @@ mod tests {
                 "/var/lib/koseki/ca/signer/signer.sqlite",
                 "signer.store lies outside",
             ),
+            (
+                "[log]",
+                "[metrics]\nlisten = \"192.0.2.1:9464\"\n[log]",
+                "this machine alone",
+            ),
+            ("writes_burst = 20000", "writes_burst = 0", "at least 1"),
             (
                 "format = \"json\"",
                 "format = \"xml\"",

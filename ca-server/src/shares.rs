@@ -46,6 +46,22 @@ impl<K: Ord + Copy> Shares<K> {
     }
 }
 
+impl<K: Ord + Copy> Share<K> {
+    /// Takes more for the same holder; nothing if all of its shares would be more than `most` and this is not all that
+    /// it holds.
+    pub(crate) fn grow(&mut self, count: usize, most: usize) -> bool {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = held.get(&self.of).copied().unwrap_or_default();
+        let after = now.saturating_add(count);
+        if now > self.count && after > most {
+            return false;
+        }
+        held.insert(self.of, after);
+        self.count = self.count.saturating_add(count);
+        true
+    }
+}
+
 impl<K: Ord> Drop for Share<K> {
     fn drop(&mut self) {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
@@ -73,6 +89,19 @@ mod tests {
         drop(two);
         let again = shares.take('a', 2).unwrap();
         drop((other, third, again));
+        assert!(shares.held.lock().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_share_grows_within_what_one_may_have() {
+        let shares = Shares::new(3);
+        let mut first = shares.take('a', 1).unwrap();
+        let second = shares.take('a', 1).unwrap();
+        assert!(!first.grow(2, 3), "two hold three at most");
+        assert!(first.grow(1, 3));
+        drop(second);
+        assert!(first.grow(9, 3), "alone it may be larger");
+        drop(first);
         assert!(shares.held.lock().unwrap().is_empty());
     }
 

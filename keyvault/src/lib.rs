@@ -23,6 +23,7 @@ mod secret;
 mod session;
 pub mod tls;
 mod token;
+mod usage;
 
 pub use error::{PinFault, Result, VaultError};
 pub use injection::{Injection, KekDerivation, PendingKey};
@@ -34,6 +35,7 @@ pub use pin::Pin;
 pub use process::{NotHardened, keep_memory_private};
 pub use public_key::{PublicKey, ecdsa_der};
 pub use token::Token;
+pub use usage::{Usage, usage};
 
 /// A program's log filter, without what the PKCS#11 binding calls an error each time a module lists a mechanism that
 /// the binding has no name for. A filter that names the binding's target itself has the last word.

@@ -70,7 +70,7 @@ impl SessionPool {
     pub(crate) fn run<T>(&self, call: impl Fn(&Lease) -> Result<T>) -> Result<T> {
         self.reopening(|| {
             let lease = self.lease()?;
-            let outcome = call(&lease);
+            let outcome = crate::usage::counted(|| call(&lease));
             let still_current = self.give_back(lease, outcome.as_ref().err());
             match outcome {
                 // Another thread logged in again meanwhile: what was not found may only have been hidden.

@@ -4,10 +4,13 @@
 
 use crate::files::{FileError, read_bounded};
 use identity::Id;
+use keyvault::{Pin, VaultError};
 use serde::{Deserialize, Deserializer};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// Variable in which systemd names the directory of the service's credentials (systemd.exec(5)).
+const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 /// Longest settings file in bytes.
 pub const MAX_FILE: usize = 256 * 1024;
 /// Most sockets of one station.
@@ -105,7 +108,9 @@ pub struct Hsm {
     /// Label of the station's token.
     pub token: String,
     /// File with the user PIN, readable by its owner only.
-    pub pin_file: PathBuf,
+    pub pin_file: Option<PathBuf>,
+    /// systemd credential with the user PIN, in place of `pin_file`.
+    pub pin_credential: Option<String>,
     /// File with the security officer's PIN; only `enroll` needs it, and only to make the token.
     pub so_pin_file: Option<PathBuf>,
     /// Label of the TLS key.
@@ -117,6 +122,22 @@ pub struct Hsm {
     /// Label of the key that signs injection receipts.
     #[serde(default = "default_receipt_key")]
     pub receipt_key: String,
+}
+
+impl Hsm {
+    /// Reads the user PIN.
+    ///
+    /// # Errors
+    /// [`VaultError::Pin`] if it cannot be read or others may read it.
+    pub fn pin(&self) -> Result<Pin, VaultError> {
+        match (&self.pin_file, &self.pin_credential) {
+            (Some(file), _) => Pin::from_file(file),
+            (None, name) => {
+                let directory = std::env::var_os(CREDENTIALS).unwrap_or_default();
+                Pin::from_credential(Path::new(&directory), name.as_deref().unwrap_or_default())
+            }
+        }
+    }
 }
 
 /// What `enroll` asks for.
@@ -224,6 +245,10 @@ impl Config {
             "sockets differ in name and line",
         )?;
         rule(
+            self.hsm.pin_file.is_some() != self.hsm.pin_credential.is_some(),
+            "hsm has either pin_file or pin_credential",
+        )?;
+        rule(
             self.ca.deadline_seconds > 0,
             "ca.deadline_seconds is at least 1",
         )?;
@@ -247,8 +272,9 @@ impl Config {
             });
         let Paths { state, out, trust } = &mut self.paths;
         let ca = [&mut self.ca.infrastructure_root, &mut self.ca.certificate];
-        let hsm = [&mut self.hsm.module, &mut self.hsm.pin_file]
+        let hsm = [&mut self.hsm.module]
             .into_iter()
+            .chain(self.hsm.pin_file.as_mut())
             .chain(self.hsm.so_pin_file.as_mut());
         for path in [state, out, trust]
             .into_iter()

@@ -52,7 +52,7 @@ pub fn enroll(config: &Config, out: &Path, clock: &dyn Clock) -> Result<(), Enro
 
 fn open_or_make(settings: &config::Hsm) -> Result<Token, EnrollError> {
     let module = Module::load(&settings.module)?;
-    let pin = Pin::from_file(&settings.pin_file)?;
+    let pin = settings.pin()?;
     match module.open(&settings.token, pin.clone()) {
         Err(VaultError::NotFound { .. }) => {
             let so_pin = settings

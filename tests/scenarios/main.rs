@@ -14,6 +14,7 @@ mod changing_hands;
 mod clocks;
 mod demonstration;
 mod ends;
+mod deployment;
 mod every_door;
 mod every_fault;
 mod every_step;
@@ -33,6 +34,7 @@ mod put_away;
 mod quota;
 mod secrets;
 mod services;
+mod service;
 mod simulation;
 #[path = "../shared/skipped.rs"]
 mod skipped;

@@ -30,6 +30,7 @@ pub struct Factory {
     address: SocketAddr,
     server: Option<Daemon>,
     faults: Option<Faults>,
+    service_manager: Option<PathBuf>,
 }
 
 impl Factory {
@@ -58,6 +59,7 @@ impl Factory {
             address: TcpListener::bind("127.0.0.1:0")?.local_addr()?,
             server: None,
             faults: None,
+            service_manager: None,
         };
         let config = factory.config();
         fs::write(&config, factory.settings()).at(&config)?;
@@ -122,6 +124,7 @@ impl Factory {
             address: TcpListener::bind("127.0.0.1:0")?.local_addr()?,
             server: None,
             faults: None,
+            service_manager: None,
         };
         let config = copy.config();
         fs::write(&config, copy.settings()).at(&config)?;
@@ -166,6 +169,10 @@ impl Factory {
     /// [`Failure`] with what the server said, if it ended.
     pub fn start_server(&mut self) -> Outcome<()> {
         let mut command = self.ca_server(&["serve"])?;
+        if let Some(socket) = &self.service_manager {
+            command.env("NOTIFY_SOCKET", socket);
+            command.env("WATCHDOG_USEC", "2000000");
+        }
         let command = command.arg("--config").arg(self.config());
         let mut daemon = Daemon::start(command, &self.path("ca-server.log"))?;
         let socket = self.path("ca/admin.sock");
@@ -348,6 +355,21 @@ impl Factory {
     pub fn status(&self) -> Outcome<String> {
         let mut command = self.ca_server(&["status"])?;
         succeed(command.arg("--config").arg(self.config()))
+    }
+
+    /// Adds to the configuration; takes effect when the server is started.
+    ///
+    /// # Errors
+    /// [`Failure`] names the file.
+    pub fn configure(&self, more: &str) -> Outcome<()> {
+        let path = self.config();
+        let text = fs::read_to_string(&path).at(&path)?;
+        fs::write(&path, format!("{text}\n{more}")).at(&path)
+    }
+
+    /// From now on the server tells this socket how it is, as it would tell systemd, with a watchdog of two seconds.
+    pub fn answer_to(&mut self, socket: &Path) {
+        self.service_manager = Some(socket.to_owned());
     }
 
     /// Has the running server back itself up.

@@ -24,6 +24,14 @@ pub struct Peer {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TrustDomain(String);
 
+impl Peer {
+    /// What it is, in one word.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        segment(self.role)
+    }
+}
+
 /// A client certificate that names nobody this server knows of.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PeerError {

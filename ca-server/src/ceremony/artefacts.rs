@@ -5,8 +5,8 @@ use super::certificates::Certificates;
 use super::signer_file::SignerSettings;
 use crate::config::Config;
 use der::pem::{self, LineEnding};
-use identity::CertificateHash;
 use identity::document::{Ceremony, Document as _, WireError};
+use identity::{CertificateHash, Timestamp};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -66,6 +66,19 @@ pub enum ArtefactError {
 }
 
 impl Artefacts {
+    /// When the server's TLS certificate ends.
+    ///
+    /// # Errors
+    /// [`ArtefactError::Pem`] if it is none.
+    pub fn server_expiry(&self) -> Result<Timestamp, ArtefactError> {
+        use der::Decode as _;
+        let certificate = x509_cert::Certificate::from_der(&self.server)
+            .map_err(|_not_one| ArtefactError::Pem(SERVER.into()))?;
+        let end = certificate.tbs_certificate().validity().not_after;
+        let millis = end.to_unix_duration().as_millis();
+        Ok(Timestamp(u64::try_from(millis).unwrap_or(u64::MAX)))
+    }
+
     /// All files of a ceremony, none of them secret.
     pub(crate) const FILES: [&'static str; 7] = [
         ROOT,

@@ -23,7 +23,10 @@ use super::{Answer, Challenge, Issued, Outcome, Receipt, Refusal, time};
 use crate::challenge::ChallengeKey;
 use crate::directory::{Directory, DirectoryError};
 use crate::ledger::{Ledger, LedgerError, LedgerParts, LogFiles, LogKey};
-use crate::shares::Shares;
+use crate::metrics::{Door, Meters, Stopwatch};
+use crate::pulse::Look;
+use crate::rates::Rates;
+use crate::shares::{Share, Shares};
 use crate::store::{ClaimKey, Reader, Store, StoreError};
 use identity::approval::{Approval, ApproverSet};
 use identity::document::{Ceremony, Grant, LotOrder, Profile, StationStatement};
@@ -125,6 +128,8 @@ struct Shared {
     approvers: ApproverSet,
     queue: Mutex<Option<SyncSender<Queued>>>,
     shares: Shares<Id>,
+    inside: Shares<()>,
+    rates: Rates<Id>,
     readers: Mutex<Vec<Reader>>,
     store: Arc<Store>,
     files: LogFiles,
@@ -198,6 +203,8 @@ impl Corridor {
             approvers: parts.approvers,
             queue: Mutex::new(Some(queue)),
             shares: Shares::new(QUEUE_SHARE),
+            inside: Shares::new(QUEUE),
+            rates: Rates::default(),
             readers: Mutex::default(),
             store,
             files,
@@ -281,16 +288,16 @@ impl Corridor {
         envelope: Vec<u8>,
         signature: Vec<u8>,
     ) -> Result<Vec<Result<Issued, Refusal>>, Refusal> {
+        let mut room = self.room(peer)?;
         let (this, station, name) = (self.clone(), *peer, request_hash::<Envelope>(&envelope));
+        let since = Stopwatch::start();
         let admitted = blocking(move || this.admit_units(&station, envelope, signature)).await?;
+        self.shared.state.meters.pass(Door::Admit, since);
         let jobs = match admitted {
             Ok(jobs) => jobs,
             Err(refusal) => return Err(self.recorded(peer, refusal, name).await),
         };
-        let share = self.shared.shares.take(*peer, jobs.len()).ok_or_else(|| {
-            let detail = "the station has its share of the queue";
-            Refusal::passing(Fault::Overloaded, detail, OVERLOAD_RETRY_MS)
-        })?;
+        room.grow(jobs.len())?;
         let replies: Vec<_> = jobs.into_iter().map(|job| self.enqueue(job)).collect();
         // Goes on when the caller hangs up: what waits stays counted.
         let answered = tokio::spawn(async move {
@@ -301,12 +308,58 @@ impl Corridor {
                     Err(refusal) => Err(refusal),
                 });
             }
-            drop(share);
+            drop(room);
             answers
         });
         answered
             .await
             .map_err(|error| Refusal::new(Fault::Internal, error))
+    }
+
+    /// Room for one envelope more, before anything of it is parsed or verified: who comes when all is full, or faster
+    /// than it may, costs nothing.
+    fn room(&self, peer: &Id) -> Result<Room, Refusal> {
+        if let Some(stopped) = self.shared.state.stopped() {
+            return Err(stopped.refusal);
+        }
+        self.keep_pace(peer, 1)?;
+        let all = self.shared.inside.take((), 1);
+        let all = all.ok_or_else(|| overloaded("the queue is full"))?;
+        let own = self.shared.shares.take(*peer, 1);
+        let own = own.ok_or_else(|| overloaded("the station has its share of the queue"))?;
+        Ok(Room { own, all })
+    }
+
+    /// A station that asks faster than it may is told when to come again.
+    fn keep_pace(&self, peer: &Id, pieces: usize) -> Result<(), Refusal> {
+        let now = self.shared.admission.clock.now();
+        let taken = self.shared.rates.take(*peer, pieces, now);
+        taken.map_err(|wait_ms| {
+            let detail = "the station asks faster than it may";
+            Refusal::passing(Fault::Overloaded, detail, wait_ms)
+        })
+    }
+
+    /// How fast one station may ask from now on.
+    pub fn set_pace(&self, per_second: u32, burst: u32) {
+        self.shared.rates.set(per_second, burst);
+    }
+
+    /// What is counted and measured.
+    #[must_use]
+    pub fn meters(&self) -> &Arc<Meters> {
+        &self.shared.state.meters
+    }
+
+    /// Size of the newest checkpoint, and when it was signed.
+    #[must_use]
+    pub fn published(&self) -> (u64, Timestamp) {
+        self.shared.state.published()
+    }
+
+    /// The thread that is in the same piece of work as at the last look, if there is one.
+    pub(crate) fn stuck(&self, last: &mut Look) -> Option<&'static str> {
+        self.shared.state.pulses.stuck(last)
     }
 
     /// Confirms that a certificate is in its chip.
@@ -363,6 +416,7 @@ impl Corridor {
         name: RequestHash,
         admit: impl FnOnce(&Self, &Id) -> Result<Job, Refusal> + Send + 'static,
     ) -> Result<Receipt, Refusal> {
+        let _room = self.room(peer)?;
         let (this, station) = (self.clone(), *peer);
         match blocking(move || admit(&this, &station)).await? {
             Ok(job) => receipt(wait(self.enqueue(job)?).await?),
@@ -578,15 +632,16 @@ impl Corridor {
         let Some(sender) = queue.as_ref() else {
             return Err(Refusal::passing(Fault::Stopped, "shutting down", 2000));
         };
-        match sender.try_send(Queued { job, reply }) {
-            Ok(()) => Ok(answer),
-            Err(TrySendError::Full(_)) => Err(Refusal::passing(
-                Fault::Overloaded,
-                "the queue is full",
-                OVERLOAD_RETRY_MS,
-            )),
-            Err(TrySendError::Disconnected(_)) => Err(Fault::Stopped.into()),
-        }
+        // Counted before it is sent: the writer may take it at once.
+        let waiting = &self.shared.state.meters.waiting;
+        waiting.inc();
+        let refused = match sender.try_send(Queued { job, reply }) {
+            Ok(()) => return Ok(answer),
+            Err(TrySendError::Full(_)) => overloaded("the queue is full"),
+            Err(TrySendError::Disconnected(_)) => Fault::Stopped.into(),
+        };
+        waiting.dec();
+        Err(refused)
     }
 
     /// Lends a reader, opening another if all are lent.
@@ -627,6 +682,31 @@ impl Corridor {
             )?)
         })
     }
+}
+
+/// Room for one envelope in the queue: of all that there is, and of its station's share.
+#[derive(Debug)]
+struct Room {
+    own: Share<Id>,
+    all: Share<()>,
+}
+
+impl Room {
+    /// Room for all units of the envelope; one of them has it already.
+    fn grow(&mut self, units: usize) -> Result<(), Refusal> {
+        let more = units.saturating_sub(1);
+        if !self.own.grow(more, QUEUE_SHARE) {
+            return Err(overloaded("the station has its share of the queue"));
+        }
+        match self.all.grow(more, QUEUE) {
+            true => Ok(()),
+            false => Err(overloaded("the queue is full")),
+        }
+    }
+}
+
+fn overloaded(detail: &str) -> Refusal {
+    Refusal::passing(Fault::Overloaded, detail, OVERLOAD_RETRY_MS)
 }
 
 fn internal(error: impl std::fmt::Display) -> Refusal {

@@ -62,11 +62,23 @@ impl Factory {
         signature: Vec<u8>,
     ) -> Result<Vec<wire::UnitResult>, Status> {
         let answers = self.corridor.provision(station, envelope, signature).await;
-        Ok(answers
-            .map_err(|refusal| status::status(&refusal))?
-            .into_iter()
-            .map(unit_result)
-            .collect())
+        let answers = answers.map_err(|refusal| self.refused(&refusal))?;
+        let meters = self.corridor.meters();
+        for answer in &answers {
+            match answer {
+                Ok(_) => {
+                    meters.issued.inc();
+                }
+                Err(refusal) => meters.refuse(refusal.fault),
+            }
+        }
+        Ok(answers.into_iter().map(unit_result).collect())
+    }
+
+    /// The refusal of a whole call, counted.
+    fn refused(&self, refusal: &Refusal) -> Status {
+        self.corridor.meters().refuse(refusal.fault);
+        status::status(refusal)
     }
 
     /// The station's own grants.
@@ -132,8 +144,14 @@ impl wire::FactoryService for Factory {
         let station = station(&request)?;
         let wire::ConfirmRequest { request, signature } = request.into_inner();
         let outcome = match self.corridor.confirm(&station, request, signature).await {
-            Ok(receipt) => confirm_response::Outcome::Receipt(leaf_receipt(receipt)),
-            Err(refusal) => confirm_response::Outcome::Refused(verdict(&refusal)?),
+            Ok(receipt) => {
+                self.corridor.meters().confirmed.inc();
+                confirm_response::Outcome::Receipt(leaf_receipt(receipt))
+            }
+            Err(refusal) => {
+                self.corridor.meters().refuse(refusal.fault);
+                confirm_response::Outcome::Refused(verdict(&refusal)?)
+            }
         };
         Ok(Response::new(wire::ConfirmResponse {
             outcome: Some(outcome),
@@ -147,8 +165,14 @@ impl wire::FactoryService for Factory {
         let station = station(&request)?;
         let wire::VoidRequest { request, signature } = request.into_inner();
         let outcome = match self.corridor.void(&station, request, signature).await {
-            Ok(receipt) => void_response::Outcome::Receipt(leaf_receipt(receipt)),
-            Err(refusal) => void_response::Outcome::Refused(verdict(&refusal)?),
+            Ok(receipt) => {
+                self.corridor.meters().voided.inc();
+                void_response::Outcome::Receipt(leaf_receipt(receipt))
+            }
+            Err(refusal) => {
+                self.corridor.meters().refuse(refusal.fault);
+                void_response::Outcome::Refused(verdict(&refusal)?)
+            }
         };
         Ok(Response::new(wire::VoidResponse {
             outcome: Some(outcome),

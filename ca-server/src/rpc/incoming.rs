@@ -3,6 +3,7 @@
 use super::places::{Place, Places};
 use crate::auth::{PeerStream, TrustDomain};
 use crate::config::Limits;
+use crate::metrics::{Connected, Meters};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,19 +22,26 @@ pub struct TlsIncoming {
     acceptor: TlsAcceptor,
     domain: TrustDomain,
     limits: Limits,
+    meters: Arc<Meters>,
 }
 
 /// A connection of a station or an auditor, and its place among those at once.
-type TlsPeer = PeerStream<TlsStream<TcpStream>, Place>;
+type TlsPeer = PeerStream<TlsStream<TcpStream>, (Place, Connected)>;
 
 impl TlsIncoming {
     /// Connections under this TLS configuration, from peers of this domain.
     #[must_use]
-    pub fn new(tls: Arc<rustls::ServerConfig>, domain: TrustDomain, limits: Limits) -> Self {
+    pub fn new(
+        tls: Arc<rustls::ServerConfig>,
+        domain: TrustDomain,
+        limits: Limits,
+        meters: Arc<Meters>,
+    ) -> Self {
         Self {
             acceptor: TlsAcceptor::from(tls),
             domain,
             limits,
+            meters,
         }
     }
 
@@ -64,6 +72,7 @@ impl TlsIncoming {
                     let place = match places.handshake(address.ip(), permit) {
                         Ok(place) => place,
                         Err(reason) => {
+                            self.meters.turn_away("address");
                             tracing::info!(%address, reason, "connection refused");
                             continue;
                         }
@@ -90,20 +99,24 @@ impl TlsIncoming {
         stream
             .set_nodelay(true)
             .map_err(|error| error.to_string())?;
-        let stream = self.handshake(stream).await?;
+        let away = |reason| self.meters.turn_away(reason);
+        let shaken = self.handshake(stream).await;
+        let stream = shaken.inspect_err(|_| away("handshake"))?;
         let certificate = stream
             .get_ref()
             .1
             .peer_certificates()
             .and_then(<[_]>::first)
-            .ok_or_else(|| "no client certificate".to_owned())?;
-        let peer = self
-            .domain
-            .peer(certificate)
+            .ok_or_else(|| "no client certificate".to_owned())
+            .inspect_err(|_| away("name"))?;
+        let named = self.domain.peer(certificate);
+        let peer = named
+            .inspect_err(|_| away("name"))
             .map_err(|error| error.to_string())?;
-        let place = places.connection(&peer)?;
+        let place = places.connection(&peer).inspect_err(|_| away("full"))?;
         tracing::debug!(%peer, "connected");
-        Ok(TlsPeer::new(stream, peer, place))
+        let counted = self.meters.connect(peer.kind());
+        Ok(TlsPeer::new(stream, peer, (place, counted)))
     }
 }
 

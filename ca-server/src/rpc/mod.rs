@@ -27,6 +27,15 @@ use tonic_health::server::HealthReporter;
 /// Bytes of all headers of a call.
 const MOST_HEADER_BYTES: u32 = 16 * 1024;
 
+/// Bytes that a connection may send ahead of what is read, in all its calls together.
+const CONNECTION_WINDOW: u32 = 512 * 1024;
+
+/// Bytes that one call may send ahead: its envelope, and no more.
+const STREAM_WINDOW: u32 = 256 * 1024;
+
+/// Calls that a connection may break off before they are answered; one that goes on is closed.
+const MOST_RESETS: usize = 64;
+
 /// How often a silent connection is asked whether it still lives.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 
@@ -107,6 +116,9 @@ pub fn builder(limits: Limits) -> Server {
         .timeout(limits.call().saturating_add(TIMEOUT_SLACK))
         .concurrency_limit_per_connection(calls.into())
         .max_concurrent_streams(u32::from(calls))
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .http2_max_pending_accept_reset_streams(Some(MOST_RESETS))
         .http2_max_header_list_size(MOST_HEADER_BYTES)
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))

@@ -26,7 +26,7 @@ pub fn status(refusal: &Refusal) -> Status {
 pub fn fault(refusal: &Refusal) -> common::Fault {
     let text = refusal.fault.text();
     let private = matches!(text.blame, Blame::Ca | Blame::Peer);
-    if text.blame == Blame::Ca {
+    if text.blame == Blame::Ca && refusal.fault != Fault::Overloaded {
         tracing::error!(
             code = text.code,
             detail = refusal.detail,
@@ -65,6 +65,7 @@ fn code(fault: Fault) -> Code {
         return Code::PermissionDenied;
     }
     match fault.blame() {
+        Blame::Ca if fault == Fault::Overloaded => Code::ResourceExhausted,
         Blame::Peer => Code::PermissionDenied,
         Blame::Ca if fault == Fault::Internal => Code::Internal,
         Blame::Ca => Code::Unavailable,
@@ -98,7 +99,7 @@ mod tests {
             (Fault::GrantUnknown, Code::NotFound),
             (Fault::NotBound, Code::NotFound),
             (Fault::Stopped, Code::Unavailable),
-            (Fault::Overloaded, Code::Unavailable),
+            (Fault::Overloaded, Code::ResourceExhausted),
             (Fault::StoreUnavailable, Code::Unavailable),
             (Fault::Internal, Code::Internal),
             (Fault::GrantUsedUp, Code::FailedPrecondition),

@@ -3,7 +3,7 @@
 use crate::config;
 use identity::message::{InjectionReceipt, KekInfo, Message as _};
 use identity::{ChipUid, P256Key, RequestId};
-use keyvault::{KekDerivation, Key, KeyUse, Module, PendingKey, Pin, Token, VaultError};
+use keyvault::{KekDerivation, Key, KeyUse, Module, PendingKey, Token, VaultError};
 use koseki_device::Derivation;
 use std::fmt;
 
@@ -86,8 +86,7 @@ impl Vault {
     /// # Errors
     /// [`VaultError`]
     pub fn open(settings: &config::Hsm) -> Result<Self, VaultError> {
-        let token = Module::load(&settings.module)?
-            .open(&settings.token, Pin::from_file(&settings.pin_file)?)?;
+        let token = Module::load(&settings.module)?.open(&settings.token, settings.pin()?)?;
         let tls = token.key(&settings.tls_key, KeyUse::StationTls)?;
         let request = token.key(&settings.request_key, KeyUse::StationRequest)?;
         let receipt = token.key(&settings.receipt_key, KeyUse::StationReceipt)?;

@@ -2,6 +2,8 @@
 
 use crate::issuance::Refusal;
 use crate::issuance::admit::DebugClock;
+use crate::metrics::Meters;
+use crate::pulse::Pulses;
 use identity::Timestamp;
 use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::watch;
@@ -32,7 +34,10 @@ pub struct Stop {
 
 #[derive(Debug)]
 pub(super) struct State {
+    pub(super) meters: Arc<Meters>,
+    pub(super) pulses: Pulses,
     clock: Arc<dyn DebugClock>,
+    published: RwLock<(u64, Timestamp)>,
     note: RwLock<Option<String>>,
     stop: RwLock<Option<Stop>>,
     ending: watch::Sender<Option<Refusal>>,
@@ -41,7 +46,10 @@ pub(super) struct State {
 impl State {
     pub(super) fn new(clock: Arc<dyn DebugClock>) -> Self {
         Self {
+            meters: Arc::default(),
+            pulses: Pulses::default(),
             clock,
+            published: RwLock::new((0, Timestamp(0))),
             note: RwLock::default(),
             stop: RwLock::default(),
             ending: watch::Sender::new(None),
@@ -97,7 +105,20 @@ impl State {
         note.clone()
     }
 
-    pub(super) fn publish(&self, note: String) {
+    /// Size of the newest checkpoint, and when it was signed.
+    pub(super) fn published(&self) -> (u64, Timestamp) {
+        *self
+            .published
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn publish(&self, size: u64, note: String) {
+        let newest = (size, self.clock.now());
+        *self
+            .published
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = newest;
         *self.note.write().unwrap_or_else(PoisonError::into_inner) = Some(note);
     }
 }

@@ -7,6 +7,7 @@ use crate::issuance::reserve::{Queued, ReserveError, Reserved, Waiting, reserve}
 use crate::issuance::sign::SignError;
 use crate::issuance::{Answer, Refusal, publish, record, release, sign};
 use crate::ledger::{Ledger, LedgerError};
+use crate::metrics::{Door, Stopwatch};
 use crate::store::{Reader, Store, StoreError};
 use identity::fault::Fault;
 use signer::{Code, Signer};
@@ -43,7 +44,10 @@ impl Writer {
         loop {
             match jobs.recv_timeout(IDLE) {
                 Ok(first) => self.round(first, jobs),
-                Err(RecvTimeoutError::Timeout) => self.look_after(),
+                Err(RecvTimeoutError::Timeout) => {
+                    let _turn = self.state.pulses.writer.begin();
+                    self.look_after();
+                }
                 Err(RecvTimeoutError::Disconnected) => return,
             }
         }
@@ -51,8 +55,10 @@ impl Writer {
 
     /// Reserves what came first with all that queued up behind it.
     pub(super) fn round(&self, first: Queued, jobs: &Receiver<Queued>) {
+        let _turn = self.state.pulses.writer.begin();
         let more = jobs.try_iter().take(MOST_IN_BATCH - 1);
         for batch in apart(std::iter::once(first).chain(more)) {
+            self.state.meters.take(batch.len());
             self.reserve(batch);
         }
     }
@@ -62,8 +68,10 @@ impl Writer {
             return refuse_all(batch.into_iter().map(|queued| queued.reply), &stop.refusal);
         }
         let (directory, now) = (&self.admission.directory, self.admission.clock.now());
-        let entropy = self.admission.entropy.as_ref();
-        match reserve(&self.store, (directory, entropy), batch, now) {
+        let (entropy, since) = (self.admission.entropy.as_ref(), Stopwatch::start());
+        let reserved = reserve(&self.store, (directory, entropy), batch, now);
+        self.state.meters.pass(Door::Reserve, since);
+        match reserved {
             Ok((reserved, documents)) => {
                 for (kind, packed) in documents {
                     self.put_in_force(kind, &packed);
@@ -227,6 +235,8 @@ type Failed = (Refusal, Ends, Vec<Waiting>);
 
 impl Finisher {
     pub(super) fn work(&mut self, work: Work) {
+        let state = Arc::clone(&self.state);
+        let _turn = state.pulses.finisher.begin();
         let outcome = match work {
             Work::Batch(batch) if !self.behind => self.pass(batch),
             Work::Batch(batch) => self.recover(batch.into_parts().waiting),
@@ -246,20 +256,29 @@ impl Finisher {
 
     /// The same doors for a new batch and for what was left open.
     fn pass(&mut self, batch: Reserved) -> Result<(), Failed> {
+        let meters = Arc::clone(&self.state.meters);
+        let since = Stopwatch::start();
         let published = publish::publish(&mut self.ledger, batch)
             .map_err(|(error, waiting)| with(ledger_failed(&error), waiting))?;
         if let Some(note) = self.ledger.note() {
-            self.state.publish(note.to_string());
+            self.state.publish(self.ledger.size(), note.to_string());
         }
+        meters.pass(Door::Publish, since);
+        let since = Stopwatch::start();
         if let Err(error) = sign::catch_up(&mut self.signer, &self.reader, &self.ledger, &published)
         {
             return Err(with(signer_failed(&error), published.into_parts().waiting));
         }
         let signed = sign::sign(&mut self.signer, &self.reader, published)
             .map_err(|(error, waiting)| with(signer_failed(&error), waiting))?;
+        meters.pass(Door::Sign, since);
+        let since = Stopwatch::start();
         let recorded = record::record(&self.store, signed)
             .map_err(|(error, waiting)| with(store_failed(&error), waiting))?;
+        meters.pass(Door::Record, since);
+        let since = Stopwatch::start();
         release::release(&self.reader, self.ledger.files(), &self.challenge, recorded);
+        meters.pass(Door::Release, since);
         Ok(())
     }
 

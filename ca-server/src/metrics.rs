@@ -1,0 +1,284 @@
+//! What is counted and measured for Prometheus; `docs/metrics.md` says what each name means, and a test holds it to
+//! that. Counting costs an addition, measuring a look at the clock a batch. No label holds a serial, a chip or a key.
+
+mod http;
+mod sample;
+
+pub use http::serve;
+pub use sample::Sampler;
+
+use identity::fault::Fault;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+use std::fmt;
+use std::time::{Duration, Instant};
+
+/// One label with a value of a fixed set.
+type Label = [(&'static str, &'static str); 1];
+
+/// Seconds: from a commit on a fast disk to an HSM that hangs.
+const SECONDS: [f64; 12] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0,
+];
+/// Jobs in a batch.
+const JOBS: [f64; 8] = [1.0, 4.0, 16.0, 64.0, 128.0, 256.0, 512.0, 1024.0];
+
+/// A door of the corridor, as metrics name it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Door {
+    /// 1.
+    Admit,
+    /// 2.
+    Reserve,
+    /// 3.
+    Publish,
+    /// 4.
+    Sign,
+    /// 5.
+    Record,
+    /// 6.
+    Release,
+}
+
+/// All meters of one server.
+pub struct Meters {
+    registry: Registry,
+    /// Certificates handed out.
+    pub(crate) issued: Counter,
+    /// Receipts of confirmations handed out.
+    pub(crate) confirmed: Counter,
+    /// Receipts of voids handed out.
+    pub(crate) voided: Counter,
+    /// Jobs that wait for door 2.
+    pub(crate) waiting: Gauge,
+    refused: Family<Label, Counter>,
+    turned_away: Family<Label, Counter>,
+    connections: Family<Label, Gauge>,
+    batch: Histogram,
+    doors: [Histogram; 6],
+    taken: std::sync::Mutex<Stopwatch>,
+    sampled: sample::Sampled,
+}
+
+/// Measures how long something takes; nothing is decided by it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stopwatch(Instant);
+
+/// A connection that is counted until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Connected(Gauge);
+
+impl Stopwatch {
+    pub(crate) fn start() -> Self {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the adapter for durations that are only shown"
+        )]
+        Self(Instant::now())
+    }
+
+    fn elapsed(self) -> Duration {
+        Self::start().0.saturating_duration_since(self.0)
+    }
+}
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+impl Default for Meters {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("koseki");
+        let issued = counter(
+            &mut registry,
+            "issued",
+            "Certificates handed out, retries included",
+        );
+        let confirmed = counter(
+            &mut registry,
+            "confirmed",
+            "Confirmations answered with a receipt",
+        );
+        let voided = counter(&mut registry, "voided", "Voids answered with a receipt");
+        let (refused, turned_away) = (Family::default(), Family::default());
+        registry.register(
+            "refused",
+            "Units and calls refused, by fault code",
+            Family::clone(&refused),
+        );
+        let help = "Connections closed before anybody was known, by reason";
+        registry.register("turned_away", help, Family::clone(&turned_away));
+        let (waiting, connections) = (Gauge::default(), Family::default());
+        registry.register(
+            "queue_jobs",
+            "Jobs that wait to be reserved",
+            Gauge::clone(&waiting),
+        );
+        registry.register(
+            "connections",
+            "Named connections, by role",
+            Family::clone(&connections),
+        );
+        let batch = Histogram::new(JOBS);
+        registry.register("batch_jobs", "Jobs in one transaction", batch.clone());
+        let doors = doors(&mut registry);
+        let sampled = sample::Sampled::register(&mut registry);
+        Self {
+            registry,
+            issued,
+            confirmed,
+            voided,
+            waiting,
+            refused,
+            turned_away,
+            connections,
+            batch,
+            doors,
+            taken: std::sync::Mutex::new(Stopwatch::start()),
+            sampled,
+        }
+    }
+}
+
+fn counter(registry: &mut Registry, name: &str, help: &str) -> Counter {
+    let counter = Counter::default();
+    registry.register(name, help, counter.clone());
+    counter
+}
+
+fn doors(registry: &mut Registry) -> [Histogram; 6] {
+    let by_door = Family::<Label, Histogram>::new_with_constructor(|| Histogram::new(SECONDS));
+    let help = "Time at one door, of an envelope or batch";
+    registry.register("door_seconds", help, by_door.clone());
+    ["admit", "reserve", "publish", "sign", "record", "release"]
+        .map(|door| by_door.get_or_create_owned(&[("door", door)]))
+}
+
+impl Meters {
+    /// One refusal of a unit or call.
+    pub(crate) fn refuse(&self, fault: Fault) {
+        self.refused.get_or_create(&[("code", fault.code())]).inc();
+    }
+
+    /// One connection that was closed before anybody was known.
+    pub(crate) fn turn_away(&self, reason: &'static str) {
+        self.turned_away.get_or_create(&[("reason", reason)]).inc();
+    }
+
+    /// One connection of somebody in this role.
+    pub(crate) fn connect(&self, role: &'static str) -> Connected {
+        let gauge = self.connections.get_or_create_owned(&[("role", role)]);
+        gauge.inc();
+        Connected(gauge)
+    }
+
+    /// Something passed a door.
+    pub(crate) fn pass(&self, door: Door, since: Stopwatch) {
+        let [admit, reserve, publish, sign, record, release] = &self.doors;
+        let histogram = match door {
+            Door::Admit => admit,
+            Door::Reserve => reserve,
+            Door::Publish => publish,
+            Door::Sign => sign,
+            Door::Record => record,
+            Door::Release => release,
+        };
+        histogram.observe(since.elapsed().as_secs_f64());
+    }
+
+    /// The writer took so many jobs out of the queue.
+    pub(crate) fn take(&self, jobs: usize) {
+        let count = u32::try_from(jobs).unwrap_or(u32::MAX);
+        self.batch.observe(f64::from(count));
+        self.waiting.dec_by(count.into());
+        *self.taken() = Stopwatch::start();
+    }
+
+    /// How long the oldest job waits at most: nothing waits longer than since the writer last took all there was.
+    fn age(&self) -> Duration {
+        match self.waiting.get() {
+            0 => Duration::ZERO,
+            _ => self.taken().elapsed(),
+        }
+    }
+
+    fn taken(&self) -> std::sync::MutexGuard<'_, Stopwatch> {
+        self.taken
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Everything in the text form of `OpenMetrics` 1.0.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        // Writing to a string does not fail.
+        if prometheus_client::encoding::text::encode(&mut text, &self.registry).is_err() {
+            tracing::error!("metrics cannot be written");
+        }
+        text
+    }
+}
+
+impl fmt::Debug for Meters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Meters").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    /// Names as a scraper sees them, without the suffixes of their kind.
+    fn names(text: &str) -> BTreeSet<String> {
+        text.lines()
+            .filter_map(|line| line.strip_prefix("# TYPE "))
+            .filter_map(|line| line.split(' ').next())
+            .map(str::to_owned)
+            .collect()
+    }
+
+    #[test]
+    fn the_page_names_exactly_what_is_measured() {
+        let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/metrics.md");
+        let page = std::fs::read_to_string(page).unwrap();
+        let bare = |name: &str| {
+            name.trim_end_matches("_total")
+                .trim_end_matches("_info")
+                .to_owned()
+        };
+        let described: BTreeSet<String> = page
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `"))
+            .filter_map(|line| line.split(['`', '{']).next())
+            .map(bare)
+            .collect();
+        let meters = Meters::default();
+        meters.refuse(Fault::Overloaded);
+        meters.turn_away("name");
+        drop(meters.connect("station"));
+        meters.sampled.touch();
+        let names = names(&meters.text());
+        let measured: BTreeSet<String> = names.iter().map(|name| bare(name)).collect();
+        assert!(measured.len() > 20, "{measured:?}");
+        assert_eq!(described, measured);
+    }
+
+    #[test]
+    fn the_oldest_job_waits_no_longer_than_since_the_last_batch() {
+        let meters = Meters::default();
+        assert_eq!(meters.age(), Duration::ZERO);
+        meters.waiting.inc_by(3);
+        assert!(meters.age() > Duration::ZERO);
+        meters.take(3);
+        assert_eq!(meters.age(), Duration::ZERO);
+    }
+}
