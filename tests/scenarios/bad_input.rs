@@ -4,7 +4,6 @@ use crate::support::Shop;
 use acceptance::hsm::Hsm;
 use acceptance::lines::{CAMERAS, SENSORS, STATION};
 use acceptance::process::{program, said, succeed};
-use std::fs;
 use std::process::Command;
 
 #[test]
@@ -119,11 +118,9 @@ fn unknown_keys_in_policies_are_refused() {
 fn a_database_of_a_newer_version_is_refused() {
     let mut shop = Shop::open(Hsm::of_this_run(), &[]);
     shop.factory.stop_server().unwrap();
-    // SQLite keeps the application's version at offset 60 of the file (SQLite file format §1.3).
-    let store = shop.factory.path("ca/state/ca.sqlite");
-    let mut bytes = fs::read(&store).unwrap();
-    bytes[60..64].copy_from_slice(&9_999_u32.to_be_bytes());
-    fs::write(&store, bytes).unwrap();
+    let store = rusqlite::Connection::open(shop.factory.path("ca/state/ca.sqlite")).unwrap();
+    store.pragma_update(None, "user_version", 9_999).unwrap();
+    drop(store);
     let refused = shop.factory.start_server().unwrap_err().to_string();
     assert!(refused.contains("version"), "{refused}");
 }
