@@ -50,7 +50,9 @@ async fn a_call_under_way_is_answered_before_the_server_stops() {
     // Nobody new is let in meanwhile: whoever asks for its health learns that it is gone.
     let late = station.reconnected(&factory).unwrap();
     let gone = health(connection(&factory, &late)).await.unwrap_err();
-    assert_eq!(gone.code(), Code::Unavailable, "{gone}");
+    // Refused, or reset if it still came into the listener's queue; answered it is not.
+    let is_gone = matches!(gone.code(), Code::Unavailable | Code::Unknown);
+    assert!(is_gone && gone.message().contains("transport"), "{gone}");
     factory.faults().unwrap().disarm().unwrap();
     let given = call.await.unwrap().unwrap();
     factory.await_end().unwrap();
