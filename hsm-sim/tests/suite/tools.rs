@@ -47,9 +47,8 @@ fn text(path: &Path) -> &str {
 }
 
 on_simulator!(pkcs11_tool_makes_a_token_and_keys_and_signs, |hsm| {
-    if !is_there("pkcs11-tool", &["--version"], "pkcs11-tool")
-        && !is_there("which", &["pkcs11-tool"], "pkcs11-tool")
-    {
+    // It knows no harmless option with which it would end well.
+    if !is_there("which", &["pkcs11-tool"], "pkcs11-tool") {
         return;
     }
     let tool = Tool(hsm);
