@@ -111,6 +111,10 @@ impl<'a> Releaser<'a> {
         }
         let unsigned = || Refusal::passing(Fault::HsmUnavailable, "reserved, not signed yet", 1000);
         let signature = binding.signature.ok_or_else(unsigned)?;
+        // Signed since this checkpoint was taken: a newer one proves it.
+        if !self.covers(bind) {
+            return Err(unsigned());
+        }
         let (leaf, bytes) = self
             .reader
             .leaf(bind)

@@ -91,10 +91,27 @@ impl LogFiles {
 impl TileReader for LogFiles {
     type Error = LedgerError;
 
+    /// A partial tile that is gone was a beginning of the full one, which is written before the partial one goes: so
+    /// whoever still reads under an older checkpoint finds the same hashes there.
     fn tile(&self, id: TileId) -> Result<Tile, LedgerError> {
         let path = self.directory.join(id.to_string());
-        let bytes = read(&path)?.ok_or_else(|| at(&path, ErrorKind::NotFound.into()))?;
-        Tile::from_bytes(&bytes, id.width()).map_err(|_bad| LedgerError::Differs(path))
+        if let Some(bytes) = read(&path)? {
+            return Tile::from_bytes(&bytes, id.width()).map_err(|_bad| LedgerError::Differs(path));
+        }
+        let missing = || at(&path, ErrorKind::NotFound.into());
+        let full = TileId::new(id.level(), id.index(), Width::FULL).ok_or_else(missing)?;
+        let full_path = self.directory.join(full.to_string());
+        let bytes = read(&full_path)?.ok_or_else(missing)?;
+        let begun = Tile::from_bytes(&bytes, Width::FULL).and_then(|full| {
+            Tile::new(
+                full.hashes()
+                    .iter()
+                    .take(id.width().hashes())
+                    .copied()
+                    .collect(),
+            )
+        });
+        begun.map_err(|_bad| LedgerError::Differs(full_path))
     }
 }
 
@@ -154,5 +171,57 @@ fn remove_partials(full: &Path) -> Result<(), LedgerError> {
     match std::fs::remove_dir_all(&partials) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(at(full, error)),
         Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use translog::tile::RightEdge;
+    use translog::tree::{Hash, leaf_hash};
+
+    /// Files of a log of so many leaves that grew in steps, each with files of its own.
+    fn grown(home: &Path, steps: &[u16]) -> LogFiles {
+        let files = LogFiles::open(home).unwrap();
+        let (mut edge, mut size) = (RightEdge::new(), 0_u16);
+        for step in steps {
+            let leaves: Vec<Hash> = (size..*step)
+                .map(|leaf| leaf_hash(&leaf.to_be_bytes()))
+                .collect();
+            for (id, tile) in edge.append(&leaves) {
+                files.write_tile(id, &tile).unwrap();
+            }
+            size = *step;
+        }
+        files
+    }
+
+    #[test]
+    fn a_partial_tile_that_was_filled_up_meanwhile_is_read_from_the_full_one() {
+        let home = tempfile::tempdir().unwrap();
+        let id = TileId::in_tree(0, 0, 200).unwrap();
+        let before = grown(home.path(), &[200]).tile(id).unwrap();
+        let files = grown(&home.path().join("later"), &[200, 256]);
+        assert!(
+            !files.directory.join(id.to_string()).exists(),
+            "the partial tile is still there"
+        );
+        assert_eq!(files.tile(id).unwrap(), before);
+    }
+
+    #[test]
+    fn a_tile_that_no_file_begins_with_is_missing() {
+        let home = tempfile::tempdir().unwrap();
+        let files = grown(home.path(), &[200]);
+        for id in [
+            TileId::in_tree(0, 0, 199),
+            TileId::in_tree(0, 0, 256),
+            TileId::in_tree(0, 1, 300),
+        ] {
+            assert!(
+                matches!(files.tile(id.unwrap()), Err(LedgerError::File { .. })),
+                "{id:?}"
+            );
+        }
     }
 }

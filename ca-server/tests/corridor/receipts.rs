@@ -1,7 +1,16 @@
 use crate::child::run;
 use crate::world::{Places, World, fault, id, request, tell};
+use ca_server::challenge::ChallengeKey;
+use ca_server::issuance::release::Releaser;
 use ca_server::issuance::{Receipts, UnitName};
+use ca_server::ledger::LogFiles;
+use ca_server::store::Reader;
 use identity::fault::Fault;
+use translog::checkpoint::Checkpoint;
+use translog::proof::verify_inclusion;
+use translog::receipt::TlogProof;
+use translog::tree::Hash;
+use zeroize::Zeroizing;
 
 #[test]
 fn a_station_reads_its_own_units_and_an_auditor_all() {
@@ -49,6 +58,46 @@ fn a_station_reads_its_own_units_and_an_auditor_all() {
                     .corridor
                     .receipts(Some(id("st-2")), UnitName::Index(first.index));
                 assert_eq!(fault(strange.await), Fault::StationUnknown);
+            });
+        },
+    );
+}
+
+/// Whoever took the checkpoint and comes to the tiles late finds the partial ones gone, because the log filled them up.
+#[test]
+fn a_proof_under_an_older_checkpoint_is_made_from_tiles_that_grew_meanwhile() {
+    run(
+        concat!(
+            module_path!(),
+            "::a_proof_under_an_older_checkpoint_is_made_from_tiles_that_grew_meanwhile"
+        ),
+        |room| {
+            tell(async {
+                let world = World::open(room, Places::below(room)).await;
+                let first = world.provision(1).await.unwrap();
+                let older = world.corridor.checkpoint().unwrap();
+                let size = first.index + 1;
+                for device in 2..=256 {
+                    world.provision(device).await.unwrap();
+                }
+                let places = Places::below(room);
+                assert!(!places.log.join(format!("tile/0/000.p/{size}")).exists());
+                let (reader, files) = (
+                    Reader::open(&places.store).unwrap(),
+                    LogFiles::open(&places.log).unwrap(),
+                );
+                let challenge = ChallengeKey::new(Zeroizing::new([9; 32]));
+                let releaser = Releaser::new(&reader, &files, &challenge, &older).unwrap();
+                let proof = releaser.proof(first.index, None).unwrap();
+                let proof = TlogProof::parse(proof.as_bytes()).unwrap();
+                let checkpoint: Checkpoint = proof.note().text().parse().unwrap();
+                assert_eq!(checkpoint.size(), size);
+                let leaf = Hash::new(first.leaf.0);
+                verify_inclusion(leaf, first.index, size, proof.hashes(), checkpoint.root())
+                    .unwrap();
+                // What was bound since then is proved under a newer checkpoint only.
+                assert_eq!(fault(releaser.issued(size)), Fault::HsmUnavailable);
+                world.corridor.stop();
             });
         },
     );
