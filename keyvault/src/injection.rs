@@ -37,7 +37,7 @@ use crate::error::{Result, VaultError};
 use crate::key_use::Algorithm;
 use crate::object::{self, P256_PARAMS};
 use crate::public_key::PublicKey;
-use crate::session::SessionPool;
+use crate::session::{OwnSession, SessionPool};
 
 /// Length of an AES-256 key and of a P-256 coordinate, in bytes.
 const KEY_LENGTH: u64 = 32;
@@ -74,11 +74,9 @@ pub struct PendingKey {
 }
 
 struct Held {
-    session: Session,
+    session: OwnSession,
     private: ObjectHandle,
     public: ObjectHandle,
-    /// Keeps the login alive.
-    _pool: Arc<SessionPool>,
 }
 
 impl PendingKey {
@@ -106,19 +104,20 @@ impl fmt::Debug for PendingKey {
 }
 
 impl Held {
-    fn destroy(self) -> Result<()> {
-        let private = self
-            .session
-            .destroy_object(self.private)
-            .map_err(VaultError::from);
-        let public = self
-            .session
-            .destroy_object(self.public)
-            .map_err(VaultError::from);
-        match private.and(public) {
+    fn destroy(mut self) -> Result<()> {
+        let destroyed = self.session.run(|session| {
+            let private = session.destroy_object(self.private);
+            let public = session.destroy_object(self.public);
+            Ok(private.and(public)?)
+        });
+        match destroyed {
+            Ok(()) => {
+                self.session.give_back();
+                Ok(())
+            }
             // A session that is gone has taken its objects with it.
             Err(error) if error.is_session_forgotten() => Ok(()),
-            outcome => outcome,
+            Err(error) => Err(error),
         }
     }
 }
@@ -134,27 +133,26 @@ pub(crate) fn inject(
         });
     }
     let derivation = derivation_of(pool)?;
-    pool.run_on_own_session(|session| {
-        let (public, private) = fixed_pair(&session)?;
-        let fixed_public = point_of(&session, public)?;
-        // From here on every way out destroys the fixed key.
+    pool.run_on_own_session(|mut own| {
+        // Whatever fails, the session is closed, and the keys in it are gone.
+        let (public, private) = own.run(fixed_pair)?;
+        let (fixed_public, wrapped, ephemeral_public) = own.run(|session| {
+            let fixed_public = point_of(session, public)?;
+            let agreement = Agreement {
+                session,
+                transport_public,
+                derivation,
+            };
+            let (wrapped, ephemeral_public) = agreement.wrap(private, &info)?;
+            shut(session, private);
+            Ok((fixed_public, wrapped, ephemeral_public))
+        })?;
         let held = Held {
-            session,
+            session: own,
             private,
             public,
-            _pool: Arc::clone(pool),
         };
         let pending = PendingKey { held: Some(held) };
-        let Some(held) = &pending.held else {
-            return Err(VaultError::answer("injection", "no key"));
-        };
-        let agreement = Agreement {
-            session: &held.session,
-            transport_public,
-            derivation,
-        };
-        let (wrapped, ephemeral_public) = agreement.wrap(private, &info)?;
-        shut(&held.session, private);
         Ok(Injection {
             wrapped,
             ephemeral_public,
@@ -280,10 +278,7 @@ impl Drop for Helpers<'_> {
 }
 
 fn derivation_of(pool: &SessionPool) -> Result<KekDerivation> {
-    let (slot, _) = pool.module().find_token(pool.label())?;
-    let offered = pool.module().context().get_mechanism_list(slot)?;
-    let hkdf = offered.contains(&MechanismType::HKDF_DERIVE);
-    Ok(if hkdf {
+    Ok(if pool.offers(MechanismType::HKDF_DERIVE)? {
         KekDerivation::Hkdf
     } else {
         KekDerivation::RawX

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use cryptoki::error::{Error, RvError};
+use cryptoki::mechanism::MechanismType;
 use cryptoki::session::{Session, UserType};
 
 use crate::error::{PinFault, Result, VaultError};
@@ -11,6 +12,8 @@ use crate::pin::Pin;
 
 /// Most sessions in the pool at once; further callers wait for one.
 const MOST_SESSIONS: usize = 16;
+/// Most sessions without objects that are kept for whoever needs one of their own next.
+const MOST_SPARE: usize = 16;
 
 /// The logged-in sessions of one token.
 ///
@@ -29,6 +32,49 @@ pub(crate) struct Lease {
     pub(crate) generation: u64,
 }
 
+/// A session that one caller keeps for as long as its session objects shall live. Closed when dropped, and the objects
+/// with it (PKCS#11 v2.40 §2.6.7).
+pub(crate) struct OwnSession {
+    /// `None` once given back or closed.
+    session: Option<Session>,
+    generation: u64,
+    pool: Arc<SessionPool>,
+}
+
+impl OwnSession {
+    /// Runs `call` on the session. One that the module has forgotten is not closed: its number may be somebody else's by
+    /// now.
+    pub(crate) fn run<T>(&mut self, call: impl FnOnce(&Session) -> Result<T>) -> Result<T> {
+        let Some(session) = &self.session else {
+            return Err(VaultError::logged_out());
+        };
+        let outcome = call(session);
+        if outcome
+            .as_ref()
+            .is_err_and(VaultError::is_session_forgotten)
+        {
+            drop(self.session.take());
+        }
+        outcome
+    }
+
+    /// Gives back a session that holds no objects any more, for the next to use.
+    pub(crate) fn give_back(mut self) {
+        let mut state = lock(&self.pool.state);
+        if state.generation == self.generation && state.spare.len() < MOST_SPARE {
+            state.spare.extend(self.session.take());
+        }
+    }
+}
+
+impl Drop for OwnSession {
+    fn drop(&mut self) {
+        if let Some(session) = self.session.take() {
+            close(session);
+        }
+    }
+}
+
 #[derive(Default)]
 struct State {
     generation: u64,
@@ -38,6 +84,10 @@ struct State {
     idle: Vec<Session>,
     /// Sessions of this generation, idle or lent.
     open: usize,
+    /// Sessions of this generation that somebody had for their own, empty again.
+    spare: Vec<Session>,
+    /// The token's mechanisms, once asked for in this generation.
+    mechanisms: Option<Arc<[MechanismType]>>,
 }
 
 impl SessionPool {
@@ -51,10 +101,6 @@ impl SessionPool {
         };
         pool.log_in(&mut lock(&pool.state))?;
         Ok(pool)
-    }
-
-    pub(crate) const fn module(&self) -> &Arc<Loaded> {
-        &self.module
     }
 
     pub(crate) fn label(&self) -> &str {
@@ -82,12 +128,49 @@ impl SessionPool {
 
     /// Runs `call` on a session of its own, which lives as long as the caller wants its session objects to live.
     /// Repeated once as in [`SessionPool::run`].
-    pub(crate) fn run_on_own_session<T>(&self, call: impl Fn(Session) -> Result<T>) -> Result<T> {
-        self.reopening(|| {
-            self.give_back(self.lease()?, None); // logged in from here on
-            let (slot, _) = self.module.find_token(&self.label)?;
-            call(self.module.context().open_rw_session(slot)?)
+    pub(crate) fn run_on_own_session<T>(
+        self: &Arc<Self>,
+        call: impl Fn(OwnSession) -> Result<T>,
+    ) -> Result<T> {
+        self.reopening(|| call(self.own_session()?))
+    }
+
+    /// An empty session, logged in: one that was given back, or a new one.
+    fn own_session(self: &Arc<Self>) -> Result<OwnSession> {
+        let mut state = lock(&self.state);
+        if !state.logged_in {
+            self.log_in(&mut state)?;
+        }
+        let session = match state.spare.pop() {
+            Some(session) => session,
+            None => {
+                let (slot, _) = self.module.find_token(&self.label)?;
+                self.module.context().open_rw_session_no_drop(slot)?
+            }
+        };
+        Ok(OwnSession {
+            session: Some(session),
+            generation: state.generation,
+            pool: Arc::clone(self),
         })
+    }
+
+    /// Whether the token has a mechanism. It is asked once in a generation.
+    pub(crate) fn offers(&self, mechanism: MechanismType) -> Result<bool> {
+        let (known, generation) = {
+            let state = lock(&self.state);
+            (state.mechanisms.clone(), state.generation)
+        };
+        if let Some(known) = known {
+            return Ok(known.contains(&mechanism));
+        }
+        let (slot, _) = self.module.find_token(&self.label)?;
+        let offered: Arc<[_]> = self.module.context().get_mechanism_list(slot)?.into();
+        let mut state = lock(&self.state);
+        if state.generation == generation {
+            state.mechanisms = Some(Arc::clone(&offered));
+        }
+        Ok(offered.contains(&mechanism))
     }
 
     fn reopening<T>(&self, attempt: impl Fn() -> Result<T>) -> Result<T> {
@@ -160,6 +243,8 @@ impl SessionPool {
             return Ok(());
         }
         state.idle.drain(..).for_each(close);
+        state.spare.drain(..).for_each(close);
+        state.mechanisms = None;
         state.open = 0;
         state.generation = state.generation.saturating_add(1);
         state.logged_in = false;
@@ -206,6 +291,7 @@ impl Drop for SessionPool {
         // Closing the last session logs out (PKCS#11 v2.40 §5.6, `C_CloseSession`).
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
         state.idle.drain(..).for_each(close);
+        state.spare.drain(..).for_each(close);
     }
 }
 
