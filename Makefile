@@ -5,10 +5,11 @@ SECONDS ?= 600
 SEEDS ?= 10000
 FIRST ?= 1
 TARGETS ?=
+DEVICES ?= 1000000
 export CARGO_TERM_COLOR ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build check test test-only faults simulate fuzz firmware demo bench clean-demo
+.PHONY: help setup build check test test-only faults simulate fuzz firmware demo bench bench-growth plot clean-demo
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +55,14 @@ bench: ## how fast issuance is here, with both HSMs, beside the floors of its pa
 	@scripts/setup.sh
 	$(CARGO) build --release --workspace --locked
 	@target/release/bench --out target/bench.json
+
+bench-growth: ## the rate, memory and start of a server with 10,000 and with 1,000,000 devices; about 10 minutes
+	@scripts/setup.sh
+	$(CARGO) build --release --workspace --locked
+	@target/release/bench --hsm softhsm2 --grow-to 10000 --grow-to $(DEVICES) --out target/bench-growth.json
+
+plot: ## the rows of the last make bench as a picture, docs/bench.svg
+	@target/release/bench --out target/bench.json --plot docs
 
 clean-demo: ## remove what the last demonstration left
 	@rm -rf target/demo

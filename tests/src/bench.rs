@@ -1,17 +1,22 @@
 //! How fast the path is, beside floors that are measured in the same run on the same machine.
 //!
-//! A floor is the time of the parts that the promises demand and nobody can leave out, added up and divided by the
-//! processors: signature checks, signatures, rows made durable, one call over mutual TLS. The ratio says how much of
-//! that the whole path reaches.
+//! A floor is the time of the parts that the promises demand and nobody can leave out, added up: signature checks and
+//! signatures shared by the processors, rows made durable, one call over mutual TLS. The ratio says how much of that the
+//! whole path reaches. Clients run on the same processors, and every promise is kept while it is measured. A call that is
+//! refused or fails ends the run.
 
 mod client;
 mod floors;
+mod growth;
 mod injection;
 mod issuance;
 mod load;
+mod plot;
 mod report;
 mod verify;
 
+pub use growth::{grow, grow_inside};
+pub use plot::plot;
 pub use report::{Row, print_table};
 
 use crate::factory::Factory;
@@ -20,6 +25,7 @@ use crate::hsm::{Hsm, Module};
 use crate::process::succeed;
 use client::Crew;
 use floors::Floors;
+use issuance::Course;
 use std::path::Path;
 use std::process::Command;
 
@@ -29,34 +35,59 @@ const LOT: &str = "26W48-A";
 /// First serial of the lot.
 const FIRST_SERIAL: u64 = 26_480_001_000;
 /// Largest number of certificates of one run.
-const LIMIT: u32 = 900_000;
+const LIMIT: u32 = 5_000_000;
 
-/// How much is measured.
-#[derive(Clone, Copy, Debug)]
-pub struct Effort {
-    /// Units for each second that a level is expected to take; small for a look, larger for figures to publish.
+/// What is measured, and how much of it.
+#[derive(Clone, Debug)]
+pub struct Selection {
+    /// Units at the levels of 64 and 256 in flight; the others take a part of it.
     pub units: u32,
+    /// Names of rows; all if there is none.
+    pub only: Vec<String>,
+    /// Numbers in flight; all if there is none.
+    pub levels: Vec<u32>,
+}
+
+impl Selection {
+    /// Whether a row is measured.
+    fn takes(&self, name: &str, level: u32) -> bool {
+        let named = self.only.is_empty() || self.only.iter().any(|only| only == name);
+        named && (self.levels.is_empty() || self.levels.contains(&level))
+    }
+
+    fn arguments(&self) -> Vec<String> {
+        let mut arguments = vec!["--units".to_owned(), self.units.to_string()];
+        for name in &self.only {
+            arguments.extend(["--only".to_owned(), name.clone()]);
+        }
+        for level in &self.levels {
+            arguments.extend(["--in-flight".to_owned(), level.to_string()]);
+        }
+        arguments
+    }
 }
 
 /// A factory with room for all units, in a process of its own: the module finds its tokens by the environment.
 ///
 /// # Errors
 /// [`Failure`] of a step, or of the run with all that it said.
-pub fn run(hsm: Hsm, effort: Effort) -> Outcome<Vec<Row>> {
+pub fn run(hsm: Hsm, selection: &Selection) -> Outcome<Vec<Row>> {
+    in_its_own_process(hsm, &selection.arguments())
+}
+
+/// Runs this program again with these arguments, in a directory and with a module of its own.
+fn in_its_own_process(hsm: Hsm, arguments: &[String]) -> Outcome<Vec<Row>> {
     let home = tempfile::tempdir()?;
     let module = Module::prepare(hsm, &home.path().join("hsm"))?;
     let mut command = Command::new(std::env::current_exe()?);
     command.args(["--inside", &home.path().to_string_lossy()]);
-    command.args(["--hsm", hsm.name(), "--units", &effort.units.to_string()]);
+    command.args(["--hsm", hsm.name()]).args(arguments);
     let told = succeed(module.tell(&mut command))?;
     serde_json::from_str(&told).map_err(Failure::new)
 }
 
-/// What [`run`] starts: all rows of one module.
-///
-/// # Errors
-/// [`Failure`] of a step, or that a unit was refused.
-pub fn run_inside(home: &Path, hsm: Hsm, effort: Effort) -> Outcome<Vec<Row>> {
+/// A factory whose lot has room for all units that are ever measured, with its server running.
+fn prepare(home: &Path, hsm: Hsm) -> Outcome<Factory> {
     let mut factory = Factory::prepare(home, hsm)?;
     factory.policies.limit_grant(GRANT, LIMIT)?;
     factory.policies.size_lot(LOT, LIMIT)?;
@@ -66,9 +97,20 @@ pub fn run_inside(home: &Path, hsm: Hsm, effort: Effort) -> Outcome<Vec<Row>> {
         .edit(&lot, "to = \"26480001999\"", "to = \"26489999999\"")?;
     factory.hold_ceremony()?;
     factory.start_server()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?;
+    Ok(factory)
+}
+
+fn runtime() -> Outcome<tokio::runtime::Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    Ok(builder.enable_all().build()?)
+}
+
+/// What [`run`] starts: all rows of one module.
+///
+/// # Errors
+/// [`Failure`] of a step, or that a unit was refused.
+pub fn run_inside(home: &Path, hsm: Hsm, selection: &Selection) -> Outcome<Vec<Row>> {
+    let (mut factory, runtime) = (prepare(home, hsm)?, runtime()?);
     // Channels are made inside the runtime that will drive them.
     let crew = runtime.block_on(async { Crew::enroll(&factory) })?;
     factory.load_grant(GRANT)?;
@@ -76,9 +118,17 @@ pub fn run_inside(home: &Path, hsm: Hsm, effort: Effort) -> Outcome<Vec<Row>> {
     let floors = runtime.block_on(Floors::measure(&factory, &crew))?;
     let crew = crew.under(&factory)?;
     let mut rows = floors.rows(hsm);
-    rows.extend(runtime.block_on(issuance::rows(&factory, &crew, &floors, effort))?);
-    rows.extend(injection::rows(&factory, &floors)?);
-    rows.extend(runtime.block_on(verify::rows(&factory, &crew))?);
+    let course = Course {
+        factory: &factory,
+        crew: &crew,
+        floors: &floors,
+        selection,
+    };
+    rows.extend(runtime.block_on(course.rows())?);
+    rows.extend(injection::rows(&factory, &floors, selection)?);
+    if selection.takes("verify", 1) {
+        rows.extend(runtime.block_on(verify::rows(&factory, &crew))?);
+    }
     factory.stop_server()?;
     Ok(rows)
 }

@@ -210,6 +210,17 @@ impl Factory {
             .processor_seconds()
     }
 
+    /// Most memory that the server has had so far, in bytes.
+    ///
+    /// # Errors
+    /// [`Failure`] if it does not run.
+    pub fn server_memory(&self) -> Outcome<f64> {
+        let server = self.server.as_ref();
+        server
+            .ok_or_else(|| Failure::new("no server runs"))?
+            .most_memory()
+    }
+
     /// Largest core dump that the server may leave and that it may ask for.
     ///
     /// # Errors

@@ -118,6 +118,22 @@ impl Daemon {
         Ok(ticks.iter().sum::<f64>() / 100.0)
     }
 
+    /// Most memory that it has had resident so far, in bytes (proc(5), `VmHWM`).
+    ///
+    /// # Errors
+    /// [`Failure`] if it is gone.
+    pub fn most_memory(&self) -> Outcome<f64> {
+        let path = PathBuf::from(format!("/proc/{}/status", self.child.id()));
+        let text = fs::read_to_string(&path).at(&path)?;
+        let mut lines = text.lines();
+        let line = lines.find_map(|line| line.strip_prefix("VmHWM:"));
+        let kilobytes = line.and_then(|line| line.trim().strip_suffix("kB"));
+        let kilobytes = kilobytes.and_then(|number| number.trim().parse::<f64>().ok());
+        kilobytes
+            .map(|number| number * 1024.0)
+            .ok_or_else(|| Failure::new("no VmHWM"))
+    }
+
     /// Largest core dump that it may leave and that it may ask for (proc(5), `limits`).
     ///
     /// # Errors

@@ -38,6 +38,7 @@ const INJECTED: &str = "sim-mcu-b2";
 #[derive(Clone)]
 pub struct SoftKey {
     secret: SecretKey,
+    public: P256Key,
     pair: Arc<EcdsaKeyPair>,
 }
 
@@ -105,13 +106,16 @@ impl SoftKey {
     }
 
     fn of(secret: SecretKey) -> Outcome<Self> {
+        let point = secret.public_key().to_sec1_point(false);
+        let public = P256Key::from_sec1(point.as_bytes()).map_err(Failure::new)?;
         let pair = EcdsaKeyPair::from_private_key_and_public_key(
             &ECDSA_P256_SHA256_FIXED_SIGNING,
             &secret.to_bytes(),
-            secret.public_key().to_sec1_point(false).as_bytes(),
+            point.as_bytes(),
         );
         Ok(Self {
             secret,
+            public,
             pair: Arc::new(pair.map_err(Failure::new)?),
         })
     }
@@ -130,8 +134,7 @@ impl SoftKey {
     /// # Errors
     /// [`Failure`] never happens for a key that was made.
     pub fn public(&self) -> Outcome<P256Key> {
-        let point = self.secret.public_key().to_sec1_point(false);
-        P256Key::from_sec1(point.as_bytes()).map_err(Failure::new)
+        Ok(self.public)
     }
 
     /// Signs a digest.

@@ -54,6 +54,16 @@ impl Crew {
         })
     }
 
+    /// The same crew with new connections, after the server was started again.
+    pub(super) fn reconnected(&self, factory: &Factory) -> Outcome<Self> {
+        let stations = self.stations.iter();
+        let stations = stations.map(|station| station.reconnected(factory));
+        Ok(Self {
+            stations: stations.collect::<Outcome<_>>()?,
+            ..self.clone()
+        })
+    }
+
     /// The connection of a call.
     pub(super) fn station(&self, call: usize) -> SoftStation {
         self.stations[call % self.stations.len()].clone()

@@ -1,30 +1,43 @@
 use super::client::Crew;
-use super::load::{in_flight, repeated};
+use super::load::{in_flight, repeated, repeated_for};
 use super::report::{Row, Times};
 use crate::factory::Factory;
-use crate::failure::{Failure, Outcome, require};
+use crate::failure::{At as _, Failure, Outcome, require};
 use crate::hsm::{Hsm, Module};
 use crate::soft::SoftKey;
+use aws_lc_rs::agreement;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
+use identity::P256Key;
 use identity::key::{AwsLcVerifier, VerifyP256 as _};
 use keyvault::{Key, KeySpec, KeyUse, Pin, Token};
 use proto::factory::GetChainRequest;
 use rusqlite::Connection;
+use std::io::Write as _;
 use std::path::Path;
+use std::time::Duration;
 
 /// Rows of a commit.
-const BATCHES: [u32; 4] = [1, 8, 64, 256];
-/// Bytes of a row: leaf, TBS, openings and their share of an envelope.
-const ROW: usize = 2_048;
-/// Calls that the floor of a call is taken from, and how many at once.
-const CALLS: (usize, u32) = (20_000, 64);
+const BATCHES: [u32; 7] = [1, 4, 16, 32, 64, 128, 256];
+/// Bytes of a row that a binding adds: leaf, TBS, openings and its share of an envelope.
+const BINDING: usize = 2_048;
+/// Bytes of a row that a signature or an attempt adds.
+const SMALL: usize = 256;
+/// How long each size of commits is measured.
+const COMMITS: Duration = Duration::from_millis(400);
+/// How many calls are under way at once, and how many are made, for the floor of a call.
+const CALLS: [(u32, usize); 2] = [(1, 4_000), (64, 16_000)];
 
-/// Seconds of one processor for each part, and what they were measured as.
+/// Seconds for each part, and what they were measured as.
 pub(super) struct Floors {
     verify: Times,
     sign: Times,
+    make: Times,
+    agree: Times,
     hsm: Times,
-    commits: Vec<(u32, Times)>,
-    call: Times,
+    flush: Times,
+    bindings: Vec<(u32, Times)>,
+    small: Vec<(u32, Times)>,
+    calls: Vec<(u32, Times)>,
     processors: f64,
 }
 
@@ -34,73 +47,154 @@ impl Floors {
         let (public, digest) = (key.public()?, [0x5A; 32]);
         let signature = key.sign(&digest)?;
         let hsm = ca_like_key(factory.module(), &factory.path("bench-pins"))?;
-        let commit =
-            |batch: &u32| commits(&factory.path("bench.sqlite"), *batch).map(|it| (*batch, it));
+        let commit = |bytes: usize| {
+            let path = factory.path(&format!("bench-{bytes}.sqlite"));
+            let one = move |batch: &u32| commits(&path, *batch, bytes).map(|it| (*batch, it));
+            BATCHES.iter().map(one).collect::<Outcome<Vec<_>>>()
+        };
+        let mut called = Vec::new();
+        for (at_once, count) in CALLS {
+            called.push((at_once, calls(crew, at_once, count).await?));
+        }
         Ok(Self {
             verify: repeated(|| {
                 let held = AwsLcVerifier.verify(&public, &digest, &signature.0);
                 require(held, "a signature does not verify")
             })?,
             sign: repeated(|| key.sign(&digest).map(drop))?,
+            make: repeated(|| {
+                let made = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING);
+                made.map(drop).map_err(Failure::new)
+            })?,
+            agree: agreements(&public)?,
             hsm: repeated(|| {
                 hsm.sign_p256_digest(&digest)
                     .map(drop)
                     .map_err(Failure::new)
             })?,
-            commits: BATCHES.iter().map(commit).collect::<Outcome<_>>()?,
-            call: calls(crew).await?,
+            flush: flushes(&factory.path("bench.flush"))?,
+            bindings: commit(BINDING)?,
+            small: commit(SMALL)?,
+            calls: called,
             processors: std::thread::available_parallelism()?.get() as f64,
         })
     }
 
-    /// Certificates in a second: four signatures checked at the door, two by the signer and its own, one made in the
-    /// HSM, two rows durable, one call for the envelope. Checks of an envelope and its call serve all its units.
-    pub(super) fn issuance(&self, units_at_once: u32, each: u32) -> f64 {
-        let share = 1.0 / f64::from(each);
-        let checks = (5.0 + 2.0 * share) * cost(&self.verify);
-        let rows = 2.0 * self.row(units_at_once);
-        self.processors / (checks + cost(&self.hsm) + rows + share * cost(&self.call))
+    /// Certificates in a second, from what the promises demand of each: nine signatures checked, because neither
+    /// trust domain believes the other (proof of possession, endorsement and origin of the key by the server and
+    /// again by the signer, the new signature by the signer, and the station's signature by both, once an envelope);
+    /// one signature made in the HSM, and one for the checkpoint of a batch; four commits of a batch (binding, attempt,
+    /// signature at the signer and at the server) and a flush of the head; one call an envelope.
+    ///
+    /// Processors share what is computed. The disk and the call, which was measured on all processors, are not divided.
+    pub(super) fn issuance(&self, load: Load) -> f64 {
+        1.0 / self.certificate(load)
     }
 
-    /// Whole units in a second: a certificate with its two signatures by chip and station, a challenge, and a
-    /// confirmation: two more signatures made and checked, one row, one call.
-    pub(super) fn unit(&self, units_at_once: u32) -> f64 {
-        let certificate = self.processors / self.issuance(units_at_once, 1);
+    fn certificate(&self, load: Load) -> f64 {
+        let share = 1.0 / f64::from(load.each);
+        let checks = (7.0 + 2.0 * share) * cost(&self.verify);
+        let signatures = (1.0 + 1.0 / load.batch) * cost(&self.hsm);
+        let rows = row(&self.bindings, load.batch) + 3.0 * row(&self.small, load.batch);
+        let disk = rows + cost(&self.flush) / load.batch;
+        (checks + signatures) / self.processors + disk + share * self.call(load.in_flight)
+    }
+
+    /// Whole units in a second: a certificate with the four signatures that chip and station make for it, and the
+    /// confirmation: two more signatures checked, a checkpoint, two commits and a flush; two more calls.
+    pub(super) fn unit(&self, load: Load) -> f64 {
         let made = 4.0 * cost(&self.sign);
-        let confirmed = 2.0 * cost(&self.verify) + self.row(units_at_once);
-        self.processors / (certificate + made + confirmed + 2.0 * cost(&self.call))
+        let checks = 2.0 * cost(&self.verify) + cost(&self.hsm) / load.batch;
+        let disk = 2.0 * row(&self.small, load.batch) + cost(&self.flush) / load.batch;
+        let more = (made + checks) / self.processors + disk + 2.0 * self.call(load.in_flight);
+        1.0 / (self.certificate(load) + more)
     }
 
-    /// Injected keys in a second: three key pairs' worth of work cannot be told apart from outside the module, so the
-    /// floor is its receipt signature alone.
-    pub(super) fn injection(&self) -> f64 {
-        1.0 / cost(&self.hsm)
+    /// Injected keys in a second, with so many threads: two key pairs made and one agreement computed, as fast as
+    /// software does it, and the receipt's signature in the module.
+    pub(super) fn injection(&self, threads: u32) -> f64 {
+        let parts = 2.0 * cost(&self.make) + cost(&self.agree) + cost(&self.hsm);
+        f64::from(threads).min(self.processors) / parts
     }
 
-    /// Seconds for one row in a commit of this many.
-    fn row(&self, batch: u32) -> f64 {
-        let fit = self.commits.iter().rev().find(|(rows, _)| *rows <= batch);
-        fit.map_or(0.0, |(rows, times)| cost(times) / f64::from(*rows))
+    /// Seconds of the whole machine for a call.
+    fn call(&self, in_flight: u32) -> f64 {
+        let fit = self.calls.iter().rev();
+        let mut fit = fit.filter(|(at_once, _)| *at_once <= in_flight);
+        fit.next().map_or(0.0, |(_, times)| cost(times))
     }
 
     pub(super) fn rows(&self, hsm: Hsm) -> Vec<Row> {
         let mut rows = vec![
             self.verify.row("floor-p256-verify", "-", 1),
             self.sign.row("floor-p256-sign", "-", 1),
+            self.make.row("floor-p256-make", "-", 1),
+            self.agree.row("floor-p256-agree", "-", 1),
             self.hsm.row("floor-hsm-sign", hsm.name(), 1),
+            self.flush.row("floor-flush", "-", 1),
         ];
-        let commits = self.commits.iter();
-        rows.extend(
-            commits.map(|(batch, times)| times.row("floor-commit-rows", "-", *batch).times(*batch)),
-        );
-        rows.push(self.call.row("floor-mtls-call", "-", CALLS.1));
+        for (name, commits) in [
+            ("floor-commit-binding", &self.bindings),
+            ("floor-commit-small", &self.small),
+        ] {
+            let commits = commits.iter();
+            rows.extend(commits.map(|(batch, times)| times.row(name, "-", *batch).times(*batch)));
+        }
+        let calls = self.calls.iter();
+        rows.extend(calls.map(|(at_once, times)| times.row("floor-mtls-call", "-", *at_once)));
         rows
     }
+}
+
+/// How the path was used: calls under way at once, units in each, and units that one commit served.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Load {
+    pub(super) in_flight: u32,
+    pub(super) each: u32,
+    pub(super) batch: f64,
 }
 
 /// Seconds for one.
 fn cost(times: &Times) -> f64 {
     times.whole.as_secs_f64() / times.calls.len() as f64
+}
+
+/// Seconds for one row in a commit of so many: between two sizes that were measured on the line between them.
+fn row(measured: &[(u32, Times)], batch: f64) -> f64 {
+    let points = measured
+        .iter()
+        .map(|(rows, times)| (f64::from(*rows), cost(times)));
+    let points: Vec<_> = points.collect();
+    let above = points.iter().position(|(rows, _)| *rows >= batch);
+    let (low, high) = match above {
+        Some(0) => (points[0], points[0]),
+        Some(above) => (points[above - 1], points[above]),
+        // Beyond the largest, as there.
+        None => return points.last().map_or(0.0, |(rows, seconds)| seconds / rows),
+    };
+    let part = if high.0 > low.0 {
+        (batch - low.0) / (high.0 - low.0)
+    } else {
+        0.0
+    };
+    (low.1 + part.max(0.0) * (high.1 - low.1)) / batch.max(1.0)
+}
+
+/// Agreements with the key of another.
+fn agreements(theirs: &P256Key) -> Outcome<Times> {
+    let theirs = agreement::UnparsedPublicKey::new(&agreement::ECDH_P256, theirs.sec1());
+    let own = agreement::PrivateKey::generate(&agreement::ECDH_P256).map_err(Failure::new)?;
+    repeated(|| agreement::agree(&own, theirs, Failure::new("no secret"), |_secret| Ok(())))
+}
+
+/// Flushes of a few kilobytes at the end of a file.
+fn flushes(path: &Path) -> Outcome<Times> {
+    let mut file = std::fs::File::create(path).at(path)?;
+    let bytes = [0xA5_u8; 4_096];
+    repeated(move || {
+        file.write_all(&bytes)?;
+        Ok(file.sync_data()?)
+    })
 }
 
 /// A token of the benchmark's own in the same module.
@@ -121,13 +215,13 @@ fn ca_like_key(module: &Module, pins: &Path) -> Outcome<Key> {
 }
 
 /// Commits of so many rows at the end of a table, each on the disk when it returns.
-fn commits(path: &Path, batch: u32) -> Outcome<Times> {
+fn commits(path: &Path, batch: u32, bytes: usize) -> Outcome<Times> {
     let mut store = Connection::open(path).map_err(Failure::new)?;
     let setup = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
         CREATE TABLE IF NOT EXISTS row (id INTEGER PRIMARY KEY, bytes BLOB NOT NULL)";
     store.execute_batch(setup).map_err(Failure::new)?;
-    let row = [0xA5_u8; ROW];
-    repeated(move || {
+    let row = vec![0xA5_u8; bytes];
+    repeated_for(COMMITS, move || {
         let transaction = store.transaction().map_err(Failure::new)?;
         for _ in 0..batch {
             transaction
@@ -140,9 +234,9 @@ fn commits(path: &Path, batch: u32) -> Outcome<Times> {
 }
 
 /// Calls that have nothing to do but answer.
-async fn calls(crew: &Crew) -> Outcome<Times> {
+async fn calls(crew: &Crew, at_once: u32, count: usize) -> Outcome<Times> {
     let crew = crew.clone();
-    in_flight(CALLS.1, vec![(); CALLS.0], move |call, ()| {
+    in_flight(at_once, vec![(); count], move |call, ()| {
         let station = crew.station(call);
         async move {
             let answer = station.client.clone().get_chain(GetChainRequest {}).await;

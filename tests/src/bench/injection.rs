@@ -1,13 +1,22 @@
+use super::Selection;
 use super::floors::Floors;
-use super::load::repeated;
-use super::report::Row;
+use super::load::repeated_for;
+use super::report::{Row, Times};
 use crate::factory::Factory;
 use crate::failure::{Failure, Outcome};
 use crate::soft::SoftKey;
-use keyvault::{KeySpec, KeyUse, Module, Pin};
+use identity::P256Key;
+use keyvault::{Key, KeySpec, KeyUse, Module, Pin, Token};
+use std::thread::ScopedJoinHandle;
+use std::time::{Duration, Instant};
 
-/// A fixed key made in the line HSM, wrapped to a chip's transport key, and the receipt over it.
-pub(super) fn rows(factory: &Factory, floors: &Floors) -> Outcome<Vec<Row>> {
+/// Sockets that are served at once.
+const LEVELS: [u32; 3] = [1, 2, 8];
+/// How long each level is measured.
+const SPAN: Duration = Duration::from_secs(2);
+
+/// A fixed key made in the line HSM, wrapped to a chip's transport key, and the receipt over it; then the key destroyed.
+pub(super) fn rows(factory: &Factory, floors: &Floors, selection: &Selection) -> Outcome<Vec<Row>> {
     let module = Module::load(factory.module().path()).map_err(Failure::new)?;
     let token = module
         .open("bench", Pin::new("bench-4711-0815".to_owned()))
@@ -15,13 +24,43 @@ pub(super) fn rows(factory: &Factory, floors: &Floors) -> Outcome<Vec<Row>> {
     let spec = KeySpec::new("bench-receipt", KeyUse::StationReceipt).map_err(Failure::new)?;
     let receipt = token.generate(&spec).map_err(Failure::new)?;
     let chip = SoftKey::generate()?.public()?;
-    let times = repeated(|| {
-        let info = |module: &[u8; 65]| [chip.sec1().as_slice(), module].concat();
-        let injection = token.inject(chip.sec1(), info).map_err(Failure::new)?;
-        let digest = identity::hash::sha256(&injection.wrapped);
-        receipt.sign_p256_digest(&digest).map_err(Failure::new)?;
-        injection.pending.destroy().map_err(Failure::new)
+    let levels = LEVELS
+        .into_iter()
+        .filter(|level| selection.takes("injection", *level));
+    levels
+        .map(|level| {
+            let times = at_once(level, || one(&token, &receipt, &chip))?;
+            let row = times.row("injection", factory.module().hsm().name(), level);
+            Ok(row.beside(floors.injection(level)))
+        })
+        .collect()
+}
+
+fn one(token: &Token, receipt: &Key, chip: &P256Key) -> Outcome<()> {
+    let info = |module: &[u8; 65]| [chip.sec1().as_slice(), module].concat();
+    let injection = token.inject(chip.sec1(), info).map_err(Failure::new)?;
+    let digest = identity::hash::sha256(&injection.wrapped);
+    receipt.sign_p256_digest(&digest).map_err(Failure::new)?;
+    injection.pending.destroy().map_err(Failure::new)
+}
+
+/// The same from several threads at once.
+fn at_once(threads: u32, once: impl Fn() -> Outcome<()> + Sync) -> Outcome<Times> {
+    let begin = Instant::now();
+    let times = std::thread::scope(|scope| {
+        let work = || repeated_for(SPAN, &once);
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        let join = |thread: ScopedJoinHandle<'_, _>| {
+            thread.join().map_err(|_panic| Failure::new("a thread"))?
+        };
+        threads
+            .into_iter()
+            .map(join)
+            .collect::<Outcome<Vec<Times>>>()
     })?;
-    let row = times.row("injection", factory.module().hsm().name(), 1);
-    Ok(vec![row.beside(floors.injection())])
+    let load = times.first().map_or(f64::NAN, |first| first.load);
+    // Each thread warms up for a tenth of its span first.
+    let whole = begin.elapsed().saturating_sub(SPAN / 10);
+    let calls = times.into_iter().flat_map(|times| times.calls).collect();
+    Ok(Times { calls, whole, load })
 }

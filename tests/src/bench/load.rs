@@ -45,14 +45,54 @@ where
     })
 }
 
+/// Begins a call at each tick of a steady pace, whether or not those before have ended. A call's time counts from the
+/// moment when it was due: one that had to wait for the caller is as late as one that waited for the server.
+pub(super) async fn paced<T, F>(
+    per_second: u32,
+    work: Vec<T>,
+    call: impl Fn(usize, T) -> F,
+) -> Outcome<Times>
+where
+    F: Future<Output = Outcome<()>> + Send + 'static,
+{
+    let (load, begin) = (load(), tokio::time::Instant::now());
+    let mut tasks = Vec::with_capacity(work.len());
+    for (at, one) in (0_u32..).zip(work) {
+        let due = begin + Duration::from_secs(1) * at / per_second;
+        tokio::time::sleep_until(due).await;
+        let call = call(tasks.len(), one);
+        tasks.push(tokio::spawn(async move {
+            call.await?;
+            Ok::<_, Failure>(due.elapsed())
+        }));
+    }
+    let mut calls = Vec::with_capacity(tasks.len());
+    for task in tasks {
+        calls.push(task.await.map_err(Failure::new)??);
+    }
+    Ok(Times {
+        calls,
+        whole: begin.elapsed(),
+        load,
+    })
+}
+
 /// Repeats something on this thread for about a second, after a tenth of one to warm up.
-pub(super) fn repeated(mut once: impl FnMut() -> Outcome<()>) -> Outcome<Times> {
+pub(super) fn repeated(once: impl FnMut() -> Outcome<()>) -> Outcome<Times> {
+    repeated_for(Duration::from_secs(1), once)
+}
+
+/// As [`repeated`], for so long.
+pub(super) fn repeated_for(
+    span: Duration,
+    mut once: impl FnMut() -> Outcome<()>,
+) -> Outcome<Times> {
     let warm = Instant::now();
-    while warm.elapsed() < Duration::from_millis(100) {
+    while warm.elapsed() < span / 10 {
         once()?;
     }
     let (load, begin, mut calls) = (load(), Instant::now(), Vec::new());
-    while begin.elapsed() < Duration::from_secs(1) {
+    while begin.elapsed() < span {
         let began = Instant::now();
         once()?;
         calls.push(began.elapsed());

@@ -27,6 +27,18 @@ pub struct Row {
     /// Processor time of the server for each, in microseconds; 0 where no server is asked. Unlike the rate it does not
     /// depend on what else the machine is doing.
     pub server_us: f64,
+    /// Units that one commit of the server made durable, on average; 0 where none did.
+    #[serde(default)]
+    pub batch: f64,
+    /// Devices in the register when the measurement began, where it is about growth.
+    #[serde(default)]
+    pub devices: u64,
+    /// Largest memory of the server until then, in megabytes (10^6 bytes), where it is about growth.
+    #[serde(default)]
+    pub server_mb: f64,
+    /// From the start of the server's process to its first answer, in seconds, where it is about growth.
+    #[serde(default)]
+    pub start_s: f64,
 }
 
 /// Times of the calls of one measurement.
@@ -58,6 +70,10 @@ impl Times {
             ratio: 1.0,
             load: self.load,
             server_us: 0.0,
+            batch: 0.0,
+            devices: 0,
+            server_mb: 0.0,
+            start_s: 0.0,
         }
     }
 }
@@ -78,6 +94,11 @@ impl Row {
             server_us: seconds * 1e6 / f64::from(count),
             ..self
         }
+    }
+
+    /// With the size of the server's batches.
+    pub(super) fn in_batches(self, batch: f64) -> Self {
+        Self { batch, ..self }
     }
 
     /// With several things a call.
@@ -104,7 +125,7 @@ pub(super) fn load() -> f64 {
 pub fn print_table(rows: &[Row], out: &mut impl Write) -> Outcome<()> {
     writeln!(
         out,
-        "{:<22} {:<9} {:>9} {:>11} {:>9} {:>9} {:>11} {:>6} {:>5} {:>9}",
+        "{:<20} {:<9} {:>9} {:>10} {:>9} {:>9} {:>10} {:>5} {:>5} {:>9} {:>6} {:>8} {:>6} {:>6}",
         "name",
         "hsm",
         "in flight",
@@ -114,12 +135,16 @@ pub fn print_table(rows: &[Row], out: &mut impl Write) -> Outcome<()> {
         "floor/s",
         "ratio",
         "load",
-        "server µs"
+        "server µs",
+        "batch",
+        "devices",
+        "MB",
+        "start"
     )?;
     for row in rows {
-        writeln!(
+        write!(
             out,
-            "{:<22} {:<9} {:>9} {:>11.1} {:>9.3} {:>9.3} {:>11.1} {:>6.2} {:>5.2} {:>9.0}",
+            "{:<20} {:<9} {:>9} {:>10.1} {:>9.3} {:>9.3} {:>10.1} {:>5.2} {:>5.2}",
             row.name,
             row.hsm,
             row.in_flight,
@@ -129,8 +154,21 @@ pub fn print_table(rows: &[Row], out: &mut impl Write) -> Outcome<()> {
             row.floor_per_s,
             row.ratio,
             row.load,
-            row.server_us
         )?;
+        let more = [
+            (row.server_us, 9, 0),
+            (row.batch, 6, 1),
+            (row.devices as f64, 8, 0),
+            (row.server_mb, 6, 0),
+            (row.start_s, 6, 2),
+        ];
+        for (value, width, digits) in more {
+            match value > 0.0 {
+                true => write!(out, " {value:>width$.digits$}")?,
+                false => write!(out, " {:>width$}", "-")?,
+            }
+        }
+        writeln!(out)?;
     }
     Ok(())
 }

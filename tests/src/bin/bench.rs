@@ -1,6 +1,6 @@
 //! How fast the path is on this machine, beside the floors of its parts.
 
-use acceptance::bench::{Effort, Row, print_table, run, run_inside};
+use acceptance::bench::{Row, Selection, grow, grow_inside, plot, print_table, run, run_inside};
 use acceptance::failure::{At as _, Outcome};
 use acceptance::hsm::Hsm;
 use clap::Parser;
@@ -19,16 +19,28 @@ struct Arguments {
     /// Units at the levels of 64 and 256 in flight; the others take a part of it
     #[arg(long, default_value_t = 12_000)]
     units: u32,
+    /// Only rows of this name: issuance, issuance-gang, issuance-paced, unit, injection or verify; floors are always there
+    #[arg(long, value_name = "NAME")]
+    only: Vec<String>,
+    /// Only rows with so many in flight
+    #[arg(long, value_name = "N")]
+    in_flight: Vec<u32>,
+    /// Instead: the rate, memory and start of a server with so many devices; in rising order, if several are named
+    #[arg(long, value_name = "DEVICES")]
+    grow_to: Vec<u64>,
     /// The rows as a JSON list go here
     #[arg(long, value_name = "FILE", default_value = "target/bench.json")]
     out: PathBuf,
+    /// Measures nothing: draws the rows of --out as SVG into this directory, and copies them beside it
+    #[arg(long, value_name = "DIR")]
+    plot: Option<PathBuf>,
     /// A directory to measure one module in, whose environment is set
     #[arg(long, hide = true, requires = "hsm")]
     inside: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
-    match measure(&Arguments::parse()) {
+    match work(&Arguments::parse()) {
         Ok(()) => return ExitCode::SUCCESS,
         // With standard error closed the exit code is all that is left to say.
         Err(failure) => drop(writeln!(io::stderr().lock(), "NG  {failure}")),
@@ -36,27 +48,55 @@ fn main() -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn measure(arguments: &Arguments) -> Outcome<()> {
-    let (effort, mut out) = (
-        Effort {
-            units: arguments.units,
-        },
-        io::stdout().lock(),
-    );
+fn work(arguments: &Arguments) -> Outcome<()> {
+    if let Some(directory) = &arguments.plot {
+        return draw(arguments, directory);
+    }
+    let selection = Selection {
+        units: arguments.units,
+        only: arguments.only.clone(),
+        levels: arguments.in_flight.clone(),
+    };
+    let sizes = &arguments.grow_to;
     if let (Some(home), Some(hsm)) = (&arguments.inside, arguments.hsm) {
-        let rows = run_inside(home, hsm, effort)?;
+        let rows = if sizes.is_empty() {
+            run_inside(home, hsm, &selection)?
+        } else {
+            grow_inside(home, hsm, sizes, arguments.units)?
+        };
+        let out = io::stdout().lock();
         return Ok(serde_json::to_writer(out, &rows).map_err(io::Error::from)?);
     }
-    let modules = arguments
-        .hsm
-        .map_or(vec![Hsm::Simulator, Hsm::SoftHsm2], |hsm| vec![hsm]);
+    let mut out = io::stdout().lock();
+    let modules = match (arguments.hsm, sizes.is_empty()) {
+        (Some(hsm), _) => vec![hsm],
+        (None, true) => vec![Hsm::Simulator, Hsm::SoftHsm2],
+        (None, false) => vec![Hsm::SoftHsm2],
+    };
     let mut rows: Vec<Row> = Vec::new();
     for hsm in modules {
         writeln!(io::stderr().lock(), "measuring with {}", hsm.name())?;
-        let more = run(hsm, effort)?;
+        let more = if sizes.is_empty() {
+            run(hsm, &selection)?
+        } else {
+            grow(hsm, sizes, arguments.units)?
+        };
         print_table(&more, &mut out)?;
         rows.extend(more);
     }
     let json = serde_json::to_vec_pretty(&rows).map_err(io::Error::from)?;
     fs::write(&arguments.out, json).at(&arguments.out)
+}
+
+fn draw(arguments: &Arguments, directory: &std::path::Path) -> Outcome<()> {
+    let json = fs::read(&arguments.out).at(&arguments.out)?;
+    let rows: Vec<Row> = serde_json::from_slice(&json).map_err(io::Error::from)?;
+    for (name, bytes) in [
+        ("bench.json", json),
+        ("bench.svg", plot(&rows).into_bytes()),
+    ] {
+        let path = directory.join(name);
+        fs::write(&path, bytes).at(&path)?;
+    }
+    Ok(())
 }
