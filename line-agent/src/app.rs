@@ -1,8 +1,10 @@
 //! Puts the parts together: the only place that builds the real clock, randomness, HSM, CA and sockets.
 
-use crate::ca_link::{self, CaLink, ChannelError};
+use crate::ca_link::{self, CaLink, ChannelError, Means};
 use crate::config::{Config, ConfigError};
-use crate::display::{Desk, Style};
+use crate::display::json::JsonLines;
+use crate::display::lines::Lines;
+use crate::display::{Desk, Sink};
 use crate::enroll::{self, EnrollError};
 use crate::files::FileError;
 use crate::injector::Vault;
@@ -15,7 +17,8 @@ use crate::station::floor::{Floor, Queue, Roll, Serials, Stop};
 use crate::station::inspect::Inspector;
 use crate::station::journal::{Journal, JournalError};
 use crate::station::seen::SeenCheckpoint;
-use crate::station::socket::Socket;
+use crate::station::socket::{Socket, tell_alarms};
+use crate::station::spool::Spool;
 use crate::station::{Failure, void};
 use crate::verdict::{Exit, Verdict};
 use identity::fault::Fault;
@@ -24,6 +27,7 @@ use keyvault::VaultError;
 use koseki_verify::{Trust, TrustError};
 use std::io::{self, Write};
 use std::path::Path;
+use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -139,11 +143,23 @@ pub struct GivenUp {
     pub reason: Id,
 }
 
+/// How long the unit at the head of the line waits before it asks again whether the CA is back.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Who is told what happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Audience {
+    /// Other programs: lines of JSON.
+    Program,
+    /// A person: plain lines.
+    Person,
+}
+
 /// Makes the units of a lot.
 ///
 /// # Errors
 /// [`AppError`] before the first unit; afterwards faults are the units'.
-pub fn run(config: &Config, lot: &Path, style: Style) -> Result<Exit, AppError> {
+pub fn run(config: &Config, lot: &Path, audience: Audience) -> Result<Exit, AppError> {
     let orders = Orders::load(&config.grants, &config.station)?;
     let lot = Lot::read(lot, &orders)?;
     let order = orders
@@ -157,11 +173,20 @@ pub fn run(config: &Config, lot: &Path, style: Style) -> Result<Exit, AppError> 
         return Err(AppError::GrantNotValid(order.grant.id));
     }
     on_floor(config, &orders, |floor, runtime| {
-        void::send_waiting(&floor).map_err(AppError::Ended)?;
-        let desk = Desk::new(Box::new(io::stdout()), style, config.language);
+        let desk = Desk::new(sink(audience, config));
+        let voids = void::send_waiting(&floor).map_err(AppError::Ended)?;
+        tell_alarms(Ok(voids), &desk);
         let verdict = work(config, floor, lot, &desk, runtime)?;
         Ok(Exit::Lot(verdict))
     })
+}
+
+fn sink(audience: Audience, config: &Config) -> Box<dyn Sink> {
+    let out = Box::new(io::stdout());
+    match audience {
+        Audience::Program => Box::new(JsonLines::new(out)),
+        Audience::Person => Box::new(Lines::new(out, config.language)),
+    }
 }
 
 /// Opens everything that the sockets share.
@@ -176,13 +201,7 @@ fn on_floor<T>(
     let output = Output::open(&config.paths.out)?;
     let vault = Vault::open(&config.hsm)?;
     let (runtime, stop) = (Runtime::new()?, Stop::default());
-    let ca = CaLink::new(
-        &config.ca,
-        vault.tls().clone(),
-        runtime.handle().clone(),
-        &stop,
-        &SystemEntropy,
-    )?;
+    let ca = CaLink::new(&config.ca, vault.tls().clone(), means(&runtime, &stop))?;
     let floor = Floor {
         station: &config.station,
         orders,
@@ -197,11 +216,22 @@ fn on_floor<T>(
         stop: &stop,
         roll: &Roll::default(),
         serials: &Serials::default(),
+        spool: &Spool::new(config.ca.hold(), PAUSE),
     };
     act(floor, &runtime)
 }
 
-/// Voids a unit that a person has given up: what is bound under its serial is revoked, and its socket is free.
+fn means<'a>(runtime: &Runtime, stop: &'a Stop) -> Means<'a> {
+    Means {
+        runtime: runtime.handle().clone(),
+        stop,
+        entropy: &SystemEntropy,
+        clock: &SystemClock,
+    }
+}
+
+/// Voids a unit that a person has given up: what is bound under its serial will stand on the
+/// revocation list when one is published, and its socket is free.
 ///
 /// # Errors
 /// [`AppError::NoSuchUnit`]; [`AppError::Ended`] if the CA refused or did not answer: then the void waits in the
@@ -347,13 +377,7 @@ fn check_grants(config: &Config) -> Result<String, AppError> {
 
 fn check_ca(config: &Config, vault: &Vault) -> Result<String, AppError> {
     let (runtime, stop) = (Runtime::new()?, Stop::default());
-    let link = CaLink::new(
-        &config.ca,
-        vault.tls().clone(),
-        runtime.handle().clone(),
-        &stop,
-        &SystemEntropy,
-    )?;
+    let link = CaLink::new(&config.ca, vault.tls().clone(), means(&runtime, &stop))?;
     ca_link::probe(&link).map_err(AppError::Unreachable)?;
     Ok(format!("{} answers", config.ca.address))
 }
@@ -399,8 +423,10 @@ pub fn status(config: &Config, out: &mut dyn Write) -> Result<Exit, AppError> {
         let (serial, lot, socket, uid) = (keyed.serial, keyed.lot, keyed.socket, keyed.uid);
         writeln!(
             out,
-            "open {serial} lot={lot} socket={socket} uid={uid} request={} step={step}",
-            unit.request
+            "open {serial} lot={lot} socket={socket} uid={uid} request={} step={step}{}",
+            unit.request,
+            unit.aside
+                .map_or_else(String::new, |fault| format!(" aside={}", fault.code())),
         )?;
     }
     for unit in history.failed_units() {

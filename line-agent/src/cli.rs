@@ -1,8 +1,8 @@
 //! The command line.
 
-use crate::app::{self, AppError, GivenUp};
+use crate::app::{self, AppError, Audience, GivenUp};
 use crate::config::{Config, Language};
-use crate::display::{Style, complain};
+use crate::display::complain;
 use crate::verdict::Exit;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use identity::text::TextError;
@@ -35,7 +35,7 @@ enum Command {
         /// The lot file: CSV with the columns lot, serial, label.
         #[arg(long)]
         lot: PathBuf,
-        /// One line a unit, for logs and other programs.
+        /// One line of JSON a unit, for logs and other programs.
         #[arg(long)]
         headless: bool,
     },
@@ -64,7 +64,8 @@ enum Command {
 
 #[derive(Debug, Subcommand)]
 enum UnitCommand {
-    /// Void a unit that is bound and will never ship: its certificate is revoked and its socket freed.
+    /// Void a unit that is bound and will never ship: its socket is free, and its certificate will stand on the revocation
+    /// list when one is published.
     Void {
         #[command(flatten)]
         settings: Settings,
@@ -116,12 +117,12 @@ fn execute(command: Command) -> Exit {
             lot,
             headless: true,
             ..
-        } => app::run(&config, &lot, Style::Headless),
+        } => app::run(&config, &lot, Audience::Program),
         Command::Run {
             lot,
             headless: false,
             ..
-        } => app::run(&config, &lot, Style::Operator),
+        } => app::run(&config, &lot, Audience::Person),
         Command::Check { .. } => app::check(&config, &mut io::stdout().lock()),
         Command::Enroll { out, .. } => app::enroll(&config, &out),
         Command::Unit(UnitCommand::Void {

@@ -97,6 +97,9 @@ pub struct Ca {
     /// Seconds after which a unit is put on hold while the CA does not answer.
     #[serde(default = "default_give_up")]
     pub give_up_seconds: u16,
+    /// Seconds that a unit then waits in its socket for the CA, and goes on by itself; 0 ends the socket's run at once.
+    #[serde(default = "default_hold")]
+    pub hold_seconds: u32,
 }
 
 /// The line HSM.
@@ -295,10 +298,16 @@ impl Ca {
         Duration::from_secs(self.deadline_seconds.into())
     }
 
-    /// How long a unit waits for the CA.
+    /// How long a call is repeated before its unit is on hold.
     #[must_use]
     pub fn give_up(&self) -> Duration {
         Duration::from_secs(self.give_up_seconds.into())
+    }
+
+    /// How long a unit on hold waits for the CA.
+    #[must_use]
+    pub fn hold(&self) -> Duration {
+        Duration::from_secs(self.hold_seconds.into())
     }
 }
 
@@ -346,7 +355,11 @@ const fn default_deadline() -> u16 {
 }
 
 const fn default_give_up() -> u16 {
-    60
+    10
+}
+
+const fn default_hold() -> u32 {
+    4 * 60 * 60
 }
 
 fn default_tls_key() -> String {

@@ -1,8 +1,14 @@
-//! One unit, one file: `records/<serial>.<request>.json`, and what ships with the device: `devices/<serial>.pem` and
-//! `devices/<serial>.tlog-proof`.
+//! One unit, one file: `records/<serial>.<request>.json`; the same records in the order they were made, one line each:
+//! `daily/<day>.ndjson`; and what ships with the device: `devices/<serial>.pem` and `devices/<serial>.tlog-proof`.
+//!
+//! Names are those of `OpenHTF`'s test record where it has one, so that a factory's own programs can read them.
+//! The files in `records/` are whole after a power cut, and are the truth. A day's file is for those who follow it: a
+//! unit that was held and passed later stands in it more than once (the last line counts), and a power cut may take
+//! its last lines.
 
 use crate::files::{FileError, ensure_directory, write_durably};
-use crate::sources::rfc3339;
+use crate::sources::day;
+use crate::station::floor::lock;
 use crate::verdict::Verdict;
 use base64ct::{Base64, Encoding as _};
 use identity::fault::Fault;
@@ -11,7 +17,15 @@ use identity::{
     RequestId, SpkiHash, Timestamp,
 };
 use serde::{Serialize, Serializer};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+/// Form of a record.
+pub const SCHEMA: &str = "record/v2";
 
 /// What is known of a unit when its session ends.
 #[derive(Clone, Debug, Serialize)]
@@ -20,7 +34,33 @@ pub struct Record {
     pub schema: &'static str,
     /// Serial of the device.
     #[serde(serialize_with = "text")]
-    pub serial: DeviceSerial,
+    pub dut_id: DeviceSerial,
+    /// Station.
+    #[serde(serialize_with = "text")]
+    pub station_id: Id,
+    /// When the session began, milliseconds since 1970, UTC.
+    #[serde(serialize_with = "millis")]
+    pub start_time_millis: Timestamp,
+    /// When it ended.
+    #[serde(serialize_with = "millis")]
+    pub end_time_millis: Timestamp,
+    /// How far the station's clock can be believed; absent until the CA has said its time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time_quality: Option<TimeQuality>,
+    /// Verdict.
+    #[serde(serialize_with = "verdict_name")]
+    pub outcome: Verdict,
+    /// Why it is not PASS.
+    pub outcome_details: Vec<FaultRecord>,
+    /// What was made, where, and under which order.
+    pub metadata: Metadata,
+    /// Steps made in this session.
+    pub phases: Vec<PhaseRecord>,
+}
+
+/// What was made, where, and under which order.
+#[derive(Clone, Debug, Serialize)]
+pub struct Metadata {
     /// Label, for people.
     pub label: String,
     /// Lot.
@@ -35,41 +75,52 @@ pub struct Record {
     /// Grant, by hash.
     #[serde(serialize_with = "text")]
     pub grant_hash: DocumentHash,
-    /// Where it was made.
-    pub place: PlaceOfWork,
-    /// Which attempt at this serial, from 1.
-    pub attempt: u32,
-    /// Request.
-    #[serde(serialize_with = "text")]
-    pub request: RequestId,
-    /// What was learnt on the way.
-    pub facts: Facts,
-    /// Verdict.
-    #[serde(serialize_with = "verdict_name")]
-    pub verdict: Verdict,
-    /// Why it is not PASS.
-    pub fault: Option<FaultRecord>,
-    /// Steps made in this session.
-    pub steps: Vec<StepRecord>,
-}
-
-/// Where a unit was worked on.
-#[derive(Clone, Debug, Serialize)]
-pub struct PlaceOfWork {
     /// Site of the factory.
     #[serde(serialize_with = "text")]
     pub site: Id,
     /// Line.
     #[serde(serialize_with = "text")]
     pub line: Id,
-    /// Station.
-    #[serde(serialize_with = "text")]
-    pub station: Id,
     /// Socket.
     #[serde(serialize_with = "text")]
     pub socket: Id,
     /// Position of the chip in the socket's tray, from 0.
     pub position: u32,
+    /// Which attempt at this serial, from 1.
+    pub attempt: u32,
+    /// Request.
+    #[serde(serialize_with = "text")]
+    pub request: RequestId,
+    /// Version of this program.
+    pub agent_version: &'static str,
+    /// What was learnt on the way.
+    #[serde(flatten)]
+    pub facts: Facts,
+}
+
+/// How the station's clock stood against the CA's when the CA said its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct TimeQuality {
+    /// Who was asked.
+    pub against: &'static str,
+    /// The station's time less the CA's, in milliseconds.
+    pub offset_millis: i64,
+    /// The offset may be wrong by so much: half the time that the question took.
+    pub error_millis: u64,
+}
+
+impl TimeQuality {
+    /// Of a question put and answered at these times of the station, with this time of the CA.
+    #[must_use]
+    pub fn against_ca(asked: Timestamp, answered: Timestamp, ca: Timestamp) -> Self {
+        let took = answered.0.saturating_sub(asked.0);
+        let middle = asked.0.saturating_add(took / 2);
+        Self {
+            against: "ca",
+            offset_millis: i64::try_from(i128::from(middle) - i128::from(ca.0)).unwrap_or(i64::MAX),
+            error_millis: took.div_ceil(2),
+        }
+    }
 }
 
 /// What was learnt of a unit; a field is absent until it is known.
@@ -132,14 +183,30 @@ pub struct FaultRecord {
     pub detail: String,
 }
 
-/// One step of a session.
+/// One step of a session that was done.
 #[derive(Clone, Debug, Serialize)]
-pub struct StepRecord {
+pub struct PhaseRecord {
     /// Name of the step.
     pub name: &'static str,
+    /// When it began: the end of the one before.
+    #[serde(serialize_with = "millis")]
+    pub start_time_millis: Timestamp,
     /// When it was done.
-    #[serde(serialize_with = "time")]
-    pub at: Timestamp,
+    #[serde(serialize_with = "millis")]
+    pub end_time_millis: Timestamp,
+    /// Always PASS: the step at which a unit ended otherwise was not done, and `outcome_details` says why.
+    #[serde(serialize_with = "verdict_name")]
+    pub outcome: Verdict,
+    /// What was seen.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub measurements: BTreeMap<&'static str, Measurement>,
+}
+
+/// Something seen in a step.
+#[derive(Clone, Debug, Serialize)]
+pub struct Measurement {
+    /// What was seen.
+    pub measured_value: Value,
 }
 
 impl FaultRecord {
@@ -160,29 +227,54 @@ impl FaultRecord {
 }
 
 /// What a session leaves behind besides the journal: the steps made and the facts learnt.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Trail {
+    /// When the session began.
+    pub began: Timestamp,
     /// Steps in order.
-    pub steps: Vec<StepRecord>,
+    pub phases: Vec<PhaseRecord>,
     /// Facts.
     pub facts: Facts,
+    seen: BTreeMap<&'static str, Measurement>,
 }
 
 impl Trail {
+    /// Begins a session.
+    #[must_use]
+    pub fn begin(began: Timestamp) -> Self {
+        Self {
+            began,
+            phases: Vec::new(),
+            facts: Facts::default(),
+            seen: BTreeMap::new(),
+        }
+    }
+
+    /// Notes what was seen in the step under way.
+    pub fn measure(&mut self, name: &'static str, value: impl Into<Value>) {
+        let measured_value = value.into();
+        self.seen.insert(name, Measurement { measured_value });
+    }
+
     /// Notes a step as done now.
     pub fn mark(&mut self, name: &'static str, clock: &dyn Clock) {
-        self.steps.push(StepRecord {
+        let before = self.phases.last();
+        self.phases.push(PhaseRecord {
             name,
-            at: clock.now(),
+            start_time_millis: before.map_or(self.began, |step| step.end_time_millis),
+            end_time_millis: clock.now(),
+            outcome: Verdict::Pass,
+            measurements: std::mem::take(&mut self.seen),
         });
     }
 }
 
 /// The output directory.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Output {
     devices: PathBuf,
     records: PathBuf,
+    daily: Mutex<Daily>,
 }
 
 impl Output {
@@ -194,9 +286,14 @@ impl Output {
         let output = Self {
             devices: out.join("devices"),
             records: out.join("records"),
+            daily: Mutex::new(Daily {
+                directory: out.join("daily"),
+                file: None,
+            }),
         };
         ensure_directory(&output.devices)?;
         ensure_directory(&output.records)?;
+        ensure_directory(&out.join("daily"))?;
         Ok(output)
     }
 
@@ -218,21 +315,72 @@ impl Output {
         write_durably(&self.devices.join(format!("{name}.tlog-proof")), receipt)
     }
 
-    /// Stores a record; a later one of the same request takes its place.
+    /// Stores a record, and adds it to its day; a later one of the same request takes the place of its file.
     ///
     /// # Errors
     /// [`FileError`]
     pub fn put_record(&self, record: &Record) -> Result<(), FileError> {
         let path = self.records.join(format!(
             "{}.{}.json",
-            file_name(&record.serial),
-            record.request
+            file_name(&record.dut_id),
+            record.metadata.request
         ));
-        let mut json =
-            serde_json::to_vec_pretty(record).map_err(|error| FileError::content(&path, error))?;
+        let wrong = |error| FileError::content(&path, error);
+        let mut json = serde_json::to_vec_pretty(record).map_err(wrong)?;
         json.push(b'\n');
-        write_durably(&path, &json)
+        write_durably(&path, &json)?;
+        // If the power goes now the record is there, and its unit open: it comes here again.
+        let mut line = serde_json::to_vec(record).map_err(wrong)?;
+        line.push(b'\n');
+        lock(&self.daily).add(&day(record.end_time_millis), &line)
     }
+}
+
+/// The day's file: `<day>.ndjson`, one record a line, days of UTC.
+#[derive(Debug)]
+struct Daily {
+    directory: PathBuf,
+    /// The day that is open.
+    file: Option<(String, File)>,
+}
+
+impl Daily {
+    /// Adds a whole line with one write.
+    fn add(&mut self, day: &str, line: &[u8]) -> Result<(), FileError> {
+        let path = self.directory.join(format!("{day}.ndjson"));
+        let file = match self.file.take() {
+            Some((open, file)) if open == day => file,
+            _ => open_whole(&path).map_err(FileError::io(&path))?,
+        };
+        let (_, file) = self.file.insert((day.to_owned(), file));
+        let written = file.write_all(line).map_err(FileError::io(&path));
+        if written.is_err() {
+            // A part of the line may stand there: opening the file anew cuts it off.
+            self.file = None;
+        }
+        written
+    }
+}
+
+/// Opens a file of lines to add to it; a last line that a power cut left without its end is cut off.
+fn open_whole(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    let mut file = options.read(true).append(true).create(true).open(path)?;
+    let len = file.seek(SeekFrom::End(0))?;
+    let mut whole = len;
+    let mut last = [0];
+    while whole > 0 {
+        file.seek(SeekFrom::Start(whole - 1))?;
+        file.read_exact(&mut last)?;
+        if last == *b"\n" {
+            break;
+        }
+        whole -= 1;
+    }
+    if whole < len {
+        file.set_len(whole)?;
+    }
+    Ok(file)
 }
 
 /// A serial as part of a file name: letters, digits, `-` as they are, everything else as `%` and two hexadecimal
@@ -270,8 +418,8 @@ fn verdict_name<S: Serializer>(verdict: &Verdict, serializer: S) -> Result<S::Ok
     serializer.serialize_str(verdict.name())
 }
 
-fn time<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&rfc3339(*time))
+fn millis<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(time.0)
 }
 
 #[cfg(test)]
@@ -283,36 +431,50 @@ mod tests {
     }
 
     fn record() -> Record {
+        let mut trail = Trail::begin(Timestamp(1_795_392_000_000));
+        trail.measure("chip_state", "blank");
+        trail.mark("identify", &Stopped(1_795_392_000_007));
+        trail.facts.uid = ChipUid::new(&[1, 0x23]).ok();
         Record {
-            schema: "record/v1",
-            serial: DeviceSerial::new("26480001000").unwrap(),
-            label: "見守りカメラ #1".to_owned(),
-            lot: id("26W48-A"),
-            product: id("md-cam2"),
-            grant: id("2026-ota-line-2-cam2"),
-            grant_hash: DocumentHash([0xAB; 32]),
-            place: PlaceOfWork {
-                site: id("JP-13-OTA"),
-                line: id("line-2"),
-                station: id("ota-l2-prov-01"),
-                socket: id("1"),
-                position: 7,
-            },
-            attempt: 1,
-            request: RequestId([0x11; 16]),
-            facts: Facts {
-                uid: Some(ChipUid::new(&[1, 0x23]).unwrap()),
-                ..Facts::default()
-            },
-            verdict: Verdict::Fail,
-            fault: Some(FaultRecord::new(
+            schema: SCHEMA,
+            dut_id: DeviceSerial::new("26480001000").unwrap(),
+            station_id: id("ota-l2-prov-01"),
+            start_time_millis: trail.began,
+            end_time_millis: Timestamp(1_795_392_000_009),
+            time_quality: Some(TimeQuality::against_ca(
+                Timestamp(100),
+                Timestamp(105),
+                Timestamp(90),
+            )),
+            outcome: Verdict::Fail,
+            outcome_details: vec![FaultRecord::new(
                 Fault::ChipWrongPart,
                 "sim-x where sim-se-a1 is wanted".to_owned(),
-            )),
-            steps: vec![StepRecord {
-                name: "identify",
-                at: Timestamp(1_795_392_000_007),
-            }],
+            )],
+            metadata: Metadata {
+                label: "見守りカメラ #1".to_owned(),
+                lot: id("26W48-A"),
+                product: id("md-cam2"),
+                grant: id("2026-ota-line-2-cam2"),
+                grant_hash: DocumentHash([0xAB; 32]),
+                site: id("JP-13-OTA"),
+                line: id("line-2"),
+                socket: id("1"),
+                position: 7,
+                attempt: 1,
+                request: RequestId([0x11; 16]),
+                agent_version: "0.1.0",
+                facts: trail.facts,
+            },
+            phases: trail.phases,
+        }
+    }
+
+    struct Stopped(u64);
+
+    impl Clock for Stopped {
+        fn now(&self) -> Timestamp {
+            Timestamp(self.0)
         }
     }
 
@@ -328,6 +490,39 @@ mod tests {
             .join("records/26480001000.11111111111111111111111111111111.json");
         let written = std::fs::read_to_string(path).unwrap();
         assert_eq!(written, include_str!("../golden/record.json"));
+        let day = std::fs::read_to_string(directory.path().join("daily/2026-11-23.ndjson"));
+        let line: Value = serde_json::from_str(&day.unwrap()).unwrap();
+        assert_eq!(line, serde_json::from_str::<Value>(&written).unwrap());
+    }
+
+    #[test]
+    fn a_day_is_one_record_a_line_and_a_torn_line_is_cut_off() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("daily/2026-11-23.ndjson");
+        let put = |record: &Record| {
+            let output = Output::open(directory.path()).unwrap();
+            output.put_record(record).unwrap();
+            output.put_record(record).unwrap();
+        };
+        put(&record());
+        let two = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &two[..two.len() - 5]).unwrap();
+        put(&record());
+        assert_eq!(
+            std::fs::read(&path).unwrap(),
+            [&two[..two.len() / 2], &two].concat()
+        );
+        put(&Record {
+            end_time_millis: Timestamp(1_795_478_400_000),
+            ..record()
+        });
+        assert!(directory.path().join("daily/2026-11-24.ndjson").exists());
+    }
+
+    #[test]
+    fn a_clock_is_held_against_the_middle_of_the_question() {
+        let quality = TimeQuality::against_ca(Timestamp(100), Timestamp(105), Timestamp(90));
+        assert_eq!((quality.offset_millis, quality.error_millis), (12, 3));
     }
 
     #[test]

@@ -36,6 +36,14 @@ pub fn rfc3339(time: Timestamp) -> String {
     moment.map_or_else(|| time.0.to_string(), |moment| format!("{moment:.3}"))
 }
 
+/// The day of UTC, as in RFC 3339; the bare number for moments that have no such form.
+#[must_use]
+pub fn day(time: Timestamp) -> String {
+    let text = rfc3339(time);
+    text.split_once('T')
+        .map_or_else(|| text.clone(), |(day, _)| day.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -47,5 +55,6 @@ mod tests {
             "2026-11-23T00:00:00.007Z"
         );
         assert_eq!(rfc3339(Timestamp(u64::MAX)), u64::MAX.to_string());
+        assert_eq!(day(Timestamp(1_795_392_000_007)), "2026-11-23");
     }
 }

@@ -77,7 +77,13 @@ impl Verdict {
 const fn is_broken_station(fault: Fault) -> bool {
     matches!(
         fault,
-        Fault::ProofInvalid | Fault::LineHsm | Fault::Journal | Fault::Config | Fault::LotFile
+        Fault::ProofInvalid
+            | Fault::LineHsm
+            | Fault::Journal
+            | Fault::Config
+            | Fault::LotFile
+            | Fault::StationExpired
+            | Fault::StationUnknown
     )
 }
 
@@ -169,6 +175,7 @@ mod tests {
         assert_eq!(of(Fault::ChipSwapped), "HOLD");
         assert_eq!(of(Fault::Interrupted), "ABORT");
         assert_eq!(of(Fault::ProofInvalid), "ERROR");
+        assert_eq!(of(Fault::StationExpired), "ERROR");
         assert_eq!(of(Fault::GrantUsedUp), "HOLD");
         assert_eq!(of(Fault::Voided), "FAIL");
         assert!(

@@ -21,14 +21,14 @@ use std::path::PathBuf;
 use tokio::runtime::Runtime;
 
 /// A shop whose station speaks to somebody else than the server.
-struct Between {
-    shop: Shop,
-    proxy: Proxy,
+pub(crate) struct Between {
+    pub(crate) shop: Shop,
+    pub(crate) proxy: Proxy,
     runtime: Runtime,
 }
 
 impl Between {
-    fn open() -> Self {
+    pub(crate) fn open() -> Self {
         let shop = Shop::open(Hsm::of_this_run(), &[CAMERAS]);
         let runtime = Runtime::new().unwrap();
         let (certificate, key) = take_name(&shop);
@@ -51,7 +51,7 @@ impl Between {
         self.shop.station.dial(&address.to_string(), patience);
     }
 
-    fn stand_trusted(&mut self) {
+    pub(crate) fn stand_trusted(&mut self) {
         let key = SoftKey::generate().unwrap();
         let certificate = certify(&self.shop, &key, &format!("DNS:{SERVER_NAME}"), true);
         self.stand(&certificate, &key, 60);

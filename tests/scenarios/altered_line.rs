@@ -120,7 +120,7 @@ fn assert_true(shop: &Shop) -> usize {
     assert!(bound.len() >= devices.len());
     assert!(bound.is_subset(&burnt), "a certified key is in no chip");
     let passes = shop.station.records().unwrap();
-    let passes = passes.iter().filter(|record| record["verdict"] == "PASS");
+    let passes = passes.iter().filter(|record| record["outcome"] == "PASS");
     assert_eq!(passes.count(), devices.len());
     devices.len()
 }

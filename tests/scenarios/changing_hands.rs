@@ -129,11 +129,7 @@ fn a_unit_given_up_is_void_and_its_serial_is_made_with_another_chip() {
         .unwrap();
     // One chip of the tray is spent, so one serial is left without.
     assert_eq!(ended.code, Some(20), "{}", ended.said);
-    assert!(
-        ended.said.contains(&format!("PASS {}", left.serial)),
-        "{}",
-        ended.said
-    );
+    assert!(ended.told("PASS", &left.serial), "{}", ended.said);
     let counted = counted(&shop, &shop.station);
     assert_eq!(counted["void"], 1);
     assert_eq!(counted["bind"], UNITS);
@@ -162,8 +158,7 @@ fn a_station_asked_to_stop_says_what_is_open_and_goes_on_later() {
         let open = shop.station.open_units().unwrap();
         for line in &open {
             let serial = line.split_whitespace().nth(1).unwrap();
-            let word = format!("ABORT {serial} ");
-            assert!(ended.said.contains(&word), "{word}: {}", ended.said);
+            assert!(ended.told("ABORT", serial), "{serial}: {}", ended.said);
         }
         if !open.is_empty() {
             assert_eq!(ended.code, Some(40), "{}", ended.said);

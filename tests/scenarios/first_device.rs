@@ -41,7 +41,7 @@ fn the_walk_through_leads_to_a_confirmed_device() {
     let (told, complained) = (said(&output.stdout), said(&output.stderr));
     assert!(output.status.success(), "{told}\n{complained}");
     for claim in [
-        "PASS 26480001000",
+        "\"verdict\":\"PASS\",\"serial\":\"26480001000\"",
         "accepted confirmed",
         "clean log.mihon-denki.example/ota-2",
         "entries   bind 1, ceremony 1, confirm 1, grant 1, lot-open 1, station 1",

@@ -10,6 +10,7 @@ mod backups;
 mod bad_input;
 mod bad_requests;
 mod bad_units;
+mod ca_away;
 mod changing_hands;
 mod clocks;
 mod demonstration;

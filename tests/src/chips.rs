@@ -134,6 +134,17 @@ impl Tray {
         fs::write(&file, self.order.join("\n") + "\n").at(&file)
     }
 
+    /// Puts the chips that were done back: the next programmer begins with the first.
+    ///
+    /// # Errors
+    /// [`Failure`] names the file.
+    pub fn rewind(&self) -> Outcome<()> {
+        for file in crate::station::files(&self.dir, "position")? {
+            fs::remove_file(&file).at(&file)?;
+        }
+        Ok(())
+    }
+
     /// Presents the chips in so many sockets, until dropped.
     ///
     /// # Errors

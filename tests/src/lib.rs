@@ -3,6 +3,7 @@
 
 pub mod acknowledged;
 pub mod bench;
+pub mod cable;
 pub mod chips;
 pub mod demo;
 pub mod factory;

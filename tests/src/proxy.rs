@@ -3,6 +3,8 @@
 
 use crate::failure::{At as _, Failure, Outcome};
 use crate::tls::{Credentials, certificates, private};
+use identity::envelope::{Envelope, StationRequest as _};
+use identity::fault::Fault;
 use proto::factory::{self as wire, FactoryService, FactoryServiceClient, FactoryServiceServer};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -55,6 +57,8 @@ pub struct Alteration {
 #[derive(Debug, Default)]
 struct Plan {
     alteration: Option<Alteration>,
+    /// Serial of a unit that is not passed on.
+    refused: Option<String>,
     fired: usize,
 }
 
@@ -102,6 +106,26 @@ impl Proxy {
     /// From now on alters every answer that has this part, or none.
     pub fn alter(&self, alteration: Option<Alteration>) {
         self.plan().alteration = alteration;
+    }
+
+    /// From now on answers for the unit of this serial as a CA that fails at it whenever it is asked.
+    pub fn refuse(&self, serial: Option<String>) {
+        self.plan().refused = serial;
+    }
+
+    fn refusal(&self, envelope: &[u8]) -> Option<wire::ProvisionResponse> {
+        let envelope = Envelope::from_bytes(envelope).ok()?;
+        let serial = envelope.units.first()?.serial.to_string();
+        (self.plan().refused.as_ref() == Some(&serial)).then(|| {
+            let fault = proto::common::Fault {
+                code: Fault::Internal.code().to_owned(),
+                ..proto::common::Fault::default()
+            };
+            let outcome = Some(wire::unit_result::Outcome::Refused(fault));
+            wire::ProvisionResponse {
+                results: vec![wire::UnitResult { outcome }],
+            }
+        })
     }
 
     /// How many answers were altered.
@@ -175,6 +199,9 @@ impl FactoryService for Proxy {
         &self,
         request: Request<wire::ProvisionRequest>,
     ) -> Answer<wire::ProvisionResponse> {
+        if let Some(refusal) = self.refusal(&request.get_ref().envelope) {
+            return Ok(Response::new(refusal));
+        }
         let mut upstream = self.upstream.clone();
         let mut answer = upstream.provision(request.into_inner()).await?.into_inner();
         for result in &mut answer.results {

@@ -19,6 +19,8 @@ pub struct Station {
     address: String,
     /// Seconds that a unit waits for the CA.
     give_up: u16,
+    /// Seconds that a unit on hold waits for the CA in its socket.
+    hold: u32,
     grants: Vec<(PathBuf, String)>,
     faults: Option<Faults>,
 }
@@ -44,6 +46,7 @@ impl Station {
             module: factory.module().clone(),
             address: factory.address().to_string(),
             give_up: 60,
+            hold: 0,
             grants: Vec::new(),
             faults: factory.faults().ok().cloned(),
         };
@@ -76,6 +79,11 @@ impl Station {
     pub fn dial(&mut self, address: &str, give_up: u16) {
         address.clone_into(&mut self.address);
         self.give_up = give_up;
+    }
+
+    /// From now on units on hold wait in their sockets for the CA, so many seconds.
+    pub const fn hold(&mut self, seconds: u32) {
+        self.hold = seconds;
     }
 
     /// Writes a lot file.
@@ -225,7 +233,7 @@ impl Station {
     }
 
     fn settings(&self, sockets: &[String]) -> String {
-        let (id, address, give_up) = (&self.id, &self.address, self.give_up);
+        let (id, address, give_up, hold) = (&self.id, &self.address, self.give_up, self.hold);
         let module = self.module.path().display();
         let mut text = format!(
             r#"language = "en"
@@ -243,6 +251,7 @@ trust = "trust"
 [ca]
 address = "{address}"
 give_up_seconds = {give_up}
+hold_seconds = {hold}
 server_name = "{SERVER_NAME}"
 infrastructure_root = "infrastructure-root.pem"
 certificate = "station.cert.pem"
@@ -280,6 +289,14 @@ days = 365
 }
 
 impl Ended {
+    /// Whether a unit's last line has this verdict.
+    #[must_use]
+    pub fn told(&self, verdict: &str, serial: &str) -> bool {
+        let of_unit = |line: &Value| line["event"] == "unit" && line["serial"] == serial;
+        let last = events(&self.said).into_iter().rfind(of_unit);
+        last.is_some_and(|line| line["verdict"] == verdict)
+    }
+
     /// Of a process that has ended.
     #[must_use]
     pub fn of(status: ExitStatus, daemon: &Daemon) -> Self {
@@ -288,6 +305,16 @@ impl Ended {
             said: daemon.said(),
         }
     }
+}
+
+/// The lines of JSON in what an agent said, which says other things on standard error.
+#[must_use]
+pub fn events(said: &str) -> Vec<Value> {
+    let lines = said.lines();
+    lines
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .filter(|line: &Value| line["event"].is_string())
+        .collect()
 }
 
 /// Files with this extension, sorted; none if the directory is not there.

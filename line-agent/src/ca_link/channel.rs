@@ -1,8 +1,13 @@
 //! The connection: TLS 1.3 only, the client's key in the HSM, one root for the server.
 
+use super::CaError;
 use crate::config;
 use crate::files::{FileError, read_bounded};
+use crate::sources::rfc3339;
+use der::Decode as _;
 use hyper_util::rt::TokioIo;
+use identity::Timestamp;
+use identity::fault::Fault;
 use keyvault::{Key, VaultError};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, InvalidDnsNameError, ServerName};
@@ -43,9 +48,58 @@ pub enum ChannelError {
     Address(#[from] tonic::transport::Error),
 }
 
-/// A channel that connects when it is used.
-pub(super) fn lazy(settings: &config::Ca, key: Key) -> Result<Channel, ChannelError> {
-    let connector = TlsConnector::from(Arc::new(client_config(settings, key)?));
+/// When a certificate is valid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Validity {
+    /// From.
+    pub from: Timestamp,
+    /// Until.
+    pub until: Timestamp,
+}
+
+impl Validity {
+    /// Of a certificate, DER.
+    ///
+    /// # Errors
+    /// [`der::Error`] if it is none.
+    pub fn of(certificate: &[u8]) -> Result<Self, der::Error> {
+        let certificate = x509_cert::Certificate::from_der(certificate)?;
+        let validity = certificate.tbs_certificate().validity();
+        let millis = |time: x509_cert::time::Time| {
+            let since = time.to_unix_duration().as_millis();
+            Timestamp(u64::try_from(since).unwrap_or(u64::MAX))
+        };
+        Ok(Self {
+            from: millis(validity.not_before),
+            until: millis(validity.not_after),
+        })
+    }
+
+    /// Whether it is valid then.
+    #[must_use]
+    pub fn holds(&self, now: Timestamp) -> bool {
+        (self.from..=self.until).contains(&now)
+    }
+
+    /// Says whose fault it is that the CA did not answer: with a certificate that is not valid nobody is let in, and
+    /// no waiting helps.
+    pub(super) fn check(&self, error: &CaError, now: Timestamp) -> Result<(), CaError> {
+        if self.holds(now) || !matches!(error, CaError::Unreachable(_)) {
+            return Ok(());
+        }
+        let (from, until) = (rfc3339(self.from), rfc3339(self.until));
+        let detail = format!("ca.certificate is valid from {from} to {until}; {error}");
+        Err(CaError::Refused(Fault::StationExpired, detail))
+    }
+}
+
+/// A channel that connects when it is used, and when the station's own certificate is valid.
+pub(super) fn lazy(settings: &config::Ca, key: Key) -> Result<(Channel, Validity), ChannelError> {
+    let own = certificates(&settings.certificate)?;
+    let wrong = |error| FileError::content(&settings.certificate, error);
+    let leaf = own.first().map(|leaf| leaf.as_ref()).unwrap_or_default();
+    let validity = Validity::of(leaf).map_err(wrong)?;
+    let connector = TlsConnector::from(Arc::new(client_config(settings, own, key)?));
     let name = ServerName::try_from(settings.server_name.clone())?;
     let address: Arc<str> = settings.address.as_str().into();
     // The scheme is that of the requests inside; the connector below lets nothing out without TLS.
@@ -56,7 +110,7 @@ pub(super) fn lazy(settings: &config::Ca, key: Key) -> Result<Channel, ChannelEr
         .keep_alive_while_idle(true);
     let connect =
         service_fn(move |_uri| dial(Arc::clone(&address), connector.clone(), name.clone()));
-    Ok(endpoint.connect_with_connector_lazy(connect))
+    Ok((endpoint.connect_with_connector_lazy(connect), validity))
 }
 
 async fn dial(
@@ -69,12 +123,16 @@ async fn dial(
     connector.connect(name, stream).await.map(TokioIo::new)
 }
 
-fn client_config(settings: &config::Ca, key: Key) -> Result<ClientConfig, ChannelError> {
+fn client_config(
+    settings: &config::Ca,
+    own: Vec<CertificateDer<'static>>,
+    key: Key,
+) -> Result<ClientConfig, ChannelError> {
     let mut roots = RootCertStore::empty();
     for root in certificates(&settings.infrastructure_root)? {
         roots.add(root)?;
     }
-    let identity = keyvault::tls::certificate(certificates(&settings.certificate)?, key)?;
+    let identity = keyvault::tls::certificate(own, key)?;
     let mut config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_protocol_versions(&[&TLS13])?
         .with_root_certificates(roots)
@@ -90,5 +148,37 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, FileError> 
         Ok(all) if !all.is_empty() => Ok(all),
         Ok(_) => Err(FileError::content(path, "no certificate in it")),
         Err(error) => Err(FileError::content(path, error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn certificate(from: (i32, u8, u8), until: (i32, u8, u8)) -> Vec<u8> {
+        let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        params.not_before = rcgen::date_time_ymd(from.0, from.1, from.2);
+        params.not_after = rcgen::date_time_ymd(until.0, until.1, until.2);
+        let key = rcgen::KeyPair::generate().unwrap();
+        params.self_signed(&key).unwrap().der().to_vec()
+    }
+
+    #[test]
+    fn a_certificate_that_has_ended_is_the_stations_own_fault() {
+        let validity = Validity::of(&certificate((2026, 1, 1), (2026, 12, 31))).unwrap();
+        let (before, within) = (Timestamp(1_767_225_599_000), Timestamp(1_767_225_600_000));
+        let after = Timestamp(1_798_675_200_001);
+        let away = CaError::Unreachable("tls alert".to_owned());
+        validity.check(&away, within).unwrap();
+        for now in [before, after] {
+            let error = validity.check(&away, now).unwrap_err();
+            assert!(
+                matches!(error, CaError::Refused(Fault::StationExpired, _)),
+                "{error}"
+            );
+            // Whatever the CA itself says stands.
+            let said = CaError::Refused(Fault::Overloaded, String::new());
+            validity.check(&said, now).unwrap();
+        }
     }
 }

@@ -4,21 +4,23 @@
 mod channel;
 mod convert;
 
-pub use channel::ChannelError;
+pub use channel::{ChannelError, Validity};
 
 use crate::config;
-use crate::station::floor::Stop;
+use crate::records::TimeQuality;
+use crate::station::floor::{Stop, lock};
 use crate::station::journal::SignedRequest;
 use crate::station::{Failure, Step};
 use identity::document::SerialRange;
 use identity::fault::Fault;
-use identity::{ChipUid, DocumentHash, Entropy, Id, LeafHash};
+use identity::{ChipUid, Clock, DocumentHash, Entropy, Id, LeafHash, Timestamp};
 use keyvault::Key;
 use proto::factory::get_receipt_request::Unit;
 use proto::factory::{
     self, AdoptRequest, FactoryServiceClient, GetChallengesRequest, GetCheckpointRequest,
     GetLotRequest, GetReceiptRequest, ProvisionRequest,
 };
+use std::sync::Mutex;
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tonic::transport::Channel;
@@ -127,16 +129,41 @@ pub trait Ca: Sync {
     /// # Errors
     /// [`CaError`], among them a refusal with [`Fault::Voided`].
     fn find_chip(&self, uid: &ChipUid) -> Result<Option<Found>, CaError>;
+
+    /// How the station's clock stood against the CA's when the CA last said its time; `None` until it has.
+    fn time_quality(&self) -> Option<TimeQuality> {
+        None
+    }
 }
 
 /// The CA over the network.
 pub struct CaLink<'a> {
     client: FactoryServiceClient<Channel>,
-    runtime: Handle,
     deadline: Duration,
     give_up: Duration,
-    stop: &'a Stop,
-    entropy: &'a dyn Entropy,
+    means: Means<'a>,
+    /// When the station's own certificate is valid.
+    own: Validity,
+    quality: Mutex<Option<TimeQuality>>,
+}
+
+/// What the line to the CA needs of the program.
+#[derive(Clone)]
+pub struct Means<'a> {
+    /// Where calls run.
+    pub runtime: Handle,
+    /// Says when to stop waiting.
+    pub stop: &'a Stop,
+    /// Randomness, for pauses.
+    pub entropy: &'a dyn Entropy,
+    /// The station's time.
+    pub clock: &'a dyn Clock,
+}
+
+impl std::fmt::Debug for Means<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Means").finish_non_exhaustive()
+    }
 }
 
 impl std::fmt::Debug for CaLink<'_> {
@@ -161,23 +188,21 @@ impl<'a> CaLink<'a> {
     pub fn new(
         settings: &config::Ca,
         tls_key: Key,
-        runtime: Handle,
-        stop: &'a Stop,
-        entropy: &'a dyn Entropy,
+        means: Means<'a>,
     ) -> Result<Self, ChannelError> {
-        let channel = {
-            let _inside = runtime.enter();
+        let (channel, own) = {
+            let _inside = means.runtime.enter();
             channel::lazy(settings, tls_key)?
         };
         let client = FactoryServiceClient::new(channel)
             .max_decoding_message_size(proto::MAX_RESPONSE_MESSAGE);
         Ok(Self {
             client,
-            runtime,
             deadline: settings.deadline(),
             give_up: settings.give_up(),
-            stop,
-            entropy,
+            means,
+            own,
+            quality: Mutex::new(None),
         })
     }
 
@@ -211,6 +236,7 @@ impl<'a> CaLink<'a> {
                         error,
                         again: Some(wish),
                     }) => {
+                        self.own.check(&error, self.means.clock.now())?;
                         tracing::warn!(%error, "the CA did not answer; trying again");
                         last = error;
                         tokio::time::sleep(self.pause(pause).max(wish)).await;
@@ -219,10 +245,10 @@ impl<'a> CaLink<'a> {
                 pause = (pause * 2).min(LONGEST_PAUSE_MS);
             }
         };
-        let outcome = self.runtime.block_on(async {
+        let outcome = self.means.runtime.block_on(async {
             tokio::select! {
                 outcome = tokio::time::timeout(self.give_up, tries) => outcome.ok(),
-                () = self.stop.wait() => Some(Err(CaError::Interrupted)),
+                () = self.means.stop.wait() => Some(Err(CaError::Interrupted)),
             }
         });
         outcome.unwrap_or(Err(last))
@@ -232,6 +258,7 @@ impl<'a> CaLink<'a> {
     fn pause(&self, millis: u64) -> Duration {
         let mut byte = [0];
         let share = self
+            .means
             .entropy
             .fill(&mut byte)
             .map_or(0, |()| u64::from(byte[0]));
@@ -259,11 +286,15 @@ impl Ca for CaLink<'_> {
             let request = GetChallengesRequest {
                 uids: vec![uid.as_bytes().to_vec()],
             };
+            let asked = self.means.clock.now();
             let answer = client
                 .get_challenges(timed(request, deadline))
                 .await
-                .map_err(of_status)?;
-            convert::challenge(answer.into_inner())
+                .map_err(of_status)?
+                .into_inner();
+            let (answered, ca) = (self.means.clock.now(), Timestamp(answer.server_time_ms));
+            *lock(&self.quality) = Some(TimeQuality::against_ca(asked, answered, ca));
+            convert::challenge(answer)
         })
     }
 
@@ -339,6 +370,10 @@ impl Ca for CaLink<'_> {
             other => other.map(Some),
         }
     }
+
+    fn time_quality(&self) -> Option<TimeQuality> {
+        *lock(&self.quality)
+    }
 }
 
 fn timed<T>(message: T, deadline: Duration) -> Request<T> {
@@ -351,7 +386,7 @@ fn of_status(status: Status) -> Attempt {
     convert::failure(&status)
 }
 
-/// Fails unless the CA answers; for `check`.
+/// Fails unless the CA answers; for `doctor`.
 ///
 /// # Errors
 /// [`Fault::CaUnreachable`] or the CA's refusal.

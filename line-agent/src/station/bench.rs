@@ -7,8 +7,11 @@ use super::floor::{Floor, Queue, Roll, Serials, Stop, lock};
 use super::journal::Journal;
 use super::seen::SeenCheckpoint;
 use super::socket::Socket;
-use crate::config::{Language, Station};
-use crate::display::{Desk, Style};
+use super::spool::Spool;
+use crate::config::Station;
+use crate::display::Desk;
+use crate::display::json::JsonLines;
+use crate::display::samples::Paper;
 use crate::injector::{LineHsm, Target, WrappedKey};
 use crate::lot::{Lot, LotUnit};
 use crate::orders::{Order, Orders};
@@ -38,6 +41,7 @@ use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// When the grant ends.
 pub(super) const GRANT_END: Timestamp = Timestamp(1_800_000_000_000);
@@ -397,6 +401,12 @@ pub(super) struct World {
     pub(super) first_serial: usize,
     /// When each run begins, in milliseconds.
     pub(super) morning: u64,
+    /// How long units wait for the CA, in ticks of the clock.
+    pub(super) hold: u64,
+    /// Before the run a person gives all failed units up, for this reason.
+    pub(super) gives_up: Option<Id>,
+    /// What the runs said, in JSON.
+    pub(super) told: Paper,
     entropy: Counter,
 }
 
@@ -415,6 +425,9 @@ impl World {
             register: Arc::default(),
             inspector: FakeInspector::default(),
             entropy: Counter::default(),
+            hold: 0,
+            gives_up: None,
+            told: Paper::default(),
         }
     }
 
@@ -465,9 +478,17 @@ impl World {
             stop,
             roll: &Roll::default(),
             serials: &Serials::default(),
+            spool: &Spool::new(Duration::from_millis(self.hold), Duration::from_millis(1)),
         };
+        if let Some(reason) = self.gives_up {
+            let failed =
+                journal.with(|history| history.failed_units().cloned().collect::<Vec<_>>());
+            for unit in failed {
+                super::void::announce(&floor, unit.request, reason).unwrap();
+            }
+        }
         super::void::send_waiting(&floor).unwrap();
-        let desk = Desk::new(Box::new(io::sink()), Style::Headless, Language::En);
+        let desk = Desk::new(Box::new(JsonLines::new(Box::new(self.told.clone()))));
         let queue = Queue::new(self.lot(), |unit| {
             journal.with(|history| history.is_wanted(&id("lot"), &unit.serial))
         });
@@ -518,7 +539,7 @@ impl World {
         let fault = |path| {
             let record: serde_json::Value =
                 serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
-            record["fault"]["code"]
+            record["outcome_details"][0]["code"]
                 .as_str()
                 .unwrap_or("PASS")
                 .to_owned()

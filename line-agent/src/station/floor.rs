@@ -3,6 +3,7 @@
 use super::inspect::Inspect;
 use super::journal::{Entry, Event, Journal, SignedRequest};
 use super::seen::SeenCheckpoint;
+use super::spool::Spool;
 use super::{Failure, Step};
 use crate::ca_link::Ca;
 use crate::config::Station;
@@ -48,6 +49,8 @@ pub struct Floor<'a> {
     pub roll: &'a Roll,
     /// Serials of the lots of this run.
     pub serials: &'a Serials,
+    /// Units that wait for the CA.
+    pub spool: &'a Spool,
 }
 
 impl Floor<'_> {

@@ -17,8 +17,8 @@ mod form;
 mod history;
 
 pub use form::{
-    Closed, Entry, Event, FailedUnit, HexUid, IssuedFacts, Keyed, KnownChip, SignedRequest,
-    Summary, TextSerial,
+    Aside, Closed, Entry, Event, FailedUnit, HexUid, IssuedFacts, Keyed, KnownChip, Reseated,
+    SignedRequest, Summary, TextSerial,
 };
 pub use history::{History, OpenUnit};
 

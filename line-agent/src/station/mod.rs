@@ -11,6 +11,8 @@
 //! | confirm on chip | [`session::Confirming`] | the confirmation's bytes, before they are sent |
 //! | confirm at the CA, verify | [`session::Confirmed`] | certificate and receipt in `devices/`, then the verdict |
 //!
+//! While the CA cannot be reached a unit stays where it is, on hold, and goes on by itself ([`spool`]).
+//!
 //! After a power cut or a lost line, [`unit::run`] asks the chip who and how it is, and goes on behind the last step in
 //! the journal: the same functions, with the same bytes.
 
@@ -22,6 +24,7 @@ pub mod journal;
 pub mod seen;
 pub mod session;
 pub mod socket;
+pub mod spool;
 pub mod unit;
 pub mod void;
 

@@ -24,7 +24,7 @@ use identity::{
     CertificateHash, ChipUid, DeviceSerial, Id, LeafHash, P256Key, PartNumber, RequestId,
     VerifyP256 as _,
 };
-use koseki_device::{Identification, Injection, Proof, Refusal};
+use koseki_device::{ChipState, Identification, Injection, Proof, Refusal};
 
 /// What is to be made in which socket.
 #[derive(Clone, Debug)]
@@ -85,6 +85,7 @@ impl Bench<'_> {
             .map_err(|error| Failure::of_chip(&error, Fault::NoChip))?;
         self.trail.facts.uid = Some(chip.uid);
         self.trail.facts.part = Some(chip.part);
+        self.trail.measure("chip_state", state_name(&chip.state));
         self.done("identify");
         Ok(chip)
     }
@@ -398,6 +399,7 @@ impl Burnt {
     pub fn prove(self, bench: &mut Bench<'_>) -> Step<Sent> {
         bench.floor.stop.check()?;
         check_readback(bench.programmer)?;
+        bench.trail.measure("key_readback", "denied");
         let challenge = self
             .challenge
             .map_or_else(|| bench.floor.ca.challenge(&self.unit.uid), Ok)?;
@@ -511,6 +513,8 @@ impl Issued {
     /// [`Fault::CertificateReadback`] or the chip's.
     pub fn write(self, bench: &mut Bench<'_>) -> Step<Written> {
         bench.floor.stop.check()?;
+        let len = u64::try_from(self.certificate.len()).unwrap_or(u64::MAX);
+        bench.trail.measure("certificate_bytes", len);
         let held = match bench.programmer.read_certificate() {
             Ok(held) => Some(held),
             Err(ProgrammerError::Refused(Refusal::NoCertificate)) => None,
@@ -609,6 +613,14 @@ impl Confirming {
         stored.map_err(|error| on_disk(&error))?;
         bench.done("settle");
         Ok(Confirmed(()))
+    }
+}
+
+const fn state_name(state: &ChipState) -> &'static str {
+    match state {
+        ChipState::Blank => "blank",
+        ChipState::Burnt { .. } => "burnt",
+        ChipState::Torn => "torn",
     }
 }
 

@@ -1,16 +1,17 @@
 //! One socket: chip after chip, as long as there are units to make and chips to make them of.
 
 use super::floor::{Floor, Queue};
-use super::journal::{Closed, Event, History, OpenUnit};
+use super::journal::{Aside, Closed, Event, History, OpenUnit, Reseated};
 use super::session::{Bench, Task};
+use super::spool::{self, Place};
 use super::{Failure, Step, unit, void};
-use crate::display::{Desk, UnitLine};
+use crate::display::{self, Begun, Desk, UnitLine};
 use crate::orders::Order;
 use crate::programmer::Programmer;
-use crate::records::{FaultRecord, PlaceOfWork, Record, Trail};
+use crate::records::{FaultRecord, Metadata, Record, SCHEMA, Trail};
 use crate::verdict::Verdict;
 use identity::fault::Fault;
-use identity::{Id, RequestId};
+use identity::{Id, RequestId, Timestamp};
 use koseki_device::Seat;
 
 /// A socket at work.
@@ -81,7 +82,7 @@ impl<'a> Socket<'a> {
     }
 
     /// The unit that is open in this socket, or the next of the lot.
-    fn next_task(&self, seat: Seat) -> Option<Step<Task<'a>>> {
+    fn next_task(&mut self, seat: Seat) -> Option<Step<Task<'a>>> {
         if self.floor.stop.is_set() {
             return None;
         }
@@ -91,9 +92,33 @@ impl<'a> Socket<'a> {
             .with(|history| history.open_in(&self.name).cloned());
         match open {
             Some(open) => Some(self.open_task(&open, seat)),
-            None if seat.occupied => self.fresh_task(seat).map(Ok),
+            None if seat.occupied => match self.seated_again() {
+                Ok(Some(open)) => Some(self.open_task(&open, seat)),
+                Ok(None) => self.fresh_task(seat).map(Ok),
+                Err(failure) => Some(Err(failure)),
+            },
             None => None,
         }
+    }
+
+    /// The unit that was set aside and whose chip is back, now in this socket.
+    fn seated_again(&mut self) -> Step<Option<OpenUnit>> {
+        let journal = self.floor.journal;
+        if journal.with(|history| history.aside().next().is_none()) {
+            return Ok(None);
+        }
+        // A chip that does not say who it is meets the same question as the next of the lot.
+        let Ok(chip) = self.programmer.identify() else {
+            return Ok(None);
+        };
+        let is_it = |unit: &&OpenUnit| unit.keyed.uid == chip.uid;
+        let Some(unit) = journal.with(|history| history.aside().find(is_it).cloned()) else {
+            return Ok(None);
+        };
+        let socket = self.name;
+        self.floor
+            .enter(unit.request, Event::Reseated(Reseated { socket }))?;
+        Ok(journal.with(|history| history.open_in(&socket).cloned()))
     }
 
     fn fresh_task(&self, seat: Seat) -> Option<Task<'a>> {
@@ -144,36 +169,111 @@ impl<'a> Socket<'a> {
 
     /// Makes one unit. True if the chip may leave the socket.
     fn make(&mut self, task: Task<'a>) -> bool {
-        let started = self.floor.clock.now();
-        let request = RequestId(self.floor.random().unwrap_or_default());
-        let floor = self.floor;
+        let began = self.floor.clock.now();
+        let request = match self.floor.random() {
+            Ok(random) => RequestId(random),
+            Err(failure) => {
+                self.desk.socket_failed(&self.name, &failure);
+                return false;
+            }
+        };
+        self.desk.show(&display::Event::Begun(Begun {
+            serial: task.serial,
+            label: task.label.clone(),
+            socket: self.name,
+        }));
         let mut bench = Bench {
-            floor,
+            floor: self.floor,
             programmer: &mut *self.programmer,
             queue: self.queue,
             task,
             request,
-            trail: Trail::default(),
+            trail: Trail::begin(began),
         };
         let outcome = unit::run(&mut bench);
-        let outcome = outcome
-            .and_then(|()| close(&bench, None))
-            .or_else(|failure| give_up(&bench, failure));
-        let millis = self.floor.clock.now().0.saturating_sub(started.0);
+        let (outcome, place) = wait_for_ca(&mut bench, outcome, self.desk);
+        let (failure, set_aside) = match outcome.and_then(|()| close(&bench, None)) {
+            Ok(()) => (None, false),
+            Err(failure) => {
+                let (failure, aside) = give_up(&bench, failure);
+                (Some(failure), aside)
+            }
+        };
+        if place.is_some() && failure.is_none() {
+            // The CA is back: what else waits goes out before the next unit's turn.
+            tell_alarms(void::send_waiting(&self.floor), self.desk);
+        }
         let line = UnitLine {
-            serial: bench.task.serial,
-            label: bench.task.label,
-            socket: self.name,
-            uid: bench.trail.facts.uid,
-            failure: outcome.err(),
-            millis,
+            set_aside,
+            ..line(&bench, failure)
         };
         let verdict = line.verdict();
         if verdict == Verdict::Error {
             self.floor.stop.set();
         }
-        self.desk.unit_done(&line);
-        verdict.is_final()
+        self.desk.unit_done(line);
+        drop(place);
+        verdict.is_final() || set_aside
+    }
+}
+
+/// Keeps a unit in its socket while the CA cannot be reached, and goes on with it when it is its turn. Gives its place
+/// in the line with the outcome, so that nobody passes before it is closed.
+fn wait_for_ca<'a>(
+    bench: &mut Bench<'a>,
+    mut outcome: Step<()>,
+    desk: &Desk,
+) -> (Step<()>, Option<Place<'a>>) {
+    let floor = bench.floor;
+    let mut place = None;
+    while let Err(failure) = &outcome
+        && spool::passes(failure.fault)
+    {
+        if place.is_none() && floor.spool.is_open() {
+            // The record says HOLD until the unit has its verdict.
+            if let Err(worse) = close(bench, Some(failure)) {
+                return (Err(worse), None);
+            }
+            let waits = line(bench, Some(failure.clone()));
+            let tell = || desk.show(&display::Event::Waits(waits));
+            place = Some(floor.spool.join(floor.clock, tell));
+        }
+        match &place {
+            Some(place) if place.wait(floor.stop, floor.clock) => {}
+            Some(_) | None => break,
+        }
+        let facts = std::mem::take(&mut bench.trail.facts);
+        bench.trail = Trail::begin(bench.trail.began);
+        bench.trail.facts = facts;
+        outcome = unit::run(bench);
+    }
+    (outcome, place)
+}
+
+fn line(bench: &Bench<'_>, failure: Option<Failure>) -> UnitLine {
+    let now = bench.floor.clock.now();
+    UnitLine {
+        serial: bench.task.serial,
+        label: bench.task.label.clone(),
+        socket: bench.task.socket,
+        uid: bench.trail.facts.uid,
+        failure,
+        set_aside: false,
+        millis: now.0.saturating_sub(bench.trail.began.0),
+    }
+}
+
+/// Shows what came of voids that waited and cannot be sent.
+pub fn tell_alarms(outcome: Step<Vec<(RequestId, Failure)>>, desk: &Desk) {
+    let failures = match outcome {
+        Ok(refused) => refused
+            .into_iter()
+            .map(|(request, failure)| (format!("void of request {request}"), failure))
+            .collect(),
+        Err(failure) => vec![("voids that wait".to_owned(), failure)],
+    };
+    for (about, failure) in failures {
+        desk.show(&display::Event::Alarm { about, failure });
     }
 }
 
@@ -199,28 +299,54 @@ fn close(bench: &Bench<'_>, failure: Option<&Failure>) -> Step<()> {
     }
 }
 
-/// Closes a unit that did not pass. A failure to write is worse than what ended the unit.
-fn give_up(bench: &Bench<'_>, failure: Failure) -> Step<()> {
+/// Closes a unit that did not pass. Gives what ended it (a failure to write is worse than that), and whether it was set
+/// aside.
+fn give_up(bench: &Bench<'_>, failure: Failure) -> (Failure, bool) {
     tracing::warn!(socket = %bench.task.socket, serial = %bench.task.serial, %failure, "not passed");
-    if !is_dead(bench, &failure) {
-        return close(bench, Some(&failure)).and(Err(failure));
+    let closed = match is_dead(bench, &failure) {
+        true => close_dead(bench, &failure),
+        false => close(bench, Some(&failure)),
+    };
+    let aside = closed.and_then(|()| set_aside(bench, &failure));
+    match aside {
+        Ok(aside) => (failure, aside),
+        Err(worse) => (worse, false),
     }
+}
+
+fn close_dead(bench: &Bench<'_>, failure: &Failure) -> Step<()> {
     let announced = void::announce(&bench.floor, bench.request, reason(failure.fault)?);
-    close(bench, Some(&failure))?;
+    close(bench, Some(failure))?;
     if let Err(error) = announced.and_then(|()| void::send(&bench.floor, bench.request)) {
         tracing::warn!(request = %bench.request, %error, "not voided");
     }
-    Err(failure)
+    Ok(())
+}
+
+/// Sets a unit aside whose sent request the CA refuses for good: it may be bound, so it stays open, but no longer in
+/// this socket. If the power goes before this, it is refused again at the next start.
+fn set_aside(bench: &Bench<'_>, failure: &Failure) -> Step<bool> {
+    if !spool::lasts(failure.fault) || !may_be_bound(bench) {
+        return Ok(false);
+    }
+    let fault = failure.fault;
+    bench.journal(Event::Aside(Aside { fault }))?;
+    Ok(true)
 }
 
 /// Whether the chip itself says that it is scrap, and its unit may be bound. Every other unit that failed behind its
 /// binding is a person's to judge: `line-agent unit void`.
 fn is_dead(bench: &Bench<'_>, failure: &Failure) -> bool {
-    let may_be_bound = |history: &History| {
+    failure.fault == Fault::ChipTorn && may_be_bound(bench)
+}
+
+/// Whether the unit's request may have been sent.
+fn may_be_bound(bench: &Bench<'_>) -> bool {
+    let is_sent = |history: &History| {
         let unit = history.open_unit(&bench.request);
         unit.is_some_and(|unit| unit.sent.is_some())
     };
-    failure.fault == Fault::ChipTorn && bench.floor.journal.with(may_be_bound)
+    bench.floor.journal.with(is_sent)
 }
 
 fn reason(fault: Fault) -> Step<Id> {
@@ -228,28 +354,34 @@ fn reason(fault: Fault) -> Step<Id> {
 }
 
 fn record(bench: &Bench<'_>, verdict: Verdict, failure: Option<&Failure>) -> Record {
-    let (task, station) = (&bench.task, bench.floor.station);
+    let (task, station, trail) = (&bench.task, bench.floor.station, &bench.trail);
     let grant = &task.order.grant;
+    let ended: Timestamp = bench.floor.clock.now();
+    let detail = |failure: &Failure| FaultRecord::new(failure.fault, failure.detail.clone());
     Record {
-        schema: "record/v1",
-        serial: task.serial,
-        label: task.label.clone(),
-        lot: task.lot,
-        product: grant.product,
-        grant: grant.id,
-        grant_hash: task.order.grant_hash,
-        place: PlaceOfWork {
+        schema: SCHEMA,
+        dut_id: task.serial,
+        station_id: station.id,
+        start_time_millis: trail.began,
+        end_time_millis: ended,
+        time_quality: bench.floor.ca.time_quality(),
+        outcome: verdict,
+        outcome_details: failure.map(detail).into_iter().collect(),
+        metadata: Metadata {
+            label: task.label.clone(),
+            lot: task.lot,
+            product: grant.product,
+            grant: grant.id,
+            grant_hash: task.order.grant_hash,
             site: station.site,
             line: station.line,
-            station: station.id,
             socket: task.socket,
             position: task.position,
+            attempt: task.attempt,
+            request: bench.request,
+            agent_version: env!("CARGO_PKG_VERSION"),
+            facts: trail.facts.clone(),
         },
-        attempt: task.attempt,
-        request: bench.request,
-        facts: bench.trail.facts.clone(),
-        verdict,
-        fault: failure.map(|failure| FaultRecord::new(failure.fault, failure.detail.clone())),
-        steps: bench.trail.steps.clone(),
+        phases: trail.phases.clone(),
     }
 }

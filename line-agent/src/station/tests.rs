@@ -1,6 +1,6 @@
 //! Stories of the line: what may happen to a unit, and that nothing is lost or made twice.
 
-use super::bench::{ChipMemory, Fuse, GRANT_END, World};
+use super::bench::{ChipMemory, Fuse, GRANT_END, World, id};
 use super::floor::{Stop, lock};
 use super::journal::Journal;
 use crate::verdict::Verdict;
@@ -388,4 +388,101 @@ fn a_void_waits_for_the_ca() {
     assert_eq!(waiting(), 0);
     let register = lock(&world.register);
     assert!(register.bound.values().all(|bound| bound.voided.is_some()));
+}
+
+#[test]
+fn a_unit_waits_in_its_socket_while_the_ca_is_away_and_goes_on_by_itself() {
+    // The CA is away for ten questions, from any of the seven on: before the key, the envelope or the confirmation.
+    for from in 1..=7 {
+        let mut world = World::new(good(2));
+        world.hold = 1_000_000;
+        lock(&world.register).cut = Some((from, 10));
+        assert_eq!(
+            world.run_to_end(),
+            Verdict::Pass,
+            "cut from question {from}"
+        );
+        world.assert_all_made_once();
+        let told = world.told.text();
+        let waits = told.matches("\"event\":\"wait\"").count();
+        assert_eq!(waits, 1, "said once: {told}");
+        let records = std::fs::read_dir(world.path().join("records")).unwrap();
+        assert_eq!(records.count(), 2, "one record a unit");
+    }
+}
+
+#[test]
+fn a_unit_that_has_waited_long_enough_is_left_to_the_next_run() {
+    let mut world = World::new(good(1));
+    world.hold = 50;
+    lock(&world.register).is_down = true;
+    assert_eq!(world.run_to_end(), Verdict::Hold);
+    assert_eq!(world.faults(), ["LINE-0203"]);
+    lock(&world.register).is_down = false;
+    assert_eq!(world.run_to_end(), Verdict::Pass);
+    world.assert_all_made_once();
+}
+
+#[test]
+fn a_unit_whose_request_is_refused_for_good_is_set_aside_and_the_next_one_made() {
+    let world = World::new(good(2));
+    let first = world.tray.chips[0].clone();
+    let refused = |fault| {
+        let mut register = lock(&world.register);
+        register.refuses_confirm = fault;
+        register.refuses_only = fault.map(|_| koseki_device::Memory::uid(&first));
+    };
+    refused(Some(Fault::Alarmed));
+    assert_eq!(world.run_to_end(), Verdict::Hold);
+    let told = world.told.text();
+    assert!(told.contains("\"set_aside\":true"), "{told}");
+    assert!(told.contains("\"verdict\":\"PASS\""), "{told}");
+    let aside = || Journal::peek(world.path()).unwrap().aside().count();
+    assert_eq!(aside(), 1);
+    // Its chip is put back, into whatever place of the tray, and the CA's people have looked at it.
+    refused(None);
+    world.tray.position.store(0, Ordering::Relaxed);
+    assert_eq!(world.run_to_end(), Verdict::Pass);
+    assert_eq!(aside(), 0);
+    world.assert_all_made_once();
+}
+
+#[test]
+fn killed_at_any_touch_a_unit_set_aside_is_neither_lost_nor_made_twice() {
+    let mut killed = 0;
+    for touch in 0.. {
+        let world = World::new(good(1));
+        lock(&world.register).refuses_confirm = Some(Fault::Alarmed);
+        assert_eq!(world.run_to_end(), Verdict::Hold);
+        lock(&world.register).refuses_confirm = None;
+        world.tray.position.store(0, Ordering::Relaxed);
+        if world.run(Fuse::after(touch), &Stop::default()).0.is_some() {
+            break;
+        }
+        killed += 1;
+        assert_eq!(world.run_to_end(), Verdict::Pass, "killed at touch {touch}");
+        world.assert_all_made_once();
+    }
+    assert!(killed > 8, "only {killed} kills");
+}
+
+#[test]
+fn a_void_that_the_ca_refuses_keeps_no_other() {
+    let mut world = World::new(good(3));
+    lock(&world.register).refuses_confirm = Some(Fault::Voided);
+    assert_eq!(world.run_to_end(), Verdict::Fail);
+    lock(&world.register).refuses_confirm = None;
+    world.gives_up = Some(id("scrapped"));
+    let given_up: Vec<_> = lock(&world.register).bound.keys().copied().collect();
+    assert_eq!(given_up.len(), 3);
+    lock(&world.register).refuses_void = Some(given_up[1]);
+    world.run_to_end();
+    let register = lock(&world.register);
+    let voided: Vec<_> = given_up
+        .iter()
+        .map(|request| register.bound[request].voided.is_some())
+        .collect();
+    assert_eq!(voided, [true, false, true]);
+    let journal = Journal::open(world.path()).unwrap();
+    assert!(journal.with(|history| history.voids().is_empty()));
 }

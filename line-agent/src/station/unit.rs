@@ -54,7 +54,6 @@ fn fresh(chip: Identification, bench: &mut Bench<'_>) -> Step<Sent> {
     if !grant.valid_at(bench.floor.clock.now()) {
         return Err(Failure::new(Fault::GrantExpired, grant.id));
     }
-    bench.request = RequestId(bench.floor.random()?);
     if let Some(orphan) = Orphan::find(&chip, bench)? {
         let burnt = orphan.adopt(bench)?;
         note_key(bench);
@@ -97,6 +96,7 @@ fn resume(open: &OpenUnit, chip: Identification, bench: &mut Bench<'_>) -> Step<
         // The journalled key was in RAM only, in chip or HSM, and is gone; nobody was told of it.
         ChipState::Blank => {
             bench.journal(Event::Dropped)?;
+            bench.request = RequestId(bench.floor.random()?);
             bench.task.attempt = bench.task.attempt.saturating_add(1);
             fresh(chip, bench)
         }

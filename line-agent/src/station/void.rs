@@ -1,5 +1,5 @@
-//! A unit that is bound and will never ship is voided: its certificate is revoked, its serial is free for another
-//! board, its chip and key never are.
+//! A unit that is bound and will never ship is voided: its certificate will stand on the revocation list when one is
+//! published, its serial is free for another board, its chip and key never are.
 //!
 //! The void is in the journal before it is sent. If the CA cannot be reached it waits there and goes out with the
 //! next run.
@@ -99,19 +99,28 @@ pub fn send(floor: &Floor<'_>, request: RequestId) -> Step<Outcome> {
     }
 }
 
-/// Sends all voids that wait. One that cannot be sent goes on waiting.
+/// Sends all voids that wait, the earliest first. One that the CA refuses does not keep the others; while the CA cannot
+/// be reached all of them go on waiting. Gives those that were not answered as they should be.
 ///
 /// # Errors
 /// [`Fault::Journal`]
-pub fn send_waiting(floor: &Floor<'_>) -> Step<()> {
+pub fn send_waiting(floor: &Floor<'_>) -> Step<Vec<(RequestId, Failure)>> {
+    let mut failed = Vec::new();
     for request in floor.journal.with(super::journal::History::voids) {
         match send(floor, request) {
             Err(failure) if failure.fault == Fault::Journal => return Err(failure),
-            Err(failure) => tracing::warn!(%request, %failure, "not voided"),
+            Err(failure) => {
+                tracing::warn!(%request, %failure, "not voided");
+                let is_away = super::spool::passes(failure.fault);
+                failed.push((request, failure));
+                if is_away {
+                    break;
+                }
+            }
             Ok(outcome) => tracing::info!(%request, ?outcome, "void answered"),
         }
     }
-    Ok(())
+    Ok(failed)
 }
 
 fn close(floor: &Floor<'_>, open: &OpenUnit, fault: Fault) -> Step<()> {

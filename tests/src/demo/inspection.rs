@@ -152,8 +152,8 @@ fn write_quota(results: &Path, findings: &Value) -> Outcome<()> {
 
 fn count_keys(station: &Station, all: usize, teller: &mut Teller<'_>) -> Outcome<()> {
     let records = station.records()?;
-    let passed = records.iter().filter(|record| record["verdict"] == "PASS");
-    let facts: Vec<_> = passed.map(|record| &record["facts"]).collect();
+    let passed = records.iter().filter(|record| record["outcome"] == "PASS");
+    let facts: Vec<_> = passed.map(|record| &record["metadata"]).collect();
     let distinct = |key: &str| {
         let values = facts.iter().filter_map(|facts| facts[key].as_str());
         values.collect::<BTreeSet<_>>().len()

@@ -141,7 +141,7 @@ fn tell_planted(station: &Station, teller: &mut Teller<'_>) -> Outcome<()> {
     let caught = |code: &str| {
         records
             .iter()
-            .filter(|record| record["fault"]["code"] == code)
+            .filter(|record| record["outcome_details"][0]["code"] == code)
             .count()
     };
     for (what, codes) in [
@@ -184,8 +184,8 @@ fn tell_times(station: &Station, teller: &mut Teller<'_>) -> Outcome<()> {
 fn passed(station: &Station) -> Outcome<BTreeMap<String, usize>> {
     let mut passed = BTreeMap::new();
     for record in station.records()? {
-        if record["verdict"] == "PASS" {
-            let serial = record["serial"].as_str().unwrap_or_default().to_owned();
+        if record["outcome"] == "PASS" {
+            let serial = record["dut_id"].as_str().unwrap_or_default().to_owned();
             *passed.entry(serial).or_default() += 1;
         }
     }
@@ -210,7 +210,7 @@ fn finish(station: &Station, lot: &Path, sockets: &[String], name: &str) -> Outc
 fn certified(records: &[Value], lot: &str) -> usize {
     records
         .iter()
-        .filter(|record| record["lot"] == lot && record["verdict"] == "PASS")
+        .filter(|record| record["metadata"]["lot"] == lot && record["outcome"] == "PASS")
         .count()
 }
 

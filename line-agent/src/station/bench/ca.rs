@@ -47,6 +47,13 @@ pub(in crate::station) struct Register {
     pub(in crate::station) adopted: usize,
     /// What every confirmation is refused with.
     pub(in crate::station) refuses_confirm: Option<Fault>,
+    /// The CA is away for so many questions, from the one on that is asked after as many others.
+    pub(in crate::station) cut: Option<(usize, usize)>,
+    asked: usize,
+    /// Only this chip's confirmation is refused.
+    pub(in crate::station) refuses_only: Option<ChipUid>,
+    /// The void of this request is refused.
+    pub(in crate::station) refuses_void: Option<RequestId>,
 }
 
 #[derive(Debug)]
@@ -63,7 +70,10 @@ impl FakeCa {
     ) -> Result<T, CaError> {
         self.fuse.touch();
         let mut register = lock(&self.register);
-        let answer = match register.is_down {
+        register.asked += 1;
+        let asked = register.asked;
+        let is_cut = |(from, len): (usize, usize)| (from..from + len).contains(&asked);
+        let answer = match register.is_down || register.cut.is_some_and(is_cut) {
             true => Err(CaError::Unreachable("down".to_owned())),
             false => act(&mut register),
         };
@@ -211,6 +221,9 @@ impl Ca for FakeCa {
     fn void(&self, request: &SignedRequest) -> Result<(), CaError> {
         self.reach(|register| {
             let void = VoidRequest::from_bytes(&request.der).unwrap();
+            if register.refuses_void == Some(void.request) {
+                return Err(CaError::Refused(Fault::Internal, "refused".to_owned()));
+            }
             let Some(bound) = register.bound.get_mut(&void.request) else {
                 return Err(CaError::Refused(Fault::NotBound, "refused".to_owned()));
             };
@@ -251,7 +264,9 @@ impl Ca for FakeCa {
         ));
         self.reach(|register| {
             let confirm = ConfirmRequest::from_bytes(&request.der).unwrap();
-            if let Some(fault) = register.refuses_confirm {
+            let uid = register.bound[&confirm.request].uid;
+            let is_meant = register.refuses_only.is_none_or(|only| only == uid);
+            if let Some(fault) = register.refuses_confirm.filter(|_| is_meant) {
                 return Err(CaError::Refused(fault, "refused".to_owned()));
             }
             let bound = register.bound.get_mut(&confirm.request).unwrap();

@@ -46,6 +46,26 @@ pub enum Event {
     Voided,
     /// The CA refused the void: the unit stands as it was.
     VoidRefused,
+    /// The CA refuses what stands in the journal, and will go on doing so: the unit leaves its socket and stays open.
+    Aside(Aside),
+    /// The chip of a unit that was set aside is back.
+    Reseated(Reseated),
+}
+
+/// Why a unit was set aside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Aside {
+    /// What the CA says.
+    #[serde(with = "fault_code")]
+    pub fault: Fault,
+}
+
+/// Where a unit's chip sits now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reseated {
+    /// The socket.
+    #[serde(with = "text")]
+    pub socket: Id,
 }
 
 /// A unit whose key exists.
@@ -372,6 +392,25 @@ mod fault {
     }
 }
 
+mod fault_code {
+    use super::{Deserialize as _, Deserializer, Fault, Serializer};
+    use serde::de::Error as _;
+
+    pub(super) fn serialize<S: Serializer>(
+        value: &Fault,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(value.code())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Fault, D::Error> {
+        let code = String::deserialize(deserializer)?;
+        Fault::from_code(&code).ok_or_else(|| D::Error::custom("no such fault"))
+    }
+}
+
 #[cfg(test)]
 pub(super) mod samples {
     use super::*;
@@ -452,6 +491,16 @@ pub(super) mod samples {
             panic!("a sample is what it is called");
         };
         entry(n, Event::Voiding(request))
+    }
+
+    pub(crate) fn aside(n: u8) -> Entry {
+        let fault = Fault::Alarmed;
+        entry(n, Event::Aside(Aside { fault }))
+    }
+
+    pub(crate) fn reseated(n: u8, socket: &str) -> Entry {
+        let socket = Id::new(socket).unwrap();
+        entry(n, Event::Reseated(Reseated { socket }))
     }
 
     pub(crate) fn bare(n: u8, event: Event) -> Entry {

@@ -1,10 +1,12 @@
 //! What the journal's entries amount to.
 
 use super::form::{
-    Closed, Entry, Event, FailedUnit, HexUid, IssuedFacts, Keyed, KnownChip, SignedRequest,
+    Aside, Closed, Entry, Event, FailedUnit, HexUid, IssuedFacts, Keyed, KnownChip, SignedRequest,
     Summary, TextSerial,
 };
 use crate::verdict::Verdict;
+use identity::envelope::{StationRequest as _, VoidRequest};
+use identity::fault::Fault;
 use identity::{ChipUid, DeviceSerial, Id, RequestId, Timestamp};
 use std::collections::BTreeMap;
 
@@ -28,6 +30,8 @@ pub struct OpenUnit {
     pub confirming: Option<SignedRequest>,
     /// The void that waits for the CA's answer.
     pub voiding: Option<SignedRequest>,
+    /// Why it was set aside: its chip is in no socket.
+    pub aside: Option<Fault>,
 }
 
 impl OpenUnit {
@@ -55,6 +59,7 @@ impl OpenUnit {
             this.issued.map(Event::Issued),
             this.confirming.map(Event::Confirming),
             this.voiding.map(Event::Voiding),
+            this.aside.map(|fault| Event::Aside(Aside { fault })),
         ]
         .into_iter()
         .flatten()
@@ -111,6 +116,13 @@ impl History {
             Event::Voiding(void) => self.set_voiding(request, Some(void.clone())),
             Event::VoidRefused => self.set_voiding(request, None),
             Event::Voided => self.void(request),
+            Event::Aside(aside) => self
+                .unit(request)
+                .map(|unit| unit.aside = Some(aside.fault)),
+            Event::Reseated(seat) => self.unit(request).map(|unit| {
+                unit.aside = None;
+                unit.keyed.socket = seat.socket;
+            }),
         }
     }
 
@@ -184,6 +196,7 @@ impl History {
             issued: None,
             confirming: None,
             voiding: None,
+            aside: None,
         };
         self.chips.insert(keyed.uid, KnownChip::Keyed);
         let state = self.serials.entry((keyed.lot, keyed.serial)).or_default();
@@ -264,14 +277,18 @@ impl History {
         self.failed.values()
     }
 
-    /// Requests whose void waits for the CA's answer.
+    /// Requests whose void waits for the CA's answer, the earliest first.
     #[must_use]
     pub fn voids(&self) -> Vec<RequestId> {
-        let open = self.open.values().filter(|unit| unit.voiding.is_some());
-        let failed = self.failed.values().filter(|unit| unit.voiding.is_some());
-        open.map(|unit| unit.request)
-            .chain(failed.map(|unit| unit.request))
-            .collect()
+        let open = self.open.values().map(|unit| (unit.request, &unit.voiding));
+        let failed = self.failed.values();
+        let failed = failed.map(|unit| (unit.request, &unit.voiding));
+        let mut voids: Vec<_> = open
+            .chain(failed)
+            .filter_map(|(request, void)| Some((time_of(void.as_ref()?), request)))
+            .collect();
+        voids.sort_unstable();
+        voids.into_iter().map(|(_, request)| request).collect()
     }
 
     /// The void of a request that waits for the CA's answer.
@@ -294,7 +311,15 @@ impl History {
     /// The unit whose chip must sit in this socket.
     #[must_use]
     pub fn open_in(&self, socket: &Id) -> Option<&OpenUnit> {
-        self.open.values().find(|unit| unit.keyed.socket == *socket)
+        let in_sockets = self.open.values().filter(|unit| unit.aside.is_none());
+        in_sockets
+            .into_iter()
+            .find(|unit| unit.keyed.socket == *socket)
+    }
+
+    /// Units that were set aside.
+    pub fn aside(&self) -> impl Iterator<Item = &OpenUnit> {
+        self.open.values().filter(|unit| unit.aside.is_some())
     }
 
     /// What is known of a chip from units that are done or dropped.
@@ -356,13 +381,22 @@ fn lists<K: Ord + Copy, T>(
         .flat_map(|(key, under)| under.into_iter().map(move |list| (key, list)))
 }
 
+/// When a void was signed; one that cannot be read comes first, and is refused.
+fn time_of(void: &SignedRequest) -> Option<Timestamp> {
+    VoidRequest::from_bytes(&void.der)
+        .map(|void| void.time)
+        .ok()
+}
+
 fn not_open(request: RequestId) -> String {
     format!("request {request} is not open")
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::form::samples::{bare, closed, issued, keyed, request, sent, voiding};
+    use super::super::form::samples::{
+        aside, bare, closed, issued, keyed, request, reseated, sent, voiding,
+    };
     use super::*;
 
     fn after(entries: &[Entry]) -> History {
@@ -408,6 +442,23 @@ mod tests {
         assert_eq!(history.failed_units().count(), 0);
         let uid = ChipUid::new(&[1, 0x23, 1]).unwrap();
         assert_eq!(history.known(&uid), Some(KnownChip::Sent));
+    }
+
+    #[test]
+    fn a_unit_set_aside_leaves_its_socket_stays_open_and_comes_back() {
+        let mut history = after(&[keyed(1), sent(1), aside(1)]);
+        let (one, two) = (Id::new("1").unwrap(), Id::new("2").unwrap());
+        assert_eq!(history.open_in(&one), None);
+        assert_eq!(history.aside().count(), 1);
+        assert!(!wanted(&history), "it may be bound");
+        let again = after(&history.summary().0);
+        assert_eq!(again.aside().count(), 1, "a compacted journal knows it");
+        history.apply(&reseated(1, "2")).unwrap();
+        assert_eq!(
+            history.open_in(&two).map(|unit| unit.request),
+            Some(request(1))
+        );
+        assert_eq!(history.aside().count(), 0);
     }
 
     #[test]

@@ -1,0 +1,106 @@
+//! Plain lines for a person: where there is no screen, or none is wanted.
+
+use super::{Event, Sink, Summary, UnitLine, Words, put};
+use crate::config::Language;
+use crate::station::Failure;
+use crate::verdict::Verdict;
+use std::io::Write;
+
+/// Writes what a person reads, one line a unit, with reason and what to do below.
+pub struct Lines {
+    out: Box<dyn Write + Send>,
+    language: Language,
+}
+
+impl Lines {
+    /// Writes to `out`.
+    #[must_use]
+    pub const fn new(out: Box<dyn Write + Send>, language: Language) -> Self {
+        Self { out, language }
+    }
+}
+
+impl std::fmt::Debug for Lines {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lines").finish_non_exhaustive()
+    }
+}
+
+impl Sink for Lines {
+    fn show(&mut self, event: &Event) {
+        let text = match event {
+            Event::Begun(_) => return,
+            Event::Waits(line) | Event::Ended(line) => unit(line, self.language),
+            Event::SocketFailed { socket, failure } => {
+                let verdict = Verdict::of(failure.fault);
+                let head = format!("[{socket}] {}", verdict.name());
+                with_reason(&head, failure, self.language)
+            }
+            Event::Alarm { about, failure } => {
+                with_reason(&format!("ALARM {about}"), failure, self.language)
+            }
+            Event::Summary(summary) => total(summary, self.language),
+        };
+        put(&mut self.out, &text);
+    }
+}
+
+fn unit(line: &UnitLine, language: Language) -> String {
+    let head = format!(
+        "[{}] {:5} {} {}",
+        line.socket,
+        line.verdict().name(),
+        line.serial,
+        line.label
+    );
+    match (&line.failure, line.set_aside, language) {
+        (None, ..) => head,
+        (Some(failure), false, _) => with_reason(&head, failure, language),
+        (Some(failure), true, Language::Ja) => {
+            with_reason(&format!("{head} ※取り置き"), failure, language)
+        }
+        (Some(failure), true, Language::En) => {
+            with_reason(&format!("{head} (set aside)"), failure, language)
+        }
+    }
+}
+
+fn with_reason(head: &str, failure: &Failure, language: Language) -> String {
+    let Words { code, text, hint } = Words::of(failure.fault, language);
+    format!("{head}\n    {code} {text}\n    → {hint}")
+}
+
+fn total(summary: &Summary, language: Language) -> String {
+    let Summary {
+        lot,
+        tally,
+        not_begun,
+        ..
+    } = summary;
+    let counts = Verdict::ALL.iter();
+    let counts: Vec<_> = counts
+        .map(|verdict| format!("{} {}", verdict.name(), tally.count(*verdict)))
+        .collect();
+    match language {
+        Language::Ja => format!("ロット {lot}: {}、未着手 {not_begun}", counts.join("、")),
+        Language::En => format!("lot {lot}: {}, not begun {not_begun}", counts.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::told;
+    use super::*;
+
+    #[test]
+    fn the_operator_reads_what_to_do() {
+        assert_eq!(
+            told(|paper| Box::new(Lines::new(Box::new(paper), Language::Ja))),
+            "[2] PASS  1 見守りカメラ\n\
+             [2] FAIL  2 見守りカメラ\n    LINE-0102 チップの品番が製品と違います\n    → 取り外し、リールを確認してください\n\
+             [2] HOLD  3 見守りカメラ\n    LINE-0203 CA に接続できません\n    → 保留のまま待ってください。自動で再開します\n\
+             [2] HOLD  4 見守りカメラ ※取り置き\n    CA-0503 署名装置がこの機器を保留しました\n    → 保留し、CA 運用者に連絡してください\n\
+             ロット 26W48-A: PASS 1、HOLD 1、FAIL 1、ABORT 0、ERROR 0、未着手 3\n"
+        );
+    }
+}

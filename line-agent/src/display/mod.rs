@@ -1,0 +1,330 @@
+//! What happens at the station, told to whoever is there: a person at a screen or at a plain terminal, in Japanese or
+//! English, or another program.
+//!
+//! All sockets tell one [`Desk`]; it counts, and hands every [`Event`] to one [`Sink`].
+
+pub mod json;
+pub mod lines;
+
+use crate::config::Language;
+use crate::station::Failure;
+use crate::station::floor::lock;
+use crate::verdict::Verdict;
+use identity::fault::{Fault, FaultText};
+use identity::{ChipUid, DeviceSerial, Id};
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::sync::Mutex;
+
+/// Something that happened at the station.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A unit's turn has come.
+    Begun(Begun),
+    /// A unit is on hold until the CA can be reached; it goes on by itself.
+    Waits(UnitLine),
+    /// A unit's session has ended.
+    Ended(UnitLine),
+    /// A socket cannot be worked with.
+    SocketFailed {
+        /// The socket.
+        socket: Id,
+        /// Why.
+        failure: Failure,
+    },
+    /// Something that a person must look at, and that stops nothing.
+    Alarm {
+        /// What it is about, English.
+        about: String,
+        /// Why.
+        failure: Failure,
+    },
+    /// The run is over.
+    Summary(Summary),
+}
+
+/// A unit whose turn has come.
+#[derive(Clone, Debug)]
+pub struct Begun {
+    /// Serial.
+    pub serial: DeviceSerial,
+    /// Label.
+    pub label: String,
+    /// Socket.
+    pub socket: Id,
+}
+
+/// A unit's outcome.
+#[derive(Clone, Debug)]
+pub struct UnitLine {
+    /// Serial.
+    pub serial: DeviceSerial,
+    /// Label.
+    pub label: String,
+    /// Socket.
+    pub socket: Id,
+    /// The chip, if one answered.
+    pub uid: Option<ChipUid>,
+    /// Why it is not PASS.
+    pub failure: Option<Failure>,
+    /// Whether it was set aside: it is on hold, a person must look at it, and its socket goes on with the next.
+    pub set_aside: bool,
+    /// Milliseconds it took.
+    pub millis: u64,
+}
+
+impl UnitLine {
+    /// The verdict.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        self.failure
+            .as_ref()
+            .map_or(Verdict::Pass, |failure| Verdict::of(failure.fault))
+    }
+}
+
+/// What a run came to.
+#[derive(Clone, Debug)]
+pub struct Summary {
+    /// The lot.
+    pub lot: Id,
+    /// Units by verdict.
+    pub tally: Tally,
+    /// Units whose turn never came.
+    pub not_begun: usize,
+    /// The lot's verdict.
+    pub verdict: Verdict,
+}
+
+/// Shows what happens. One that cannot be written to stops nothing: records and journal hold the truth.
+pub trait Sink: Send {
+    /// Shows an event.
+    fn show(&mut self, event: &Event);
+}
+
+/// Counts outcomes and shows what happens; shared by all sockets.
+pub struct Desk {
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    sink: Box<dyn Sink>,
+    tally: Tally,
+}
+
+/// Outcomes of a run.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    units: BTreeMap<Verdict, usize>,
+}
+
+impl Tally {
+    /// Units with this verdict.
+    #[must_use]
+    pub fn count(&self, verdict: Verdict) -> usize {
+        self.units.get(&verdict).copied().unwrap_or_default()
+    }
+
+    /// Verdict over the lot: its worst unit's. Units that were not begun count as `rest`.
+    #[must_use]
+    pub fn worst(&self, not_begun: usize, rest: Verdict) -> Verdict {
+        let rest = if not_begun == 0 { Verdict::Pass } else { rest };
+        self.units
+            .keys()
+            .copied()
+            .max()
+            .map_or(rest, |worst| worst.max(rest))
+    }
+}
+
+impl std::fmt::Debug for Desk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Desk").finish_non_exhaustive()
+    }
+}
+
+impl Desk {
+    /// Tells this sink.
+    #[must_use]
+    pub fn new(sink: Box<dyn Sink>) -> Self {
+        let tally = Tally::default();
+        Self {
+            inner: Mutex::new(Inner { sink, tally }),
+        }
+    }
+
+    /// Shows something that is not counted.
+    pub fn show(&self, event: &Event) {
+        lock(&self.inner).sink.show(event);
+    }
+
+    /// Shows and counts a unit.
+    pub fn unit_done(&self, line: UnitLine) {
+        let mut inner = lock(&self.inner);
+        *inner.tally.units.entry(line.verdict()).or_default() += 1;
+        inner.sink.show(&Event::Ended(line));
+    }
+
+    /// Shows a socket that cannot be worked with. Units that nobody makes for that are counted at the end; an error
+    /// counts at once.
+    pub fn socket_failed(&self, socket: &Id, failure: &Failure) {
+        let verdict = Verdict::of(failure.fault);
+        tracing::warn!(%socket, %failure, "socket out of use");
+        let mut inner = lock(&self.inner);
+        if verdict == Verdict::Error {
+            *inner.tally.units.entry(verdict).or_default() += 1;
+        }
+        inner.sink.show(&Event::SocketFailed {
+            socket: *socket,
+            failure: failure.clone(),
+        });
+    }
+
+    /// Shows the summary. Returns the lot's verdict; units that were not begun count as `rest`.
+    pub fn summary(&self, lot: &Id, not_begun: usize, rest: Verdict) -> Verdict {
+        let mut inner = lock(&self.inner);
+        let verdict = inner.tally.worst(not_begun, rest);
+        let summary = Summary {
+            lot: *lot,
+            tally: inner.tally.clone(),
+            not_begun,
+            verdict,
+        };
+        inner.sink.show(&Event::Summary(summary));
+        verdict
+    }
+}
+
+/// A fault's words in one language.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Words {
+    /// Stable code.
+    pub code: &'static str,
+    /// What happened.
+    pub text: &'static str,
+    /// What to do next.
+    pub hint: &'static str,
+}
+
+impl Words {
+    /// Of a fault.
+    #[must_use]
+    pub const fn of(fault: Fault, language: Language) -> Self {
+        let FaultText {
+            code,
+            en,
+            ja,
+            hint_en,
+            hint_ja,
+            ..
+        } = fault.text();
+        let (text, hint) = match language {
+            Language::Ja => (ja, hint_ja),
+            Language::En => (en, hint_en),
+        };
+        Self { code, text, hint }
+    }
+}
+
+/// Writes a line. What cannot be written to stops nothing.
+fn put(out: &mut dyn Write, text: &str) {
+    if let Err(error) = writeln!(out, "{text}").and_then(|()| out.flush()) {
+        tracing::warn!(%error, "the display cannot be written to");
+    }
+}
+
+/// A failure of the program itself, for standard error.
+///
+/// # Errors
+/// As the stream.
+pub fn complain(
+    out: &mut dyn Write,
+    fault: Fault,
+    detail: &str,
+    language: Language,
+) -> io::Result<()> {
+    let Words { code, text, hint } = Words::of(fault, language);
+    writeln!(out, "{code} {text}\n    {detail}\n    → {hint}")
+}
+
+#[cfg(test)]
+pub(crate) mod samples {
+    use super::*;
+    use std::sync::Arc;
+
+    /// Somewhere to write to that can be read.
+    #[derive(Clone, Debug, Default)]
+    pub(crate) struct Paper(Arc<Mutex<Vec<u8>>>);
+
+    impl Paper {
+        pub(crate) fn text(&self) -> String {
+            String::from_utf8(lock(&self.0).clone()).unwrap()
+        }
+    }
+
+    impl Write for Paper {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            lock(&self.0).extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    pub(crate) fn line(serial: &str, fault: Option<Fault>) -> UnitLine {
+        UnitLine {
+            serial: DeviceSerial::new(serial).unwrap(),
+            label: "見守りカメラ".to_owned(),
+            socket: Id::new("2").unwrap(),
+            uid: ChipUid::new(&[1, 0x23]).ok(),
+            failure: fault.map(|fault| Failure::new(fault, "detail")),
+            set_aside: false,
+            millis: 42,
+        }
+    }
+
+    /// One unit that passes, one that is put aside, one that waits, one that is set aside, and a summary.
+    pub(crate) fn told(sink: impl FnOnce(Paper) -> Box<dyn Sink>) -> String {
+        let paper = Paper::default();
+        let desk = Desk::new(sink(paper.clone()));
+        desk.unit_done(line("1", None));
+        desk.unit_done(line("2", Some(Fault::ChipWrongPart)));
+        desk.show(&Event::Waits(line("3", Some(Fault::CaUnreachable))));
+        desk.unit_done(UnitLine {
+            set_aside: true,
+            ..line("4", Some(Fault::Alarmed))
+        });
+        desk.summary(&Id::new("26W48-A").unwrap(), 3, Verdict::Hold);
+        paper.text()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worst_unit_decides_the_lot() {
+        let tally = |verdicts: &[Verdict]| Tally {
+            units: verdicts.iter().map(|v| (*v, 1)).collect(),
+        };
+        assert_eq!(tally(&[]).worst(0, Verdict::Hold), Verdict::Pass);
+        assert_eq!(
+            tally(&[Verdict::Pass]).worst(1, Verdict::Hold),
+            Verdict::Hold
+        );
+        assert_eq!(
+            tally(&[Verdict::Pass]).worst(1, Verdict::Abort),
+            Verdict::Abort
+        );
+        assert_eq!(
+            tally(&[Verdict::Fail, Verdict::Hold]).worst(2, Verdict::Hold),
+            Verdict::Fail
+        );
+        assert_eq!(
+            tally(&[Verdict::Error, Verdict::Abort]).worst(0, Verdict::Hold),
+            Verdict::Error
+        );
+    }
+}
