@@ -5,7 +5,7 @@
 //! A key made on the chip can be attested again. The receipt of an injected key is in the lost journal alone: such a
 //! chip is put aside.
 
-use super::checks::{check_genuine, check_seated_once, endorsed};
+use super::checks::{check_genuine, endorsed};
 use super::journal::Event;
 use super::session::{Bench, Burnt, UnitFacts};
 use super::{Failure, Step};
@@ -40,7 +40,6 @@ impl Orphan {
         };
         let floor = &bench.floor;
         check_genuine(chip, &bench.task.order.profile)?;
-        check_seated_once(chip, (bench.task.socket, bench.task.position), floor)?;
         if floor
             .journal
             .with(|history| history.known(&chip.uid))

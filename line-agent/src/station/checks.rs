@@ -57,12 +57,11 @@ pub fn check_seated_once(chip: &Identification, seating: Seating, floor: &Floor<
     Ok(())
 }
 
-/// That this chip may take a key: seen in no other seat, blank, and never burnt for us.
+/// That this chip may take a key: blank, and never burnt for us.
 ///
 /// # Errors
 /// [`Fault::DuplicateUid`], [`Fault::ChipNotBlank`], [`Fault::ChipTorn`].
-pub fn check_unused(chip: &Identification, seating: Seating, floor: &Floor<'_>) -> Step<()> {
-    check_seated_once(chip, seating, floor)?;
+pub fn check_unused(chip: &Identification, floor: &Floor<'_>) -> Step<()> {
     match (
         &chip.state,
         floor.journal.with(|history| history.known(&chip.uid)),

@@ -241,11 +241,7 @@ impl Checked {
         let lot = (task.order.grant_hash, task.lot);
         floor.serials.check(floor.ca, lot, &task.serial)?;
         check_genuine(&chip, &bench.task.order.profile)?;
-        check_unused(
-            &chip,
-            (bench.task.socket, bench.task.position),
-            &bench.floor,
-        )?;
+        check_unused(&chip, &bench.floor)?;
         bench.done("check");
         Ok(Self(chip))
     }

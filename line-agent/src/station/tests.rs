@@ -116,6 +116,17 @@ fn a_serial_that_the_lots_order_does_not_have_costs_no_chip() {
 }
 
 #[test]
+fn a_chip_that_left_for_its_serial_was_seen_and_its_clone_is_caught() {
+    let mut world = World::new(vec![ChipMemory::new(0), ChipMemory::new(0)]);
+    (world.first_serial, world.serials) = (8_000, 2);
+    assert_eq!(world.run_to_end(), Verdict::Fail);
+    let mut faults = world.faults();
+    faults.sort_unstable();
+    assert_eq!(faults, ["CA-0207", "LINE-0208"]);
+    assert_eq!(lock(&world.register).bound.len(), 0);
+}
+
+#[test]
 fn a_challenge_gone_stale_is_proved_anew_under_the_same_request() {
     // Killed at every touch, and every challenge given before is stale at the restart.
     for touch in 0.. {

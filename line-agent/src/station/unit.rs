@@ -2,7 +2,7 @@
 //! the station interrupted take the same way: the journal and the chip say where to go on.
 
 use super::adopt::Orphan;
-use super::checks::check_genuine;
+use super::checks::{check_genuine, check_seated_once};
 use super::journal::{Event, OpenUnit};
 use super::session::{Bench, Burnt, Checked, Issued, Sent};
 use super::{Failure, Step};
@@ -54,6 +54,9 @@ fn fresh(chip: Identification, bench: &mut Bench<'_>) -> Step<Sent> {
     if !grant.valid_at(bench.floor.clock.now()) {
         return Err(Failure::new(Fault::GrantExpired, grant.id));
     }
+    // Before anything else may end the unit: a chip that leaves for its serial's sake was seen, too.
+    let seating = (bench.task.socket, bench.task.position);
+    check_seated_once(&chip, seating, &bench.floor)?;
     if let Some(orphan) = Orphan::find(&chip, bench)? {
         let burnt = orphan.adopt(bench)?;
         note_key(bench);
