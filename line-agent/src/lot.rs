@@ -115,8 +115,10 @@ pub enum Wrong {
         /// The form.
         pattern: String,
     },
-    /// The label is too long or holds control characters.
-    #[error("a label has at most 256 bytes and no control characters")]
+    /// The label is too long, or holds characters that change how others are shown.
+    #[error(
+        "a label has at most 256 bytes, and no control characters and no marks that turn text around"
+    )]
     Label,
     /// More rows than allowed.
     #[error("more than 20000 units")]
@@ -360,11 +362,21 @@ fn check_form(serial: DeviceSerial, form: Option<&SerialPattern>) -> Result<Devi
 }
 
 fn take_label(text: &str) -> Result<String, Wrong> {
-    if text.len() > MAX_LABEL || text.chars().any(char::is_control) {
+    if text.len() > MAX_LABEL || text.chars().any(alters_others) {
         Err(Wrong::Label)
     } else {
         Ok(text.to_owned())
     }
+}
+
+/// Control characters, the marks of the bidirectional algorithm (UAX #9 §2) and ends of lines: what stands on the screen
+/// would not be what stands on the label.
+fn alters_others(char: char) -> bool {
+    char.is_control()
+        || matches!(
+            char,
+            '\u{61C}' | '\u{200E}' | '\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}'
+        )
 }
 
 /// Finds the line and the column of the table where UTF-8 ends.
@@ -475,10 +487,13 @@ mod tests {
             error("lot,serial,label\nA,1,\nB,2,\n"),
             "line 3, column 1 (lot): lot B where the rows before say A; one file is one lot"
         );
-        assert_eq!(
-            error("lot,serial,label\nA,1,a\u{1b}[2J\n"),
-            "line 2, column 3 (label): a label has at most 256 bytes and no control characters"
-        );
+        for altering in ["\u{1b}[2J", "\u{202e}", "\u{2067}", "\u{2028}", "\u{61c}"] {
+            assert_eq!(
+                error(&format!("lot,serial,label\nA,1,a{altering}\n")),
+                "line 2, column 3 (label): a label has at most 256 bytes, and no control characters and no marks that turn text around"
+            );
+        }
+        assert!(parse("lot,serial,label\nA,1,مستشعر חיישן\n".as_bytes()).is_ok());
     }
 
     #[test]

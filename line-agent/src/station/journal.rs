@@ -261,6 +261,12 @@ impl Replay {
         for (at, line) in bytes.split_inclusive(|byte| *byte == b'\n').enumerate() {
             if is_torn(line) {
                 // Nothing can follow: a line without end is the last, and zeros end no line.
+                if replay.is_altered_at_its_end(line) {
+                    return Err((
+                        at + 1,
+                        "something else stands where the line ended".to_owned(),
+                    ));
+                }
                 break;
             }
             replay.take(line).map_err(|reason| (at + 1, reason))?;
@@ -268,17 +274,28 @@ impl Replay {
         Ok(replay)
     }
 
-    fn take(&mut self, line: &[u8]) -> Result<(), String> {
-        let text = line.strip_suffix(b"\n").unwrap_or(line);
+    /// A whole entry with one byte behind it that is neither its end nor a zero: no power cut leaves that.
+    fn is_altered_at_its_end(&self, line: &[u8]) -> bool {
+        line.split_last()
+            .is_some_and(|(last, text)| *last != 0 && self.next(text).is_ok())
+    }
+
+    /// The entry in this line, if it is the next, and the digest up to it.
+    fn next<'a>(&self, text: &'a [u8]) -> Result<(&'a [u8], [u8; 32]), &'static str> {
         if text.len() > MAX_LINE {
-            return Err("longer than any entry".to_owned());
+            return Err("longer than any entry");
         }
         let (head, json) = text.split_at_checked(DIGITS).ok_or("too short")?;
         let json = json.strip_prefix(b" ").ok_or("no blank after the digest")?;
         let digest = chain(&self.digest, json);
-        if head != digits(&digest).as_bytes() {
-            return Err("the digest does not fit".to_owned());
+        match head == digits(&digest).as_bytes() {
+            true => Ok((json, digest)),
+            false => Err("the digest does not fit"),
         }
+    }
+
+    fn take(&mut self, line: &[u8]) -> Result<(), String> {
+        let (json, digest) = self.next(line.strip_suffix(b"\n").unwrap_or(line))?;
         let len = u64::try_from(line.len()).unwrap_or_default();
         if json.starts_with(SUMMARY) {
             let summary = serde_json::from_slice(json).map_err(|error| error.to_string())?;
@@ -375,8 +392,8 @@ mod tests {
     #[test]
     fn every_flipped_bit_is_noticed() {
         let (_keep, bytes) = written();
-        let last_end = bytes.len() - 1;
-        for at in (0..last_end).step_by(3) {
+        let last = bytes.len() - 1;
+        for at in (0..last).step_by(3).chain([last]) {
             let mut altered = bytes.clone();
             altered[at] ^= 1;
             assert!(
