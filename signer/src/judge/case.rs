@@ -7,7 +7,7 @@ use crate::pinned::Pinned;
 use identity::document::{Grant, KeyOriginRule, StationStatement};
 use identity::envelope::Envelope;
 use identity::evidence::{Evidence, EvidenceFacts};
-use identity::field::{Openings, Tag};
+use identity::field::{Opening, Openings, Tag};
 use identity::idevid::{CertificateSerial, Facts, Field, IdevidError, check_tbs, parse_tbs};
 use identity::leaf::Bind;
 use identity::message::{Message as _, Possession};
@@ -140,12 +140,22 @@ impl Unit<'_> {
             (Tag::Model, grant.product.as_bytes()),
             (Tag::BrandOwner, grant.maker.as_bytes()),
         ];
-        match expected
+        let observed = unit.observations.iter();
+        let observed = observed.map(|it| (it.tag, it.value.as_bytes()));
+        let known: Vec<_> = expected.into_iter().chain(observed).collect();
+        let differs = known
             .iter()
-            .find(|(tag, value)| openings.value(*tag) != Some(value))
-        {
+            .find(|(tag, value)| openings.value(*tag) != Some(*value));
+        let differs = differs.map(|(tag, _)| *tag);
+        // What the server alone knows: the order that the lot came with, and when it took the request.
+        let may_be = |tag: Tag| {
+            let mut known = known.iter().map(|(known, _)| *known);
+            matches!(tag, Tag::WorkOrder | Tag::Time) || known.any(|known| known == tag)
+        };
+        let mut tags = openings.fields().iter().map(Opening::tag);
+        match differs.or_else(|| tags.find(|tag| !may_be(*tag))) {
             None => Ok(()),
-            Some((tag, _)) => Err(Fault::new(Code::FieldValue, format_args!("{tag:?}"))),
+            Some(tag) => Err(Fault::new(Code::FieldValue, format_args!("{tag:?}"))),
         }
     }
 }

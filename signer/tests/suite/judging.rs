@@ -3,7 +3,7 @@
 use crate::keys::{TestCaKey, issuing_certificate, key, public, rcgen_key, sign};
 use crate::world::*;
 use identity::document::{KeyOriginRule, Profile};
-use identity::envelope::Purpose;
+use identity::envelope::{Observation, Purpose};
 use identity::evidence::{Evidence, Grade};
 use identity::field::{Opening, Openings, Tag};
 use identity::idevid::Issuer;
@@ -193,6 +193,45 @@ fn fields_that_say_otherwise_are_refused() {
         code_of_item(|item| item.openings = octets(b"no openings")),
         "SIGN-0145"
     );
+}
+
+/// What the station observed stands in the fields as it signed it, and nothing that it did not observe.
+#[test]
+fn observations_are_the_stations_own() {
+    let observed = |said: &'static [u8]| {
+        code_of(move |world, birth| {
+            birth.own().observations = vec![Observation {
+                tag: Tag::Operator,
+                value: octets(b"anna"),
+            }];
+            birth.seal_envelope();
+            birth.seal_fields(world, |fields| {
+                fields.extend((!said.is_empty()).then(|| (Tag::Operator, said.to_vec())));
+            });
+        })
+    };
+    assert_eq!([observed(b"eve"), observed(b"")], ["SIGN-0146"; 2]);
+    let invented = code_of(|world, birth| {
+        birth.seal_fields(world, |fields| {
+            fields.push((Tag::Operator, b"anna".to_vec()));
+        });
+    });
+    assert_eq!(invented, "SIGN-0146");
+
+    let mut world = World::new();
+    let mut birth = world.birth(1);
+    birth.own().observations = vec![Observation {
+        tag: Tag::Operator,
+        value: octets(b"anna"),
+    }];
+    birth.seal_envelope();
+    birth.seal_fields(&world, |fields| {
+        fields.push((Tag::Operator, b"anna".to_vec()));
+        fields.push((Tag::WorkOrder, b"wo-1".to_vec()));
+        fields.push((Tag::Time, NOW.0.to_string().into_bytes()));
+    });
+    let item = world.bind(&birth);
+    one(world.ask(&mut world.open(&TestCaKey::new(CA)), &[item])).unwrap();
 }
 
 #[test]
