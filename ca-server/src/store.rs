@@ -8,7 +8,7 @@ mod refusals;
 mod rows;
 mod write;
 
-pub use read::{LotCounts, Reader, StoredBinding, StoredDocument};
+pub use read::{LotCounts, Reader, SetAside, StoredBinding, StoredDocument};
 pub use refusals::{ClosedWindow, RefusalPlace, StoredRefusal, WINDOW_MS};
 pub use rows::{ClaimKey, Head};
 pub use write::{BindingState, NewBinding, Transaction};
@@ -158,6 +158,18 @@ impl Store {
         Ok(value)
     }
 
+    /// Writes what is in the write-ahead log into the database, so that the next start finds nothing to do. Readers
+    /// that are still lent out may keep it from being emptied: the next start does it then.
+    ///
+    /// # Errors
+    /// [`StoreError`] if it cannot be written. Nothing is lost by that.
+    pub fn settle(&self) -> Result<(), StoreError> {
+        match empty_wal(&self.connection())? {
+            true => Ok(()),
+            false => Err(in_use(&self.path)),
+        }
+    }
+
     /// A reader with a connection of its own.
     ///
     /// # Errors
@@ -211,14 +223,23 @@ fn configure(connection: &Connection) -> Result<(), StoreError> {
 /// what is read back may stand in the system's memory only, and no later flush writes it; what follows in the log
 /// would be lost with it. From here on everything that is found is on the disk.
 fn make_durable(connection: &Connection, path: &Path) -> Result<(), StoreError> {
+    match empty_wal(connection)? {
+        true => Ok(()),
+        false => Err(in_use(path)),
+    }
+}
+
+/// False if a reader keeps the write-ahead log from being emptied.
+fn empty_wal(connection: &Connection) -> Result<bool, StoreError> {
     let truncate = "PRAGMA wal_checkpoint(TRUNCATE)";
-    match connection.query_row(truncate, [], |row| row.get(0))? {
-        0 => Ok(()),
-        1_i64.. | ..0 => Err(StoreError::Open {
-            path: path.to_path_buf(),
-            reason: "another process reads it, and its write-ahead log cannot be emptied"
-                .to_owned(),
-        }),
+    let busy: i64 = connection.query_row(truncate, [], |row| row.get(0))?;
+    Ok(busy == 0)
+}
+
+fn in_use(path: &Path) -> StoreError {
+    StoreError::Open {
+        path: path.to_path_buf(),
+        reason: "another process reads it, and its write-ahead log cannot be emptied".to_owned(),
     }
 }
 
