@@ -58,7 +58,7 @@ enum Command {
     /// Open lots
     #[command(subcommand)]
     Lot(Lot),
-    /// Void units
+    /// Void units, or have them signed after all
     #[command(subcommand)]
     Unit(Unit),
     /// Show how the running server is
@@ -227,6 +227,8 @@ struct Open {
 enum Unit {
     /// Declare one unit's binding void for ever and revoke its certificate
     Void(Void),
+    /// Ask the signer again about a unit that it set aside (see `status`), once what was wrong is mended
+    Retry(Retry),
 }
 
 #[derive(Debug, Args)]
@@ -289,6 +291,15 @@ struct Void {
     reason: String,
 }
 
+#[derive(Debug, Args)]
+struct Retry {
+    #[command(flatten)]
+    at: Where,
+    /// Request id of the unit, 32 hexadecimal digits
+    #[arg(long, value_name = "HEX")]
+    request: String,
+}
+
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
@@ -324,6 +335,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Grant(Grant::Load(load)) => operate::load_grant_into_server(&load),
         Command::Lot(Lot::Open(open)) => operate::open_lot(&open),
         Command::Unit(Unit::Void(void)) => operate::void(&void),
+        Command::Unit(Unit::Retry(retry)) => operate::retry(&retry),
         Command::Status(at) => watch::status(&at),
         Command::Refusals(order) => watch::refusals(&order),
         Command::Clock(Clock::Confirm(order)) => watch::confirm_clock(&order),

@@ -88,6 +88,15 @@ impl Directory {
         self.read(|entries| entries.grants.get(hash).cloned())
     }
 
+    /// The grant of this name.
+    #[must_use]
+    pub fn grant_of_name(&self, id: &Id) -> Option<Arc<GrantEntry>> {
+        self.read(|entries| {
+            let mut grants = entries.grants.values();
+            grants.find(|entry| entry.grant.id == *id).cloned()
+        })
+    }
+
     /// A lot under a grant.
     #[must_use]
     pub fn lot(&self, grant: &DocumentHash, id: &Id) -> Option<Arc<LotEntry>> {

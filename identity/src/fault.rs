@@ -112,6 +112,7 @@ faults! {
     Voided = "CA-0405" Unit, "the unit was voided", "この機器は無効にされています", "do not ship; scrap the unit", "出荷せず廃棄してください";
     NotHolder = "CA-0406" Station, "another station took this unit over", "別のステーションが引き継いでいます", "finish the unit at that station", "そのステーションで続けてください";
     NotBound = "CA-0407" Station, "nothing is bound under this request", "この要求では登録がありません", "provision the unit first", "先に発行してください";
+    DocumentConflict = "CA-0408" Policy, "this document, or another of its name, is in force", "この文書、または同名の別の文書がすでに有効です", "give the document a name of its own, or go on with the one in force", "別の名前を付けるか、有効な文書を使ってください";
     // CA-05xx: confirm
     ConfirmMismatch = "CA-0501" Unit, "what the chip confirms is not what was issued", "チップの確認内容が発行内容と違います", "write the certificate again; else void the unit", "証明書を書き直し、だめなら無効にしてください";
     ConfirmSignature = "CA-0502" Unit, "the chip's confirmation is not signed by the bound key", "確認の署名が正しくありません", "void the unit", "機器を無効にしてください";

@@ -3,7 +3,8 @@
 use proto::admin::{
     AdminServiceClient, ConfirmClockRequest, EnrollStationRequest, EnrollStationResponse,
     GetStatusRequest, GetStatusResponse, ListRefusalsRequest, LoadGrantRequest, LoadGrantResponse,
-    MakeBackupRequest, MakeBackupResponse, OpenLotRequest, RefusalSummary, VoidUnitRequest,
+    MakeBackupRequest, MakeBackupResponse, OpenLotRequest, RefusalSummary, RetryUnitRequest,
+    SetAside, VoidUnitRequest,
 };
 use proto::common::Fault;
 use std::path::{Path, PathBuf};
@@ -96,6 +97,17 @@ impl Client {
             reason,
         };
         answer(self.0.void_unit(request).await).map(|it| it.index)
+    }
+
+    /// Has the signer asked again about a unit that it set aside; gives the unit if it is set aside still.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn retry(&mut self, id: [u8; 16]) -> Result<Option<SetAside>, ClientError> {
+        let request = RetryUnitRequest {
+            request_id: id.to_vec(),
+        };
+        answer(self.0.retry_unit(request).await).map(|it| it.set_aside)
     }
 
     /// The newest refusals, newest first.

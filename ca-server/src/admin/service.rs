@@ -6,7 +6,7 @@ use crate::hsm_health::{HsmHealth, HsmProbe};
 use crate::issuance::{Corridor, Ends, GrantView, Receipt, Refusal, Stop};
 use crate::rpc::blocking;
 use crate::rpc::status::{fault, malformed, status};
-use crate::store::StoredRefusal;
+use crate::store::{SetAside, StoredRefusal};
 use identity::approval::Approval;
 use identity::document::{Document, Grant, LotOrder, Profile, StationStatement};
 use identity::fault::Fault;
@@ -56,7 +56,7 @@ impl Admin {
             Ok(receipt) => return Ok(receipt.index),
             Err(refusal) => refusal,
         };
-        if refusal.fault != Fault::RequestConflict {
+        if refusal.fault != Fault::DocumentConflict {
             return Err(status(&refusal));
         }
         let corridor = self.corridor.clone();
@@ -137,8 +137,7 @@ impl wire::AdminService for Admin {
         request: Request<wire::VoidUnitRequest>,
     ) -> Result<Response<wire::VoidUnitResponse>, Status> {
         let request = request.into_inner();
-        let id = request.request_id.try_into().map(RequestId);
-        let id = id.map_err(|_length| malformed("a request id has 16 bytes"))?;
+        let id = request_id(request.request_id)?;
         let reason = Id::new(&request.reason)
             .map_err(|error| malformed(&format!("the reason is one word: {error}")))?;
         let receipt = self
@@ -149,6 +148,19 @@ impl wire::AdminService for Admin {
         tracing::warn!(request = %id, index = receipt.index, "unit voided by the operator");
         Ok(Response::new(wire::VoidUnitResponse {
             index: receipt.index,
+        }))
+    }
+
+    async fn retry_unit(
+        &self,
+        request: Request<wire::RetryUnitRequest>,
+    ) -> Result<Response<wire::RetryUnitResponse>, Status> {
+        let id = request_id(request.into_inner().request_id)?;
+        let left = self.corridor.retry(id).await;
+        let left = left.map_err(|refusal| status(&refusal))?;
+        tracing::warn!(request = %id, signed = left.is_none(), "the signer was asked again");
+        Ok(Response::new(wire::RetryUnitResponse {
+            set_aside: left.map(set_aside),
         }))
     }
 
@@ -171,6 +183,7 @@ impl wire::AdminService for Admin {
             hsm: hsm.into(),
             grants: grants.iter().map(grant_summary).collect(),
             stop: now.stopped.as_ref().map(stop_message),
+            set_aside: now.set_aside.into_iter().map(set_aside).collect(),
         }))
     }
 
@@ -278,6 +291,20 @@ fn refusal_summary(refusal: StoredRefusal) -> wire::RefusalSummary {
         code: refusal.reason,
         count: refusal.count,
         openings: refusal.openings,
+    }
+}
+
+fn request_id(bytes: Vec<u8>) -> Result<RequestId, Status> {
+    let id = bytes.try_into().map(RequestId);
+    id.map_err(|_length| malformed("a request id has 16 bytes"))
+}
+
+fn set_aside(unit: SetAside) -> wire::SetAside {
+    wire::SetAside {
+        index: unit.bind,
+        request_id: unit.request.0.to_vec(),
+        station: unit.holder,
+        reason: unit.reason,
     }
 }
 

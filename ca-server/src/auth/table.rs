@@ -77,6 +77,7 @@ const fn row(rpc: Rpc) -> &'static [Role] {
         | Rpc::AdminLoadGrant
         | Rpc::AdminOpenLot
         | Rpc::AdminVoidUnit
+        | Rpc::AdminRetryUnit
         | Rpc::AdminGetStatus
         | Rpc::AdminListRefusals
         | Rpc::AdminConfirmClock

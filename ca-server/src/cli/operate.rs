@@ -1,7 +1,7 @@
 //! Commands that talk to the running server's local socket.
 
 use super::prepare::write_new;
-use super::{Enroll, Exit, Failure, Load, Open, Void, Where, say};
+use super::{Enroll, Exit, Failure, Load, Open, Retry, Void, Where, say};
 use crate::admin::approval::{self, ApprovalFileError};
 use crate::admin::{Client, StationRequest};
 use crate::config::Config;
@@ -72,14 +72,7 @@ pub(super) fn open_lot(order: &Open) -> Result<(), Failure> {
 }
 
 pub(super) fn void(order: &Void) -> Result<(), Failure> {
-    let mut id = [0; 16];
-    hex::decode_to_slice(&order.request, &mut id).map_err(|error| {
-        Failure::new(
-            Exit::Usage,
-            format!("--request: {error}"),
-            "give the 32 hexadecimal digits of the request id, as in the unit's record file",
-        )
-    })?;
+    let id = request_id(&order.request)?;
     let reason = Id::new(&order.reason).map_err(|error| {
         Failure::new(
             Exit::Usage,
@@ -94,6 +87,36 @@ pub(super) fn void(order: &Void) -> Result<(), Failure> {
         "unit {} is void for ever; leaf {index}\n",
         order.request
     ))
+}
+
+pub(super) fn retry(order: &Retry) -> Result<(), Failure> {
+    let id = request_id(&order.request)?;
+    let left = at_server(&order.at, |mut client| async move {
+        Ok(client.retry(id).await?)
+    })?;
+    match left {
+        None => say(&format!(
+            "unit {} is signed; its station gets the certificate by asking again\n",
+            order.request
+        )),
+        Some(unit) => Err(Failure::new(
+            Exit::Permission,
+            format!("the signer sets it aside again: {}", unit.reason),
+            "mend what it names, or void the unit",
+        )),
+    }
+}
+
+fn request_id(text: &str) -> Result<[u8; 16], Failure> {
+    let mut id = [0; 16];
+    hex::decode_to_slice(text, &mut id).map_err(|error| {
+        Failure::new(
+            Exit::Usage,
+            format!("--request: {error}"),
+            "give the 32 hexadecimal digits of the request id, as in the unit's record file",
+        )
+    })?;
+    Ok(id)
 }
 
 fn approvals(paths: &[PathBuf]) -> Result<Vec<Vec<u8>>, Failure> {

@@ -57,6 +57,16 @@ fn describe(status: &GetStatusResponse) -> String {
         );
         text.push_str(&line);
     }
+    for unit in &status.set_aside {
+        let line = format!(
+            "ALARM    unit {} of {}, leaf {}, is set aside by the signer: {}\n         To do: mend what it names, then `ca-server unit retry`, or `ca-server unit void`\n",
+            hex::encode(&unit.request_id),
+            unit.station,
+            unit.index,
+            unit.reason
+        );
+        text.push_str(&line);
+    }
     text
 }
 

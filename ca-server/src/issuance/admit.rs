@@ -36,6 +36,8 @@ pub enum Job {
     Confirm(Box<ConfirmJob>),
     /// The unit will never ship.
     Void(Box<VoidJob>),
+    /// Ask the signer again about this binding, which it set aside.
+    Retry(u64),
     /// A document that people approved.
     Enter(Box<DocumentJob>),
     /// A request of a known station was refused.
@@ -99,7 +101,8 @@ impl Admitted {
 pub struct RefusedJob {
     pub(super) station: Id,
     pub(super) refusal: Refusal,
-    pub(super) request: RequestHash,
+    /// The request, where one was signed.
+    pub(super) request: Option<RequestHash>,
     /// The unit it was about, as far as that is known.
     pub(super) unit: Option<(ChipUid, DeviceSerial)>,
 }
@@ -128,6 +131,9 @@ pub(super) struct Opened {
     station: Arc<StationStatement>,
     grant: Arc<GrantEntry>,
     lot: Arc<LotEntry>,
+    /// When it came. One time for all that is decided about it: a grant that ends in between would be in force at one
+    /// check and not at the next.
+    now: Timestamp,
 }
 
 impl Admission {
@@ -197,6 +203,7 @@ impl Admission {
         der: Vec<u8>,
         signature: Vec<u8>,
     ) -> Result<Opened, Refusal> {
+        let now = self.clock.now();
         let (request, station) = self.open_request::<Envelope>(peer, &der, &signature)?;
         let hash = request_hash::<Envelope>(&der);
         let grant = self.grant(&station, &request)?;
@@ -217,6 +224,7 @@ impl Admission {
             station,
             grant,
             lot,
+            now,
         })
     }
 
@@ -233,7 +241,7 @@ impl Admission {
             ));
         }
         let grant = &opened.grant.grant;
-        match grant.valid_at(self.clock.now()) {
+        match grant.valid_at(opened.now) {
             true => Ok(()),
             false => Err(Refusal::new(Fault::GrantExpired, grant.id)),
         }
@@ -287,7 +295,7 @@ impl Admission {
         Self::refuse(
             &opened.station.id,
             refusal,
-            opened.envelope.hash,
+            Some(opened.envelope.hash),
             Some((unit.uid, unit.serial)),
         )
     }
@@ -296,7 +304,7 @@ impl Admission {
     pub(super) fn refuse(
         station: &Id,
         refusal: Refusal,
-        request: RequestHash,
+        request: Option<RequestHash>,
         unit: Option<(ChipUid, DeviceSerial)>,
     ) -> Job {
         Job::Refuse(Box::new(RefusedJob {
@@ -323,8 +331,8 @@ impl Admission {
         judged: (P256Key, Grade),
     ) -> Result<Admitted, Refusal> {
         let (key, grade) = judged;
-        let now = self.clock.now();
-        let openings = seal_fields(opened, unit, now, self.entropy.as_ref())?;
+        let now = opened.now;
+        let openings = seal_fields(opened, unit, self.entropy.as_ref())?;
         let issuer_key = self.directory.issuer().key().spki_hash();
         let certificate_serial = CertificateSerial::of_key(&issuer_key, &key.spki_hash());
         let facts = Facts {
@@ -442,13 +450,8 @@ fn judge_evidence(opened: &Opened, unit: &Unit, key: &P256Key) -> Result<Grade, 
     }
 }
 
-fn seal_fields(
-    opened: &Opened,
-    unit: &Unit,
-    now: Timestamp,
-    entropy: &dyn Entropy,
-) -> Result<Openings, Refusal> {
-    let time = now.0.to_string();
+fn seal_fields(opened: &Opened, unit: &Unit, entropy: &dyn Entropy) -> Result<Openings, Refusal> {
+    let time = opened.now.0.to_string();
     let grant = &opened.grant.grant;
     let mut fields: Vec<(Tag, &[u8])> = vec![
         (Tag::DeviceSerial, unit.serial.as_bytes()),

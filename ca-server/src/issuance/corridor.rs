@@ -27,7 +27,7 @@ use crate::metrics::{Door, Meters, Stopwatch};
 use crate::pulse::Look;
 use crate::rates::Rates;
 use crate::shares::{Share, Shares};
-use crate::store::{ClaimKey, Reader, Store, StoreError};
+use crate::store::{ClaimKey, Reader, SetAside, Store, StoreError};
 use identity::approval::{Approval, ApproverSet};
 use identity::document::{Ceremony, Grant, LotOrder, Profile, StationStatement};
 use identity::envelope::{ConfirmRequest, Envelope, Unit, VoidRequest, request_hash};
@@ -239,6 +239,9 @@ impl Corridor {
                 tracing::error!("a thread of the corridor ended badly");
             }
         }
+        if let Err(error) = self.shared.store.settle() {
+            tracing::warn!(%error, "the next start has more to read");
+        }
     }
 
     /// What the process must end for, as soon as there is such a thing: what became durable is only found by reading
@@ -266,8 +269,23 @@ impl Corridor {
     /// One challenge for each chip.
     ///
     /// # Errors
+    /// [`Refusal`] if the station may not act, recorded if it is known.
+    pub async fn challenges(
+        &self,
+        station: &Id,
+        uids: &[ChipUid],
+    ) -> Result<Vec<Challenge>, Refusal> {
+        match self.offer(station, uids) {
+            Ok(challenges) => Ok(challenges),
+            Err(refusal) => Err(self.recorded(station, refusal, None).await),
+        }
+    }
+
+    /// The same without a record.
+    ///
+    /// # Errors
     /// [`Refusal`] if the station may not act.
-    pub fn challenges(&self, station: &Id, uids: &[ChipUid]) -> Result<Vec<Challenge>, Refusal> {
+    pub fn offer(&self, station: &Id, uids: &[ChipUid]) -> Result<Vec<Challenge>, Refusal> {
         let admission = &self.shared.admission;
         admission.station(station)?;
         let now = admission.clock.now();
@@ -295,7 +313,7 @@ impl Corridor {
         self.shared.state.meters.pass(Door::Admit, since);
         let jobs = match admitted {
             Ok(jobs) => jobs,
-            Err(refusal) => return Err(self.recorded(peer, refusal, name).await),
+            Err(refusal) => return Err(self.recorded(peer, refusal, Some(name)).await),
         };
         room.grow(jobs.len())?;
         let replies: Vec<_> = jobs.into_iter().map(|job| self.enqueue(job)).collect();
@@ -420,7 +438,7 @@ impl Corridor {
         let (this, station) = (self.clone(), *peer);
         match blocking(move || admit(&this, &station)).await? {
             Ok(job) => receipt(wait(self.enqueue(job)?).await?),
-            Err(refusal) => Err(self.recorded(peer, refusal, name).await),
+            Err(refusal) => Err(self.recorded(peer, refusal, Some(name)).await),
         }
     }
 
@@ -436,6 +454,24 @@ impl Corridor {
         let job: VoidJob =
             self.with_reader(|reader| Admission::void_by_operator(request, reason, reader))?;
         receipt(wait(self.enqueue(Job::Void(Box::new(job)))?).await?)
+    }
+
+    /// Has the signer asked again about a unit that it set aside, for an operator at the local socket. Gives the unit if
+    /// it is set aside still.
+    ///
+    /// # Errors
+    /// [`Fault::NotBound`] if no unit of this request is set aside, or why nothing can be signed now.
+    pub async fn retry(&self, request: RequestId) -> Result<Option<SetAside>, Refusal> {
+        let find = |this: &Self| {
+            let units = this.with_reader(|reader| reader.set_aside().map_err(internal))?;
+            Ok(units.into_iter().find(|unit| unit.request == request))
+        };
+        let unit = find(self)?.ok_or_else(|| Refusal::new(Fault::NotBound, request))?;
+        match wait(self.enqueue(Job::Retry(unit.bind))?).await {
+            Ok(_) => Ok(None),
+            Err(refusal) if refusal.fault == Fault::Alarmed => find(self),
+            Err(refusal) => Err(refusal),
+        }
     }
 
     /// Begins the log with its ceremony.
@@ -494,18 +530,6 @@ impl Corridor {
             return Err(Refusal::new(
                 Fault::LotFull,
                 format!("the grant allows {} a lot", grant.grant.per_lot),
-            ));
-        }
-        if self
-            .shared
-            .admission
-            .directory
-            .lot(&order.grant, &order.id)
-            .is_some()
-        {
-            return Err(Refusal::new(
-                Fault::RequestConflict,
-                "a lot of this name is open",
             ));
         }
         self.enter(DocumentJob::lot(&order)?).await
@@ -581,11 +605,21 @@ impl Corridor {
     }
 
     /// Records a refusal of a known station, and gives it back.
-    async fn recorded(&self, peer: &Id, refusal: Refusal, request: RequestHash) -> Refusal {
+    async fn recorded(&self, peer: &Id, refusal: Refusal, request: Option<RequestHash>) -> Refusal {
         match self.record(peer, &refusal, request) {
             Ok(Some(reply)) => wait(reply).await.err().unwrap_or(refusal),
             Ok(None) => refusal,
             Err(instead) => instead,
+        }
+    }
+
+    /// Has a refusal recorded that nobody waits for, unless the station's name comes faster than it may.
+    pub(crate) fn note(&self, peer: &Id, refusal: &Refusal) {
+        let noted = self
+            .keep_pace(peer, 1)
+            .and_then(|()| self.record(peer, refusal, None));
+        if let Err(instead) = noted {
+            tracing::debug!(%instead, "a refusal is not recorded");
         }
     }
 
@@ -594,7 +628,7 @@ impl Corridor {
         &self,
         peer: &Id,
         refusal: &Refusal,
-        request: RequestHash,
+        request: Option<RequestHash>,
     ) -> Result<Option<Pending>, Refusal> {
         tracing::info!(
             station = peer.as_str(),

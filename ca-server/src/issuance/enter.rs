@@ -2,6 +2,7 @@
 
 use super::Refusal;
 use super::reserve::{Due, Round, refusal_of};
+use crate::directory::Directory;
 use crate::policy::SerialPattern;
 use crate::store::StoreError;
 use crate::support;
@@ -130,6 +131,19 @@ impl DocumentJob {
             support,
         })
     }
+
+    /// Whether another grant, or another lot of the same grant, has this name. Asked inside the transaction: each
+    /// document is in force before the next is decided. A station's statement takes the place of its last one.
+    fn is_named_like_another(&self, directory: &Directory) -> bool {
+        let Ok(name) = Id::new(&self.name) else {
+            return false;
+        };
+        if let Body::LotOpen { grant, .. } = &self.body {
+            return directory.lot(grant, &name).is_some();
+        }
+        let is_grant = matches!(self.body, Body::Grant { .. });
+        is_grant && directory.grant_of_name(&name).is_some()
+    }
 }
 
 fn hashes(approvals: &[Approval]) -> Vec<DocumentHash> {
@@ -154,8 +168,14 @@ pub(super) fn enter(round: &mut Round<'_, '_>, job: &DocumentJob) -> Result<Due,
     };
     if round.transaction.has_document(&job.hash)? {
         return Ok(Due::Refusal(Refusal::new(
-            Fault::RequestConflict,
+            Fault::DocumentConflict,
             "this document was entered before",
+        )));
+    }
+    if job.is_named_like_another(round.directory) {
+        return Ok(Due::Refusal(Refusal::new(
+            Fault::DocumentConflict,
+            format_args!("another {} {} is in force", job.kind, job.name),
         )));
     }
     let entry = match round.append(&leaf, Some(job.support.clone()))? {

@@ -16,7 +16,7 @@ impl Round<'_, '_> {
         &mut self,
         station: &Id,
         refusal: Refusal,
-        request: RequestHash,
+        request: Option<RequestHash>,
         unit: Option<(ChipUid, DeviceSerial)>,
     ) -> Result<Due, StoreError> {
         let reason = code_id(refusal.fault);
@@ -38,7 +38,7 @@ impl Round<'_, '_> {
                 at_ms: self.now.0,
                 reason,
                 count: 1,
-                request: Some(request),
+                request,
             };
             self.append_refusal(&record, &fields)?;
         }

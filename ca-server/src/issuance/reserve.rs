@@ -199,7 +199,7 @@ pub(super) struct Round<'t, 'c> {
     pub(super) day: Day,
     pub(super) entropy: &'t dyn Entropy,
     pub(super) transaction: &'t mut Transaction<'c>,
-    directory: &'t Directory,
+    pub(super) directory: &'t Directory,
     documents: NewDocuments,
     first: u64,
     entries: Vec<Entered>,
@@ -247,6 +247,10 @@ impl<'t, 'c> Round<'t, 'c> {
                 let moved = confirm::void(self, job)?;
                 let asked = job.asked.as_ref();
                 self.move_on(moved, asked.map(|(id, hash)| (id, *hash)), job.unit)
+            }
+            Job::Retry(bind) => {
+                self.transaction.lift_alarm(*bind)?;
+                Ok(Due::Certificate(*bind))
             }
             Job::Enter(job) => enter::enter(self, job),
             Job::Refuse(job) => {
@@ -423,7 +427,7 @@ impl<'t, 'c> Round<'t, 'c> {
             Ok(due) => Ok(due),
             Err(refusal) => {
                 let about = Some((unit.unit.uid, unit.unit.serial));
-                self.record_refusal(&unit.station.id, refusal, unit.envelope.hash, about)
+                self.record_refusal(&unit.station.id, refusal, Some(unit.envelope.hash), about)
             }
         }
     }
@@ -438,7 +442,7 @@ impl<'t, 'c> Round<'t, 'c> {
         match (moved, asked) {
             (Ok(moved), _) => Ok(moved.into_due()),
             (Err(refusal), Some((station, request))) => {
-                self.record_refusal(station, refusal, request, Some(unit))
+                self.record_refusal(station, refusal, Some(request), Some(unit))
             }
             (Err(refusal), None) => Ok(Due::Refusal(refusal)),
         }

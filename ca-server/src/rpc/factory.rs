@@ -112,7 +112,8 @@ impl wire::FactoryService for Factory {
         let challenges = self
             .corridor
             .challenges(&station, &uids)
-            .map_err(|refusal| status::status(&refusal))?;
+            .await
+            .map_err(|refusal| self.refused(&refusal))?;
         Ok(Response::new(wire::GetChallengesResponse {
             expiry_ms: challenges
                 .iter()

@@ -60,6 +60,9 @@ impl<S> Gate<S> {
             .map(|corridor| corridor.in_force(peer));
         in_force.unwrap_or(Ok(())).map_err(|refusal| {
             tracing::warn!(%peer, path, "a TLS key that is not enrolled any more");
+            if let Some(corridor) = &self.enrolled {
+                corridor.note(&peer.id, &refusal);
+            }
             Box::new(status::status(&refusal))
         })
     }

@@ -70,8 +70,24 @@ pub struct LotCounts {
     pub voided: u32,
 }
 
+/// A bound unit that the signer refused to sign.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetAside {
+    /// Index of its `bind` leaf.
+    pub bind: u64,
+    /// Its request.
+    pub request: RequestId,
+    /// The station that holds it.
+    pub holder: String,
+    /// The signer's code and reason.
+    pub reason: String,
+}
+
 const IN_FLIGHT: &str = "SELECT count(*) FROM binding INDEXED BY unsigned
     WHERE signature IS NULL AND alarm IS NULL AND stage = 1";
+
+const SET_ASIDE: &str = "SELECT idx, request, holder, alarm FROM binding INDEXED BY unsigned
+    WHERE signature IS NULL AND alarm IS NOT NULL AND stage = 1 ORDER BY idx LIMIT 256";
 
 const BINDING: &str =
     "SELECT idx, stage, last_idx, last_hash, request, holder, lot, envelope, unit, tbs, openings,
@@ -300,6 +316,29 @@ impl Reader {
     pub fn in_flight(&self) -> Result<u64, StoreError> {
         let mut statement = self.connection.prepare_cached(IN_FLIGHT)?;
         from_sql(statement.query_row([], |row| row.get(0))?)
+    }
+
+    /// Units that the signer set aside, oldest first, at most 256.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn set_aside(&self) -> Result<Vec<SetAside>, StoreError> {
+        let mut statement = self.connection.prepare_cached(SET_ASIDE)?;
+        let rows = statement.query_map([], |row| {
+            let (bind, request): (i64, Vec<u8>) = (row.get(0)?, row.get(1)?);
+            Ok((bind, request, row.get(2)?, row.get(3)?))
+        })?;
+        rows.map(|row| {
+            let (bind, request, holder, reason) = row?;
+            let request = request.try_into().map(RequestId);
+            Ok(SetAside {
+                bind: from_sql(bind)?,
+                request: request.map_err(|_length| StoreError::Damaged("a request id"))?,
+                holder,
+                reason,
+            })
+        })
+        .collect()
     }
 
     /// Leaf hash and bytes of one entry.

@@ -355,6 +355,17 @@ impl<'c> Transaction<'c> {
         )
     }
 
+    /// Takes back that a unit is set aside, so that the signer is asked again.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn lift_alarm(&self, bind: u64) -> Result<(), StoreError> {
+        self.execute_one(
+            "UPDATE binding SET alarm = NULL WHERE idx = ?1",
+            [to_sql(bind)?],
+        )
+    }
+
     /// Believes this time from now on, although the one believed before may be later.
     ///
     /// # Errors

@@ -20,3 +20,5 @@ mod numbers;
 mod receipts;
 #[cfg(test)]
 mod refusals;
+#[cfg(test)]
+mod set_aside;

@@ -1,8 +1,9 @@
 use crate::child::run;
-use crate::world::{NOW, Places, World, fault, tell, until};
+use crate::world::{NOW, Places, World, approval, fault, id, profile, station, tell, until};
 use identity::fault::Fault;
 use identity::field::{Openings, Tag};
 use identity::leaf::{Body, Leaf, Refuse};
+use identity::{ChipUid, Clock as _};
 
 /// The refuse leaf at an index.
 fn leaf(world: &World, index: u64) -> Refuse {
@@ -86,6 +87,74 @@ fn a_flood_of_refusals_is_one_leaf_a_minute_that_names_station_and_window() {
                 assert_eq!(openings.value(Tag::Station), Some(b"st-1".as_slice()));
                 assert_eq!(openings.value(Tag::Time), Some(began.as_bytes()));
                 assert_eq!((refusal.count, refusal.index), (10, flooded));
+            });
+        },
+    );
+}
+
+#[test]
+fn a_station_whose_statement_has_ended_is_refused_its_challenges_on_record() {
+    run(
+        concat!(
+            module_path!(),
+            "::a_station_whose_statement_has_ended_is_refused_its_challenges_on_record"
+        ),
+        |room| {
+            tell(async {
+                let world = World::open(room, Places::below(room)).await;
+                let uid = [ChipUid::new(&[0xc0, 0, 0, 1]).unwrap()];
+                let asked = |name| world.corridor.challenges(name, &uid);
+                let (known, stranger) = (id("st-1"), id("st-9"));
+                asked(&known).await.unwrap();
+                let before = world.corridor.status().unwrap().log_size;
+                assert_eq!(fault(asked(&stranger).await), Fault::StationUnknown);
+                assert_eq!(world.corridor.status().unwrap().log_size, before);
+
+                world.clock.set(station().not_after.0 + 1);
+                world.corridor.confirm_clock(world.clock.now()).unwrap();
+                assert_eq!(fault(asked(&known).await), Fault::StationExpired);
+                let refusal = world.corridor.refusals(u64::MAX, 1).unwrap().remove(0);
+                assert_eq!((refusal.index, refusal.station.as_str()), (before, "st-1"));
+                assert_eq!((refusal.reason.as_str(), refusal.count), ("CA-0104", 1));
+                assert_eq!(leaf(&world, before).request, None, "nothing was signed");
+            });
+        },
+    );
+}
+
+#[test]
+fn of_two_lots_of_one_name_opened_at_once_one_is_in_force() {
+    run(
+        concat!(
+            module_path!(),
+            "::of_two_lots_of_one_name_opened_at_once_one_is_in_force"
+        ),
+        |room| {
+            tell(async {
+                let world = World::open(room, Places::below(room)).await;
+                let (small, large) = (world.lot("lot-2"), world.lot("lot-2"));
+                let small = identity::document::LotOrder {
+                    quantity: 10,
+                    ..small
+                };
+                let (one, other) = tokio::join!(
+                    world.corridor.open_lot(small),
+                    world.corridor.open_lot(large)
+                );
+                let refused: Vec<_> = [one, other].into_iter().filter_map(Result::err).collect();
+                assert_eq!(refused.len(), 1);
+                assert_eq!(refused[0].fault, Fault::DocumentConflict);
+
+                // Another grant of the same name is not entered either.
+                let twin = identity::document::Grant {
+                    limit: world.grant.limit + 1,
+                    ..world.grant.clone()
+                };
+                let approvals = ["anna", "bert"].map(|name| approval(&twin, name));
+                let entered = world
+                    .corridor
+                    .enter_grant(twin, profile(), approvals.to_vec());
+                assert_eq!(fault(entered.await), Fault::DocumentConflict);
             });
         },
     );

@@ -268,7 +268,7 @@ impl World {
         let fixed = key(1000 + device);
         let [high, low] = device.to_be_bytes();
         let uid = ChipUid::new(&[0xc0, 0, high, low]).unwrap();
-        let challenges = self.corridor.challenges(&id("st-1"), &[uid]).unwrap();
+        let challenges = self.corridor.offer(&id("st-1"), &[uid]).unwrap();
         let serial = DeviceSerial::new(&format!("SN{device:06}")).unwrap();
         let possession = Possession {
             challenge: &challenges[0].bytes,
@@ -470,7 +470,7 @@ pub(crate) fn station() -> StationStatement {
     }
 }
 
-fn profile() -> Profile {
+pub(crate) fn profile() -> Profile {
     let attribute = |oid: &str, template: &str| SubjectAttribute {
         oid: der::asn1::ObjectIdentifier::new_unwrap(oid),
         template: template.to_owned(),

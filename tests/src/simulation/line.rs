@@ -143,7 +143,7 @@ impl Work {
         let station = ground::id(STATIONS[self.station]);
         let chips = self.pieces.iter().map(|it| &ground.chips[it.chip]);
         let uids: Vec<_> = chips.map(|chip| chip.uid).collect();
-        let challenges = corridor.challenges(&station, &uids)?;
+        let challenges = corridor.offer(&station, &uids)?;
         let units = self.pieces.iter().zip(challenges);
         let units = units.map(|(piece, challenge)| self.unit(ground, piece, &challenge.bytes));
         let envelope = Envelope {

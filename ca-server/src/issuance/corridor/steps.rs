@@ -124,7 +124,7 @@ impl Corridor {
         };
         match self.admit_call(peer, call, request, signature) {
             Ok(jobs) => Ok(jobs.into_iter().map(|job| self.enqueue(job)).collect()),
-            Err(refusal) => match self.record(peer, &refusal, name)? {
+            Err(refusal) => match self.record(peer, &refusal, Some(name))? {
                 Some(pending) => Ok(vec![Ok(pending)]),
                 None => Err(refusal),
             },

@@ -3,7 +3,7 @@
 use super::{Corridor, Stop, blocking, internal};
 use crate::issuance::release::{self, Releaser};
 use crate::issuance::{Issued, Receipt, Refusal};
-use crate::store::{ClaimKey, LotCounts, Reader, StoredBinding, StoredRefusal};
+use crate::store::{ClaimKey, LotCounts, Reader, SetAside, StoredBinding, StoredRefusal};
 use identity::document::{Grant, LotOrder};
 use identity::fault::Fault;
 use identity::hash::DocumentHash;
@@ -20,6 +20,8 @@ pub struct Status {
     pub root: [u8; 32],
     /// Units bound and not signed yet; not those set aside or void.
     pub in_flight: u64,
+    /// Units that the signer set aside, oldest first.
+    pub set_aside: Vec<SetAside>,
     /// Why nothing is issued, if so.
     pub stopped: Option<Stop>,
 }
@@ -114,14 +116,16 @@ impl Corridor {
     /// # Errors
     /// [`Refusal`] if the store cannot be read.
     pub fn status(&self) -> Result<Status, Refusal> {
-        let (head, in_flight) = self.with_reader(|reader| {
+        let (head, in_flight, set_aside) = self.with_reader(|reader| {
             let head = reader.head().map_err(internal)?;
-            Ok((head, reader.in_flight().map_err(internal)?))
+            let in_flight = reader.in_flight().map_err(internal)?;
+            Ok((head, in_flight, reader.set_aside().map_err(internal)?))
         })?;
         Ok(Status {
             log_size: head.size,
             root: *head.root.as_bytes(),
             in_flight,
+            set_aside,
             stopped: self.shared.state.stopped(),
         })
     }
