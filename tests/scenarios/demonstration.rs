@@ -9,8 +9,9 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 /// Everything at the top of the directory that is left behind.
-const TOP: [&str; 9] = [
+const TOP: [&str; 10] = [
     "ca",
+    "daily",
     "devices",
     "log",
     "log.vkey",
