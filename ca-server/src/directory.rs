@@ -1,6 +1,7 @@
 //! What people approved, in memory: stations, grants with their profiles, lot orders. Built from the store at start,
 //! changed only after a commit.
 
+use crate::issuance::CLOSED;
 use crate::policy::SerialPattern;
 use crate::store::StoredDocument;
 use identity::Id;
@@ -8,7 +9,7 @@ use identity::document::{Document, Grant, LotOrder, Profile, StationStatement};
 use identity::hash::DocumentHash;
 use identity::idevid::Issuer;
 use signer::message::Support;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// A grant in force with what follows from it.
@@ -43,6 +44,7 @@ struct Entries {
     stations: BTreeMap<Id, Arc<StationStatement>>,
     grants: BTreeMap<DocumentHash, Arc<GrantEntry>>,
     lots: BTreeMap<(DocumentHash, Id), Arc<LotEntry>>,
+    closed: BTreeSet<DocumentHash>,
 }
 
 /// Everything in force.
@@ -112,17 +114,35 @@ impl Directory {
         })
     }
 
+    /// Whether a lot is closed.
+    #[must_use]
+    pub fn is_closed(&self, lot: &DocumentHash) -> bool {
+        self.read(|entries| entries.closed.contains(lot))
+    }
+
+    /// Notes that a lot is closed.
+    pub fn close_lot(&self, lot: DocumentHash) {
+        self.write(|entries| {
+            entries.closed.insert(lot);
+        });
+    }
+
     /// All grants.
     #[must_use]
     pub fn grants(&self) -> Vec<Arc<GrantEntry>> {
         self.read(|entries| entries.grants.values().cloned().collect())
     }
 
-    /// Adds a document that was just committed, or is read at start.
+    /// Adds a document that was just committed, or is read at start. Of a lot that closes it is the hash alone.
     ///
     /// # Errors
     /// Why it cannot be read, for people.
     pub fn add(&self, kind: &str, support: &[u8]) -> Result<(), String> {
+        if kind == CLOSED {
+            let lot = support.try_into().map_err(|_length| "a lot's hash")?;
+            self.close_lot(DocumentHash(lot));
+            return Ok(());
+        }
         let support = crate::support::parse(support)?;
         match kind {
             StationStatement::KIND => self.add_station(&support),

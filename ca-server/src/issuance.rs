@@ -82,6 +82,7 @@ pub mod admit;
 pub mod confirm;
 mod corridor;
 mod enter;
+pub mod lots;
 pub mod publish;
 pub mod record;
 mod refusal;
@@ -92,10 +93,11 @@ pub mod sign;
 mod time;
 
 pub use corridor::{
-    Call, Corridor, CorridorParts, Ends, GrantView, LotView, Pending, Receipts, StartError, Status,
-    Steps, Stop, UnitName,
+    Call, ClosedLot, Corridor, CorridorParts, Ends, GrantView, LotView, Pending, Receipts,
+    StartError, Status, Steps, Stop, UnitName,
 };
 pub use enter::DocumentJob;
+pub(crate) use lots::CLOSED;
 pub use refusal::Refusal;
 
 use identity::Timestamp;

@@ -3,11 +3,13 @@
 //! WAL with `synchronous=FULL`: a COMMIT that returned is on the disk. An error from COMMIT means *unknown*, never
 //! *no*; the caller stops and finds out by reading (`docs/issuance.md`). Only a full disk is a plain no.
 
+mod lots;
 mod read;
 mod refusals;
 mod rows;
 mod write;
 
+pub use lots::LotRequest;
 pub use read::{LotCounts, Reader, SetAside, StoredBinding, StoredDocument};
 pub use refusals::{ClosedWindow, RefusalPlace, StoredRefusal, WINDOW_MS};
 pub use rows::{ClaimKey, Head};
@@ -18,9 +20,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// What makes each version of the schema from the one before. The last is what this program writes.
-const VERSIONS: [&str; 2] = [
+const VERSIONS: [&str; 3] = [
     include_str!("store/schema.sql"),
     include_str!("store/schema-2.sql"),
+    include_str!("store/schema-3.sql"),
 ];
 /// Marks the file as ours ("KOSK").
 const APPLICATION_ID: i64 = 0x4B4F_534B;
@@ -272,6 +275,9 @@ fn raise_schema(connection: &mut Connection, from: i64, to: i64) -> Result<(), S
     for (version, step) in (1..).zip(VERSIONS) {
         if version > from && version <= to {
             transaction.execute_batch(step)?;
+        }
+        if version == 3 && from < 3 && to >= 3 {
+            lots::begin_counting(&transaction)?;
         }
         if version == 1 && from == 0 {
             let empty = translog::tree::Frontier::new();

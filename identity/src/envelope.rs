@@ -5,6 +5,7 @@ use crate::field::Tag;
 use crate::hash::{CertificateHash, DocumentHash, LeafHash, RequestHash, Sink as _, sha256_of};
 use crate::key::{P256Key, VerifyP256};
 use crate::sources::Timestamp;
+use crate::subject::SubjectId;
 use crate::text::{ChipUid, DeviceSerial, Id, PartNumber, RequestId};
 use crate::wire::require;
 pub use crate::wire::{Bytes32, Signature, Version1, WireError};
@@ -75,6 +76,18 @@ impl Unit {
             spki @ [0x30, ..] => P256Key::from_spki(spki),
             point => P256Key::from_sec1(point),
         }
+    }
+}
+
+impl Unit {
+    /// The board that had this serial before, as far as the station knows it.
+    #[must_use]
+    pub fn supersedes(&self) -> Option<SubjectId> {
+        let stated = self
+            .observations
+            .iter()
+            .find(|observed| observed.tag == Tag::Supersedes)?;
+        stated.value.as_bytes().try_into().ok().map(SubjectId)
     }
 }
 
@@ -219,12 +232,21 @@ impl StationRequest for Envelope {
         require(
             self.units.iter().all(bounded),
             "a unit's challenge or observations are out of bounds",
+        )?;
+        let named = |observed: &Observation| {
+            observed.tag != Tag::Supersedes || observed.value.as_bytes().len() == 32
+        };
+        require(
+            self.units
+                .iter()
+                .all(|unit| unit.observations.iter().all(named)),
+            "the board that a unit supersedes is named by 32 bytes",
         )
     }
 }
 
 /// Facts a station may state itself; all others are known to the CA.
-pub const STATION_TAGS: [Tag; 7] = [
+pub const STATION_TAGS: [Tag; 8] = [
     Tag::Operator,
     Tag::DateCode,
     Tag::BoardRevision,
@@ -232,6 +254,7 @@ pub const STATION_TAGS: [Tag; 7] = [
     Tag::Placement,
     Tag::Attempt,
     Tag::TimeQuality,
+    Tag::Supersedes,
 ];
 
 impl StationRequest for ConfirmRequest {

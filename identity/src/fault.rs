@@ -98,6 +98,9 @@ faults! {
     WrongPart = "CA-0209" Unit, "the chip's part number is not the product's", "チップの品番が製品と違います", "take the unit out; check the reel", "取り外し、リールを確認してください";
     UidMalformed = "CA-0210" Unit, "the chip's UID does not have the product's form", "チップ UID の形式が違います", "take the unit out; check the reel", "取り外し、リールを確認してください";
     GradeTooLow = "CA-0211" Policy, "the evidence is weaker than the product demands", "証拠の等級が足りません", "use the key origin that the product demands", "製品の求める方式を使ってください";
+    LotClosed = "CA-0212" Policy, "the lot is closed", "ロットは締め切られています", "use a lot that is open", "開いているロットを使ってください";
+    ScrapUsedUp = "CA-0213" Policy, "the grant's scrap allowance is used up", "許可の廃棄枠を使い切りました", "stop; find out why so much is scrapped", "停止し、廃棄が多い原因を調べてください";
+    LotDiffers = "CA-0214" Policy, "the lot's counts differ from the log", "ロットの数がログと一致しません", "find every unit that is named as a difference before anything ships", "差異のある機器をすべて確認するまで出荷しないでください";
     // CA-03xx: door 1, proofs
     ChallengeInvalid = "CA-0301" Station, "the challenge is not one of this CA for this chip and station", "チャレンジが無効です", "ask for a challenge and prove again", "チャレンジを取り直してください";
     ChallengeStale = "CA-0302" Station, "the challenge has expired", "チャレンジの期限切れです", "ask for a challenge and prove again", "チャレンジを取り直してください";
@@ -113,6 +116,8 @@ faults! {
     NotHolder = "CA-0406" Station, "another station took this unit over", "別のステーションが引き継いでいます", "finish the unit at that station", "そのステーションで続けてください";
     NotBound = "CA-0407" Station, "nothing is bound under this request", "この要求では登録がありません", "provision the unit first", "先に発行してください";
     DocumentConflict = "CA-0408" Policy, "this document, or another of its name, is in force", "この文書、または同名の別の文書がすでに有効です", "give the document a name of its own, or go on with the one in force", "別の名前を付けるか、有効な文書を使ってください";
+    ChipScrapped = "CA-0409" Unit, "the chip was scrapped", "このチップは廃棄済みです", "do not use it; look where it came from", "使用せず、出所を確認してください";
+    OtherSuperseded = "CA-0410" Station, "the board that the unit is to replace is not the last one with this serial, or still in use", "交換前の基板がこの製造番号の最後の基板ではないか、まだ使用中です", "void or scrap the board that has the serial, then start the unit anew", "その番号の基板を無効または廃棄してからやり直してください";
     // CA-05xx: confirm
     ConfirmMismatch = "CA-0501" Unit, "what the chip confirms is not what was issued", "チップの確認内容が発行内容と違います", "write the certificate again; else void the unit", "証明書を書き直し、だめなら無効にしてください";
     ConfirmSignature = "CA-0502" Unit, "the chip's confirmation is not signed by the bound key", "確認の署名が正しくありません", "void the unit", "機器を無効にしてください";
@@ -147,6 +152,7 @@ faults! {
     Config = "LINE-0206" Station, "the settings are wrong", "設定が正しくありません", "run `check` and mend what it names", "`check` を実行し直してください";
     Interrupted = "LINE-0207" Station, "the unit was interrupted", "中断されました", "start again; the unit resumes", "再開すると続きから始まります";
     DuplicateUid = "LINE-0208" Unit, "two units with one chip UID in this session", "同じ UID のチップが二つあります", "take both out: one is a clone", "両方取り外してください。複製です";
+    AttemptsUsedUp = "LINE-0220" Unit, "the unit failed as often as it may", "やり直しの上限に達しました", "scrap the unit", "この機器を廃棄してください";
 }
 
 impl Fault {

@@ -50,6 +50,8 @@ pub enum Tag {
     Time = 18,
     /// Where the time came from and how good it is.
     TimeQuality = 19,
+    /// Subject of the board that had this serial before, 32 bytes.
+    Supersedes = 20,
 }
 
 /// Longest value of a field in bytes.
@@ -89,7 +91,7 @@ pub struct WithheldField {
 
 /// A tag's number as it goes into the commitment.
 fn tag_number(tag: Tag) -> u16 {
-    const ALL: [Tag; 19] = [
+    const ALL: [Tag; 20] = [
         Tag::DeviceSerial,
         Tag::Model,
         Tag::Lot,
@@ -109,6 +111,7 @@ fn tag_number(tag: Tag) -> u16 {
         Tag::Attempt,
         Tag::Time,
         Tag::TimeQuality,
+        Tag::Supersedes,
     ];
     ALL.iter()
         .position(|other| *other == tag)

@@ -4,6 +4,7 @@ mod wire_form;
 
 use crate::evidence::Grade;
 use crate::hash::{CertificateHash, DocumentHash, LeafHash, RequestHash, SpkiHash, TbsHash};
+use crate::lot::{LotCounts, LotTally};
 use crate::sources::Day;
 use crate::subject::SubjectId;
 use crate::text::Id;
@@ -148,6 +149,8 @@ pub enum Body {
         /// Units planned.
         quantity: u32,
     },
+    /// A lot is done: nothing more is bound under it.
+    LotClose(LotClose),
     /// A fixed key is tied to a device and to one certificate, before that is signed.
     Bind(Bind),
     /// Another station took over a bound unit.
@@ -177,6 +180,25 @@ pub struct Bind {
     pub evidence: EvidenceRef,
     /// Root over the fields' commitments.
     pub fields: Bytes32,
+    /// Hash of the lot order; none only in leaves from before lots stood in the open.
+    pub lot: Option<DocumentHash>,
+    /// The voided or scrapped board that had this serial before.
+    pub supersedes: Option<SubjectId>,
+}
+
+/// Body of a `lot-close` leaf.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LotClose {
+    /// Hash of the lot order.
+    pub lot: DocumentHash,
+    /// Hash of the station's request to close it.
+    pub request: RequestHash,
+    /// What the station counted.
+    pub counts: LotCounts,
+    /// What the log holds.
+    pub tally: LotTally,
+    /// Fault code, if the two differ.
+    pub reason: Option<Id>,
 }
 
 /// Body of an `adopt` leaf.
@@ -229,10 +251,14 @@ pub struct Scrap {
     pub previous: Option<EntryRef>,
     /// The grant whose allowance it uses.
     pub grant: DocumentHash,
+    /// Hash of the station's scrap request; none if an operator decided.
+    pub request: Option<RequestHash>,
     /// Fault code.
     pub reason: Id,
     /// Root over the fields' commitments.
     pub fields: Bytes32,
+    /// Hash of the lot order that the unit was to belong to.
+    pub lot: Option<DocumentHash>,
 }
 
 /// Body of a `refuse` leaf.
@@ -257,6 +283,7 @@ impl Body {
             Self::Station { .. } => Kind::Station,
             Self::Grant { .. } => Kind::Grant,
             Self::LotOpen { .. } => Kind::LotOpen,
+            Self::LotClose(_) => Kind::LotClose,
             Self::Bind(_) => Kind::Bind,
             Self::Adopt(_) => Kind::Adopt,
             Self::Confirm(_) => Kind::Confirm,
@@ -279,6 +306,7 @@ impl Body {
             | Self::Station { .. }
             | Self::Grant { .. }
             | Self::LotOpen { .. }
+            | Self::LotClose(_)
             | Self::Refuse(_) => None,
         }
     }
@@ -295,6 +323,7 @@ impl Body {
             | Self::Station { .. }
             | Self::Grant { .. }
             | Self::LotOpen { .. }
+            | Self::LotClose(_)
             | Self::Bind(_)
             | Self::Refuse(_) => None,
         }

@@ -32,6 +32,8 @@ pub mod idevid;
 #[cfg(feature = "alloc")]
 pub mod leaf;
 #[cfg(feature = "alloc")]
+pub mod lot;
+#[cfg(feature = "alloc")]
 pub mod receipt;
 #[cfg(feature = "alloc")]
 pub mod rules;

@@ -1,10 +1,13 @@
 //! The state rules of the log: one pure function for server, signer, auditor and mirror.
 //!
 //! [`check`] decides, given what the reader knows so far, whether a leaf may follow, and says what changes. Whoever
-//! replays a log calls it leaf by leaf and writes each [`Effect`] into what [`Known`] answers from.
+//! replays a log calls it leaf by leaf and writes each [`Change`] into what [`Known`] answers from.
+
+mod lots;
 
 use crate::hash::{DocumentHash, LeafHash, SpkiHash};
 use crate::leaf::{Body, EntryRef, GrantTerms, Leaf};
+use crate::lot::LotTally;
 use crate::sources::Day;
 use crate::subject::SubjectId;
 use core::fmt;
@@ -31,6 +34,8 @@ pub struct SubjectState {
     pub last: EntryRef,
     /// Where it stands.
     pub stage: Stage,
+    /// The lot that its `bind` entry names.
+    pub lot: Option<DocumentHash>,
 }
 
 /// What is known of a grant.
@@ -42,6 +47,21 @@ pub struct GrantState {
     pub issued: u32,
     /// Units scrapped so far.
     pub scrapped: u32,
+    /// Whether a `bind` entry under it has named its lot, or a lot of it was closed; from then on each one must.
+    pub in_lots: bool,
+}
+
+/// What is known of a lot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LotState {
+    /// The grant it draws on.
+    pub grant: DocumentHash,
+    /// Units planned.
+    pub quantity: u32,
+    /// Its boards by stage, as far as their `bind` entries name it.
+    pub tally: LotTally,
+    /// Its `lot-close` entry, once there is one.
+    pub closed: Option<u64>,
 }
 
 /// What a reader of the log has gathered from the leaves before this one.
@@ -67,6 +87,12 @@ pub trait Known {
     /// The look-up failed.
     fn grant(&self, grant: &DocumentHash) -> Result<Option<GrantState>, Self::Error>;
 
+    /// State of a lot, if it was ever opened.
+    ///
+    /// # Errors
+    /// The look-up failed.
+    fn lot(&self, lot: &DocumentHash) -> Result<Option<LotState>, Self::Error>;
+
     /// Whether a document of this hash was entered by an earlier leaf.
     ///
     /// # Errors
@@ -80,7 +106,22 @@ pub trait Known {
     fn last_day(&self) -> Day;
 }
 
-/// What a permitted leaf changes.
+/// What a permitted leaf changes: one thing, and the lot that this is counted in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The one thing.
+    pub effect: Effect,
+    /// A lot and its new state.
+    pub lot: Option<(DocumentHash, LotState)>,
+}
+
+impl From<Effect> for Change {
+    fn from(effect: Effect) -> Self {
+        Self { effect, lot: None }
+    }
+}
+
+/// The one thing that a permitted leaf changes, beside a lot's state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Nothing.
@@ -89,7 +130,9 @@ pub enum Effect {
     Document(DocumentHash),
     /// A grant is in force.
     Grant(DocumentHash, GrantTerms),
-    /// A subject and a key are bound; the grant's count is now `issued`.
+    /// Every further `bind` entry under this grant names its lot.
+    InLots(DocumentHash),
+    /// A subject and a key are bound; the grant's count is now `issued`, and it is in lots if the subject is.
     Bound {
         /// The subject.
         subject: SubjectId,
@@ -161,6 +204,23 @@ pub enum Violation {
     ScrapUsedUp,
     /// A refusal counts at least one.
     EmptyRefusal,
+    /// The lot was never opened, or not under this grant.
+    UnknownLot,
+    /// The lot is closed.
+    LotClosed {
+        /// Its `lot-close` entry.
+        entry: u64,
+    },
+    /// As many units hold a serial of the lot as are planned.
+    LotFull,
+    /// Another lot than the unit's, or none where one must be named.
+    OtherLot,
+    /// The tally of a `lot-close` is not what the log holds.
+    LotTally,
+    /// A `lot-close` says that there is a difference where there is none, or hides one.
+    LotReason,
+    /// The board that is superseded is neither voided nor scrapped.
+    Superseded,
 }
 
 impl fmt::Display for Violation {
@@ -187,6 +247,17 @@ impl fmt::Display for Violation {
             }
             Self::ScrapUsedUp => f.write_str("the scrap allowance of the grant is used up"),
             Self::EmptyRefusal => f.write_str("a refusal counts at least one"),
+            Self::UnknownLot => f.write_str("the lot was never opened under this grant"),
+            Self::LotClosed { entry } => write!(f, "the lot was closed at entry {entry}"),
+            Self::LotFull => f.write_str("as many units hold a serial of the lot as are planned"),
+            Self::OtherLot => f.write_str("the lot is not the unit's, or none is named"),
+            Self::LotTally => f.write_str("the tally of the lot is not what the log holds"),
+            Self::LotReason => {
+                f.write_str("the leaf has a reason if and only if counts and tally differ")
+            }
+            Self::Superseded => {
+                f.write_str("the board that is superseded is neither voided nor scrapped")
+            }
         }
     }
 }
@@ -227,7 +298,7 @@ pub fn check<K: Known>(
     leaf: &Leaf,
     hash: LeafHash,
     known: &K,
-) -> Result<Effect, RuleError<K::Error>> {
+) -> Result<Change, RuleError<K::Error>> {
     if leaf.day < known.last_day() {
         return Err(Violation::DayBackward.into());
     }
@@ -240,17 +311,21 @@ pub fn check<K: Known>(
     };
     match &leaf.body {
         Body::Ceremony { document } | Body::Station { document, .. } => {
-            new_document(document, known)
+            new_document(document, known).map(Change::from)
         }
         Body::Grant {
             document, terms, ..
         } => check_grant(document, *terms, known),
         Body::LotOpen {
-            document, grant, ..
+            document,
+            grant,
+            quantity,
         } => {
             grant_in_force(grant, leaf.day, known)?;
-            new_document(document, known)
+            let effect = new_document(document, known)?;
+            Ok(lots::opened(effect, *document, *grant, *quantity))
         }
+        Body::LotClose(body) => lots::close(body, entry, known),
         Body::Bind(body) => check_bind(body, leaf.day, entry, known),
         Body::Adopt(body) => move_on(&body.subject, &body.previous, entry, Stage::Bound, known),
         Body::Confirm(body) => move_on(
@@ -263,13 +338,16 @@ pub fn check<K: Known>(
         Body::Void(body) => move_on(&body.subject, &body.previous, entry, Stage::Voided, known),
         Body::Scrap(body) => check_scrap(body, entry, known),
         Body::Refuse(body) if body.count == 0 => Err(Violation::EmptyRefusal.into()),
-        Body::Refuse(_) => Ok(Effect::None),
+        Body::Refuse(_) => Ok(Effect::None.into()),
     }
 }
 
-type Checked<K> = Result<Effect, RuleError<<K as Known>::Error>>;
+type Checked<K> = Result<Change, RuleError<<K as Known>::Error>>;
 
-fn new_document<K: Known>(document: &DocumentHash, known: &K) -> Checked<K> {
+fn new_document<K: Known>(
+    document: &DocumentHash,
+    known: &K,
+) -> Result<Effect, RuleError<K::Error>> {
     match known.has_document(document).map_err(RuleError::Lookup)? {
         true => Err(Violation::DocumentTwice.into()),
         false => Ok(Effect::Document(*document)),
@@ -282,7 +360,7 @@ fn check_grant<K: Known>(document: &DocumentHash, terms: GrantTerms, known: &K) 
     }
     match known.grant(document).map_err(RuleError::Lookup)? {
         Some(_) => Err(Violation::DocumentTwice.into()),
-        None => Ok(Effect::Grant(*document, terms)),
+        None => Ok(Effect::Grant(*document, terms).into()),
     }
 }
 
@@ -326,7 +404,9 @@ fn check_bind<K: Known>(
     if body.certificate.epoch != 0 {
         return Err(Violation::Epoch.into());
     }
-    Ok(Effect::Bound {
+    lots::superseded(body, known)?;
+    let lot = lots::bound(body, &grant, known)?;
+    let effect = Effect::Bound {
         subject: body.subject,
         spki: body.certificate.spki,
         grant: body.grant.grant,
@@ -335,8 +415,10 @@ fn check_bind<K: Known>(
             bind: entry.index,
             last: entry,
             stage: Stage::Bound,
+            lot: body.lot,
         },
-    })
+    };
+    Ok(Change { effect, lot })
 }
 
 /// The subject's next state, if `previous` is its newest entry and its stage is one of `from`.
@@ -368,14 +450,15 @@ fn move_on<K: Known>(
     known: &K,
 ) -> Checked<K> {
     let state = next_state(subject, previous, &[Stage::Bound], known)?;
-    Ok(Effect::Moved(
-        *subject,
-        SubjectState {
-            last: entry,
-            stage: to,
-            ..state
-        },
-    ))
+    let moved = SubjectState {
+        last: entry,
+        stage: to,
+        ..state
+    };
+    Ok(Change {
+        effect: Effect::Moved(*subject, moved),
+        lot: lots::moved(&state, to, known)?,
+    })
 }
 
 fn check_scrap<K: Known>(body: &crate::leaf::Scrap, entry: EntryRef, known: &K) -> Checked<K> {
@@ -386,24 +469,28 @@ fn check_scrap<K: Known>(body: &crate::leaf::Scrap, entry: EntryRef, known: &K) 
     if grant.scrapped >= grant.terms.scrap {
         return Err(Violation::ScrapUsedUp.into());
     }
-    let subject = match (&body.subject, &body.previous) {
-        (None, None) => None,
+    let (subject, lot) = match (&body.subject, &body.previous) {
+        (None, None) => (None, lots::scrapped_keyless(body, known)?),
         (Some(subject), Some(previous)) => {
             let state = next_state(subject, previous, &[Stage::Bound, Stage::Voided], known)?;
-            Some((
-                *subject,
-                SubjectState {
-                    last: entry,
-                    stage: Stage::Scrapped,
-                    ..state
-                },
-            ))
+            if body.lot != state.lot {
+                return Err(Violation::OtherLot.into());
+            }
+            let scrapped = SubjectState {
+                last: entry,
+                stage: Stage::Scrapped,
+                ..state
+            };
+            lots::of_grant(body.lot.as_ref(), &body.grant, known)?;
+            let lot = lots::moved(&state, Stage::Scrapped, known)?;
+            (Some((*subject, scrapped)), lot)
         }
         (Some(_), None) | (None, Some(_)) => return Err(Violation::ScrapForm.into()),
     };
-    Ok(Effect::Scrapped {
+    let effect = Effect::Scrapped {
         subject,
         grant: body.grant,
         scrapped: grant.scrapped.saturating_add(1),
-    })
+    };
+    Ok(Change { effect, lot })
 }

@@ -84,6 +84,8 @@ codes! {
     Issuer = "SIGN-0144" Item, "the leaf names another issuing key", "hold the unit; compare the issuing CA's certificates";
     Fields = "SIGN-0145" Item, "the openings are not those of the leaf's fields", "hold the unit";
     FieldValue = "SIGN-0146" Item, "a field of the leaf says otherwise than envelope and grant", "treat the CA server as compromised";
+    Lot = "SIGN-0147" Item, "the leaf names another lot than the envelope", "treat the CA server as compromised";
+    Supersedes = "SIGN-0148" Item, "the leaf hides the board that the station says it supersedes, or names another", "treat the CA server as compromised";
     // SIGN-015x: the station and its envelope
     Envelope = "SIGN-0150" Item, "the envelope cannot be read", "hold the unit";
     RequestHash = "SIGN-0151" Item, "the envelope is not the one the leaf names", "hold the unit";

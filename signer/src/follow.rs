@@ -206,11 +206,11 @@ fn take_over(sets: &Sets<'_>, pinned: &Pinned, entry: &Entry) -> Result<Day, Fau
     let leaf = Leaf::from_bytes(bytes).map_err(|error| at(Fault::new(Code::Leaf, error)))?;
     let supported = support::check(&leaf.body, entry.support.as_ref(), pinned).map_err(at)?;
     let hash = LeafHash::of(bytes);
-    let effect = rules::check(&leaf, hash, sets).map_err(|error| match error {
+    let change = rules::check(&leaf, hash, sets).map_err(|error| match error {
         RuleError::Violation(violation) => at(Fault::new(Code::Rule, violation)),
         RuleError::Lookup(fault) => fault,
     })?;
-    sets.apply(effect)?;
+    sets.apply(change)?;
     leaves::put_hash(sets.connection, sets.size, &hash)?;
     if matches!(leaf.body, Body::Bind(_)) {
         leaves::put_bind(sets.connection, sets.size, bytes)?;

@@ -12,7 +12,7 @@ use crate::message::{Item, SignedEnvelope};
 use crate::parallel;
 use crate::pinned::Pinned;
 use crate::store::{attempt, damaged, document, leaf, state};
-use identity::document::{Grant, Profile, StationStatement};
+use identity::document::{Grant, LotOrder, Profile, StationStatement};
 use identity::envelope::{Envelope, Purpose, StationRequest as _, request_hash};
 use identity::leaf::Bind;
 use identity::rules::Stage;
@@ -154,6 +154,7 @@ impl<'a> Gathering<'a> {
         let signed = self.envelope(item.envelope)?;
         ensure!(signed.hash == bind.request, Code::RequestHash);
         ensure!(signed.envelope.purpose == Purpose::Provision, Code::Purpose);
+        self.check_lot(&signed.envelope, &bind)?;
         let (statement, station) = self.asking_station(&signed.envelope, item.index)?;
         Ok(Found::Case(Box::new(Case {
             item,
@@ -190,6 +191,17 @@ impl<'a> Gathering<'a> {
             true => Ok(Found::Stored(signature)),
             false => Err(damaged("a stored signature does not verify")),
         }
+    }
+
+    /// The lot that the leaf is counted in is the one that the station named. Leaves from before lots stood in the open
+    /// name none; the rules say how long that is permitted.
+    fn check_lot(&self, envelope: &Envelope, bind: &Bind) -> Result<(), Fault> {
+        let Some(lot) = bind.lot else {
+            return Ok(());
+        };
+        let order: LotOrder = document::get(self.connection, &lot)?;
+        ensure!(order.id == envelope.lot, Code::Lot);
+        Ok(())
     }
 
     fn envelope(&mut self, at: u32) -> Result<Arc<Signed<'a>>, Fault> {

@@ -6,7 +6,9 @@
 pub(crate) mod attempt;
 pub(crate) mod document;
 pub(crate) mod leaf;
+pub(crate) mod lot;
 pub(crate) mod state;
+mod versions;
 
 use crate::code::Code;
 use crate::error::{Fault, SignerError};
@@ -17,26 +19,10 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Transaction, param
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
-
-/// Version of the schema.
-const VERSION: i64 = 1;
+use versions::VERSION;
 
 /// Statements kept prepared: more than the signer has.
 const STATEMENTS: usize = 64;
-
-const SCHEMA: &str = "
-CREATE TABLE meta (id INTEGER PRIMARY KEY CHECK (id = 1), origin TEXT NOT NULL, log_vkey TEXT NOT NULL, issuer BLOB NOT NULL);
-CREATE TABLE head (id INTEGER PRIMARY KEY CHECK (id = 1), note BLOB NOT NULL, last_day BLOB NOT NULL);
-CREATE TABLE halt (id INTEGER PRIMARY KEY CHECK (id = 1), code TEXT NOT NULL, text TEXT NOT NULL, ours BLOB NOT NULL, theirs BLOB NOT NULL);
-CREATE TABLE leaf (entry INTEGER PRIMARY KEY, hash BLOB NOT NULL);
-CREATE TABLE bind (entry INTEGER PRIMARY KEY, leaf BLOB NOT NULL);
-CREATE TABLE subject (id BLOB PRIMARY KEY, state BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE spki (hash BLOB PRIMARY KEY) WITHOUT ROWID;
-CREATE TABLE grant_state (document BLOB PRIMARY KEY, state BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE document (hash BLOB PRIMARY KEY, kind TEXT NOT NULL, der BLOB NOT NULL);
-CREATE TABLE station (id TEXT NOT NULL, entry INTEGER NOT NULL, document BLOB NOT NULL, PRIMARY KEY (id, entry)) WITHOUT ROWID;
-CREATE TABLE attempt (entry INTEGER PRIMARY KEY, tbs BLOB NOT NULL UNIQUE, signature BLOB);
-";
 
 /// The open store.
 #[derive(Debug)]
@@ -61,7 +47,7 @@ impl Store {
         let connection = connect(path).map_err(failed)?;
         lock_and_read_version(&connection).map_err(failed)?;
         configure(&connection).map_err(failed)?;
-        Self(connection).create(pinned).map_err(failed)
+        Self(connection).create(path, pinned)
     }
 
     /// Opens the store and keeps every other process out of it. A store that is gone is never made anew: it would
@@ -96,6 +82,7 @@ impl Store {
         make_durable(&connection).map_err(failed)?;
         let store = Self(connection);
         store.check_meta(pinned, failed)?;
+        versions::raise(&store, path, version)?;
         Ok(store)
     }
 
@@ -145,10 +132,20 @@ impl Store {
         Ok(())
     }
 
-    fn create(&self, pinned: &Pinned) -> rusqlite::Result<()> {
-        let transaction = self.begin()?;
-        transaction.execute_batch(SCHEMA)?;
-        transaction.execute(
+    fn create(&self, path: &Path, pinned: &Pinned) -> Result<(), SignerError> {
+        let failed = |error| SignerError::Store {
+            path: path.to_owned(),
+            error,
+        };
+        let transaction = self.begin().map_err(failed)?;
+        versions::step_through(&transaction, path, 0)?;
+        Self::put_meta(&transaction, pinned)
+            .and_then(|()| transaction.commit())
+            .map_err(failed)
+    }
+
+    fn put_meta(connection: &Connection, pinned: &Pinned) -> rusqlite::Result<()> {
+        connection.execute(
             "INSERT INTO meta (id, origin, log_vkey, issuer) VALUES (1, ?1, ?2, ?3)",
             params![
                 pinned.origin,
@@ -156,8 +153,7 @@ impl Store {
                 pinned.issuing_key.as_bytes()
             ],
         )?;
-        transaction.pragma_update(None, "user_version", VERSION)?;
-        transaction.commit()
+        Ok(())
     }
 
     fn check_meta(

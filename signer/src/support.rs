@@ -51,7 +51,8 @@ pub(crate) fn check(
             );
             Ok(Supported::LotOrder(order))
         }
-        Body::Bind(_)
+        Body::LotClose(_)
+        | Body::Bind(_)
         | Body::Adopt(_)
         | Body::Confirm(_)
         | Body::Void(_)

@@ -4,6 +4,7 @@
 use super::Refusal;
 use super::confirm::{ConfirmJob, VoidJob};
 use super::enter::DocumentJob;
+use super::lots::{CloseJob, ScrapJob};
 use crate::challenge::{ChallengeError, ChallengeKey};
 use crate::directory::{Directory, GrantEntry, LotEntry};
 use identity::document::{KeyOriginRule, StationStatement};
@@ -11,7 +12,7 @@ use identity::envelope::{Envelope, Purpose, StationRequest, Unit, request_hash, 
 use identity::evidence::{Evidence, EvidenceFacts, Grade};
 use identity::fault::Fault;
 use identity::field::{Openings, Tag};
-use identity::hash::{RequestHash, Sink as _, sha256_of};
+use identity::hash::{DocumentHash, RequestHash, Sink as _, sha256_of};
 use identity::idevid::{CertificateSerial, Facts, build_tbs};
 use identity::key::AwsLcVerifier;
 use identity::message::{Message as _, Possession};
@@ -38,6 +39,10 @@ pub enum Job {
     Void(Box<VoidJob>),
     /// Ask the signer again about this binding, which it set aside.
     Retry(u64),
+    /// A unit is scrapped.
+    Scrap(Box<ScrapJob>),
+    /// A lot is closed.
+    CloseLot(Box<CloseJob>),
     /// A document that people approved.
     Enter(Box<DocumentJob>),
     /// A request of a known station was refused.
@@ -206,7 +211,7 @@ impl Admission {
         let now = self.clock.now();
         let (request, station) = self.open_request::<Envelope>(peer, &der, &signature)?;
         let hash = request_hash::<Envelope>(&der);
-        let grant = self.grant(&station, &request)?;
+        let grant = self.granted(&station, &request.grant)?;
         let unknown = || Refusal::new(Fault::LotUnknown, request.lot);
         let lot = self
             .directory
@@ -240,6 +245,11 @@ impl Admission {
                 "by the station's own clock",
             ));
         }
+        if opened.request.purpose == Purpose::Provision
+            && self.directory.is_closed(&opened.lot.hash)
+        {
+            return Err(Refusal::new(Fault::LotClosed, opened.request.lot));
+        }
         let grant = &opened.grant.grant;
         match grant.valid_at(opened.now) {
             true => Ok(()),
@@ -247,13 +257,17 @@ impl Admission {
         }
     }
 
-    fn grant(
+    /// A grant that names this station and its line.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub(super) fn granted(
         &self,
         station: &StationStatement,
-        request: &Envelope,
+        hash: &DocumentHash,
     ) -> Result<Arc<GrantEntry>, Refusal> {
-        let unknown = || Refusal::new(Fault::GrantUnknown, request.grant);
-        let entry = self.directory.grant(&request.grant).ok_or_else(unknown)?;
+        let unknown = || Refusal::new(Fault::GrantUnknown, hash);
+        let entry = self.directory.grant(hash).ok_or_else(unknown)?;
         let grant = &entry.grant;
         if !grant.stations.contains(&station.id) {
             return Err(unknown());

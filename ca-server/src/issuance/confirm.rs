@@ -6,7 +6,7 @@ use super::reserve::{Due, Round, refusal_of};
 use crate::store::{BindingState, ClaimKey, Reader, StoreError, StoredBinding};
 use identity::envelope::{ConfirmRequest, Unit, VoidRequest, request_hash};
 use identity::fault::Fault;
-use identity::hash::{CertificateHash, RequestHash, sha256};
+use identity::hash::{CertificateHash, DocumentHash, RequestHash, sha256};
 use identity::key::{AwsLcVerifier, VerifyP256 as _};
 use identity::leaf::{Body, Bytes32, Confirm, EntryRef, Leaf, Void};
 use identity::message::{Confirmation, Message as _};
@@ -131,14 +131,37 @@ fn void_job(
     reason: Id,
     reader: &Reader,
 ) -> Result<VoidJob, Refusal> {
-    let (_, unit) = bound(&request, reader)?;
-    let key = unit.fixed_key().map_err(internal)?;
+    let of = subject_of(&request, reader)?;
     Ok(VoidJob {
         asked,
-        unit: (unit.uid, unit.serial),
+        unit: of.unit,
         request,
         reason,
+        subject: of.subject,
+    })
+}
+
+/// Who a bound unit is.
+#[derive(Debug)]
+pub(super) struct SubjectOf {
+    pub(super) bind: u64,
+    pub(super) subject: SubjectId,
+    pub(super) unit: (ChipUid, DeviceSerial),
+    pub(super) lot: DocumentHash,
+}
+
+/// Who the unit under a request is.
+///
+/// # Errors
+/// [`Refusal`] if nothing is bound under it.
+pub(super) fn subject_of(request: &RequestId, reader: &Reader) -> Result<SubjectOf, Refusal> {
+    let (binding, unit) = bound(request, reader)?;
+    let key = unit.fixed_key().map_err(internal)?;
+    Ok(SubjectOf {
+        bind: binding.bind,
         subject: SubjectId::of_p256(&key.spki_hash()),
+        unit: (unit.uid, unit.serial),
+        lot: binding.lot,
     })
 }
 

@@ -4,12 +4,14 @@
 //! *finisher* takes reserved batches in order through doors 3 to 6. So the next batch is reserved while the one
 //! before is being signed, and each commit serves as many units as were waiting for it.
 
+mod lots;
 mod peers;
 mod state;
 mod steps;
 mod threads;
 mod views;
 
+pub use lots::ClosedLot;
 pub use state::{Ends, Stop};
 pub use steps::{Call, Pending, Steps};
 pub use views::{GrantView, LotView, Receipts, Status, UnitName};
@@ -171,6 +173,9 @@ impl Corridor {
         let ledger = Ledger::open(ledger_parts, &reader)?;
         let issuer = Issuer::from_certificate(&parts.issuing_certificate)?;
         let directory = Arc::new(Directory::load(issuer, &reader.documents()?)?);
+        for (lot, _) in reader.closed_lots()? {
+            directory.close_lot(lot);
+        }
         let challenge = Arc::new(parts.challenge);
         let admission = Admission {
             directory,

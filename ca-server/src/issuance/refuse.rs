@@ -119,7 +119,7 @@ fn window_quality() -> String {
     clippy::expect_used,
     reason = "codes are short ASCII; a test reads every one of them"
 )]
-fn code_id(fault: Fault) -> Id {
+pub(super) fn code_id(fault: Fault) -> Id {
     Id::new(fault.code()).expect("a fault code is an id")
 }
 

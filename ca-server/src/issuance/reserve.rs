@@ -7,6 +7,7 @@
 use super::admit::{Admitted, Job, SignedEnvelope};
 use super::confirm::{self, Moved};
 use super::enter;
+use super::lots;
 use super::{Answer, Refusal, time};
 use crate::directory::Directory;
 use crate::store::{BindingState, ClaimKey, NewBinding, Store, StoreError, Transaction};
@@ -16,7 +17,7 @@ use identity::leaf::{
     Adopt, Bind, Body, CertificateRef, EntryRef, EvidenceRef, GrantUse, Leaf, Serial20,
 };
 use identity::rules::{Known as _, Stage, Violation};
-use identity::{ChipUid, Day, DeviceSerial, Entropy, Id, Timestamp};
+use identity::{ChipUid, Day, DeviceSerial, Entropy, Id, SubjectId, Timestamp};
 use signer::message::Support;
 use std::collections::BTreeMap;
 use tokio::sync::oneshot;
@@ -252,6 +253,8 @@ impl<'t, 'c> Round<'t, 'c> {
                 self.transaction.lift_alarm(*bind)?;
                 Ok(Due::Certificate(*bind))
             }
+            Job::Scrap(job) => lots::scrap(self, job),
+            Job::CloseLot(job) => lots::close(self, job),
             Job::Enter(job) => enter::enter(self, job),
             Job::Refuse(job) => {
                 self.record_refusal(&job.station, job.refusal.clone(), job.request, job.unit)
@@ -284,14 +287,15 @@ impl<'t, 'c> Round<'t, 'c> {
             );
             return self.settle(unit, Err(Refusal::new(Fault::ClockBackward, detail)));
         }
-        if let Some(fault) = self.claimed(unit)? {
-            return self.settle(unit, Err(fault.into()));
-        }
+        let earlier = match self.claimed(unit)? {
+            Ok(earlier) => earlier,
+            Err(fault) => return self.settle(unit, Err(fault.into())),
+        };
         let grant = self.transaction.grant(&unit.grant.hash)?;
         let ordinal = grant.map_or(0, |grant| grant.issued);
         let leaf = Leaf {
             day: self.day,
-            body: Body::Bind(bind_body(unit, ordinal)),
+            body: Body::Bind(bind_body(unit, ordinal, earlier)),
         };
         match self.append(&leaf, None)? {
             Ok(entry) => self.keep(unit, entry),
@@ -310,33 +314,41 @@ impl<'t, 'c> Round<'t, 'c> {
         self.settle(unit, repeated(unit, &known))
     }
 
-    /// The first claim of this unit that somebody else holds.
-    fn claimed(&self, unit: &Admitted) -> Result<Option<Fault>, StoreError> {
+    /// The first claim of this unit that somebody else holds; else the board that had its serial before, if any.
+    fn claimed(&self, unit: &Admitted) -> Result<Result<Option<SubjectId>, Fault>, StoreError> {
         let transaction = &*self.transaction;
         if transaction
             .owner(&ClaimKey::spki(&unit.key.spki_hash()))?
             .is_some()
         {
-            return Ok(Some(Fault::KeySeen));
+            return Ok(Err(Fault::KeySeen));
         }
         if transaction.owner(&ClaimKey::uid(&unit.unit.uid))?.is_some() {
-            return Ok(Some(Fault::UidSeen));
+            return Ok(Err(Fault::UidSeen));
+        }
+        let scrapped = ClaimKey::scrapped_chip(&unit.unit.uid);
+        if transaction.owner(&scrapped)?.is_some() {
+            return Ok(Err(Fault::ChipScrapped));
         }
         let serial = ClaimKey::serial(&unit.grant.grant.product, &unit.unit.serial);
-        if let Some(bind) = transaction.owner(&serial)?
-            && matches!(
-                transaction.binding(bind)?.state.stage,
-                Stage::Bound | Stage::Confirmed
-            )
-        {
-            return Ok(Some(Fault::SerialSeen));
+        let earlier = match transaction.owner(&serial)? {
+            None => None,
+            Some(bind) => match transaction.binding(bind)?.state.stage {
+                Stage::Bound | Stage::Confirmed => return Ok(Err(Fault::SerialSeen)),
+                Stage::Voided | Stage::Scrapped => Some(transaction.bind_body(bind)?.subject),
+            },
+        };
+        // A station that lost its journal does not know the board before; one that knows it is held to its word.
+        let stated = unit.unit.supersedes();
+        if stated.is_some() && stated != earlier {
+            return Ok(Err(Fault::OtherSuperseded));
         }
-        let most = unit.lot.order.quantity.min(unit.grant.grant.per_lot);
-        match transaction.lot_issued(&unit.lot.hash)? {
-            None => Ok(Some(Fault::LotUnknown)),
-            Some(issued) if issued >= most => Ok(Some(Fault::LotFull)),
-            Some(_) => Ok(None),
-        }
+        let (quantity, per_lot) = (unit.lot.order.quantity, unit.grant.grant.per_lot);
+        Ok(match transaction.lot_issued(&unit.lot.hash)? {
+            None => Err(Fault::LotUnknown),
+            Some((issued, live)) if live >= quantity || issued >= per_lot => Err(Fault::LotFull),
+            Some(_) => Ok(earlier),
+        })
     }
 
     fn keep(&mut self, unit: &Admitted, entry: EntryRef) -> Decided {
@@ -462,7 +474,7 @@ impl<'t, 'c> Round<'t, 'c> {
     }
 }
 
-fn bind_body(unit: &Admitted, ordinal: u32) -> Bind {
+fn bind_body(unit: &Admitted, ordinal: u32, supersedes: Option<SubjectId>) -> Bind {
     Bind {
         subject: unit.subject(),
         certificate: CertificateRef {
@@ -482,6 +494,8 @@ fn bind_body(unit: &Admitted, ordinal: u32) -> Bind {
             hash: unit.unit.evidence.hash(),
         },
         fields: unit.openings.root(),
+        lot: Some(unit.lot.hash),
+        supersedes,
     }
 }
 
@@ -510,6 +524,11 @@ pub(super) fn refusal_of(violation: Violation) -> Refusal {
         Violation::Stage(Stage::Voided | Stage::Scrapped) => Fault::Voided,
         Violation::Stage(Stage::Bound | Stage::Confirmed) => Fault::ConfirmMismatch,
         Violation::DayBackward => Fault::ClockBackward,
+        Violation::UnknownLot => Fault::LotUnknown,
+        Violation::LotClosed { .. } => Fault::LotClosed,
+        Violation::LotFull => Fault::LotFull,
+        Violation::ScrapUsedUp => Fault::ScrapUsedUp,
+        Violation::Superseded => Fault::OtherSuperseded,
         Violation::CeremonyPlace
         | Violation::DocumentTwice
         | Violation::EmptyGrant
@@ -517,7 +536,9 @@ pub(super) fn refusal_of(violation: Violation) -> Refusal {
         | Violation::Epoch
         | Violation::Previous { .. }
         | Violation::ScrapForm
-        | Violation::ScrapUsedUp
+        | Violation::OtherLot
+        | Violation::LotTally
+        | Violation::LotReason
         | Violation::EmptyRefusal => Fault::Internal,
     };
     Refusal::new(fault, violation)

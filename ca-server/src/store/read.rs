@@ -68,6 +68,8 @@ pub struct LotCounts {
     pub confirmed: u32,
     /// Units that are void.
     pub voided: u32,
+    /// Units that are scrapped.
+    pub scrapped: u32,
 }
 
 /// A bound unit that the signer refused to sign.
@@ -291,19 +293,20 @@ impl Reader {
     /// # Errors
     /// [`StoreError`].
     pub fn lot(&self, lot: &DocumentHash) -> Result<Option<LotCounts>, StoreError> {
-        let mut statement = self
-            .connection
-            .prepare_cached("SELECT issued, confirmed, voided FROM lot WHERE hash = ?1")?;
-        let counts: Option<(i64, i64, i64)> = statement
+        let mut statement = self.connection.prepare_cached(
+            "SELECT issued, confirmed, voided, scrapped FROM lot WHERE hash = ?1",
+        )?;
+        let counts: Option<(i64, i64, i64, i64)> = statement
             .query_row([lot.as_ref()], |row| {
-                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
             })
             .optional()?;
-        let read = |(issued, confirmed, voided)| {
+        let read = |(issued, confirmed, voided, scrapped)| {
             Ok(LotCounts {
                 issued: small(issued)?,
                 confirmed: small(confirmed)?,
                 voided: small(voided)?,
+                scrapped: small(scrapped)?,
             })
         };
         counts.map(read).transpose()

@@ -106,14 +106,25 @@ impl ClaimKey {
         )
     }
 
+    /// A scrapping, by the id that its station gave it.
+    #[must_use]
+    pub fn scrapping(id: &RequestId) -> Self {
+        Self::new(6, &sha256(&id.0))
+    }
+
+    /// A chip that was scrapped without ever having a key.
+    #[must_use]
+    pub fn scrapped_chip(uid: &ChipUid) -> Self {
+        Self::new(7, &sha256(uid.as_bytes()))
+    }
+
     pub(super) const fn as_slice(&self) -> &[u8] {
         &self.0
     }
 }
 
 /// Reads a grant's state; columns as [`grant_state`] takes them.
-pub(super) const GRANT: &str =
-    "SELECT maximum, scrap, first, last, issued, scrapped FROM grant_state WHERE hash = ?1";
+pub(super) const GRANT: &str = "SELECT maximum, scrap, first, last, issued, scrapped, in_lots FROM grant_state WHERE hash = ?1";
 
 pub(super) fn grant_state(row: &Row<'_>) -> rusqlite::Result<Result<GrantState, StoreError>> {
     let columns: [i64; 6] = [
@@ -124,6 +135,7 @@ pub(super) fn grant_state(row: &Row<'_>) -> rusqlite::Result<Result<GrantState, 
         row.get(4)?,
         row.get(5)?,
     ];
+    let in_lots: bool = row.get(6)?;
     let read = || {
         let [limit, scrap, first, last, issued, scrapped] = columns;
         let (first, last) = (Day(small(first)?), Day(small(last)?));
@@ -137,6 +149,7 @@ pub(super) fn grant_state(row: &Row<'_>) -> rusqlite::Result<Result<GrantState, 
             terms,
             issued: small(issued)?,
             scrapped: small(scrapped)?,
+            in_lots,
         })
     };
     Ok(read())

@@ -7,7 +7,9 @@ use super::rows::{
 };
 use identity::hash::{DocumentHash, LeafHash, SpkiHash};
 use identity::leaf::{EntryRef, GrantTerms, Leaf};
-use identity::rules::{Effect, GrantState, Known, RuleError, SubjectState, Violation, check};
+use identity::rules::{
+    Change, Effect, GrantState, Known, LotState, RuleError, SubjectState, Violation, check,
+};
 use identity::{Day, RequestId, SubjectId, Timestamp};
 use rusqlite::{CachedStatement, OptionalExtension as _, Params};
 use translog::tree::Hash;
@@ -73,8 +75,8 @@ impl<'c> Transaction<'c> {
     ) -> Result<Result<EntryRef, Violation>, StoreError> {
         let bytes = leaf.to_bytes();
         let hash = LeafHash::of(&bytes);
-        let effect = match check(leaf, hash, &*self) {
-            Ok(effect) => effect,
+        let change = match check(leaf, hash, &*self) {
+            Ok(change) => change,
             Err(RuleError::Violation(violation)) => return Ok(Err(violation)),
             Err(RuleError::Lookup(error)) => return Err(error),
         };
@@ -86,7 +88,7 @@ impl<'c> Transaction<'c> {
             "INSERT INTO leaf (idx, entry) VALUES (?1, ?2)",
             (to_sql(entry.index)?, &bytes),
         )?;
-        self.make(&effect)?;
+        self.make(&change)?;
         self.head.frontier.append(Hash::new(hash.0));
         self.head.size += 1;
         self.head.last_ms = self.head.last_ms.max(now.0);
@@ -94,10 +96,17 @@ impl<'c> Transaction<'c> {
         Ok(Ok(entry))
     }
 
-    fn make(&self, effect: &Effect) -> Result<(), StoreError> {
+    fn make(&self, Change { effect, lot }: &Change) -> Result<(), StoreError> {
+        if let Some((lot, state)) = lot {
+            self.put_lot_state(lot, state)?;
+        }
         match effect {
             Effect::None | Effect::Document(_) => Ok(()),
             Effect::Grant(hash, terms) => self.put_grant(hash, terms),
+            Effect::InLots(grant) => self.execute_one(
+                "UPDATE grant_state SET in_lots = 1 WHERE hash = ?1",
+                [grant.as_ref()],
+            ),
             Effect::Bound {
                 subject,
                 spki,
@@ -108,8 +117,8 @@ impl<'c> Transaction<'c> {
                 self.claim(&ClaimKey::subject(subject), state.bind)?;
                 self.claim(&ClaimKey::spki(spki), state.bind)?;
                 self.execute_one(
-                    "UPDATE grant_state SET issued = ?2 WHERE hash = ?1",
-                    (grant.as_ref(), issued),
+                    "UPDATE grant_state SET issued = ?2, in_lots = in_lots OR ?3 WHERE hash = ?1",
+                    (grant.as_ref(), issued, state.lot.is_some()),
                 )
             }
             Effect::Moved(_, state) => self.move_binding(state),
@@ -139,7 +148,8 @@ impl<'c> Transaction<'c> {
     /// Moves a unit to its new stage, and counts it there in its lot.
     fn move_binding(&self, state: &SubjectState) -> Result<(), StoreError> {
         self.execute_one(
-            "UPDATE lot SET confirmed = confirmed - (unit.stage = 2) + (?2 = 2), voided = voided - (unit.stage = 3) + (?2 = 3)
+            "UPDATE lot SET confirmed = confirmed - (unit.stage = 2) + (?2 = 2), voided = voided - (unit.stage = 3) + (?2 = 3),
+                 scrapped = scrapped - (unit.stage = 4) + (?2 = 4)
              FROM binding unit WHERE unit.idx = ?1 AND lot.hash = unit.lot",
             (to_sql(state.bind)?, stage_number(state.stage)),
         )?;
@@ -190,15 +200,15 @@ impl<'c> Transaction<'c> {
         Ok(self.inner.last_insert_rowid())
     }
 
-    /// Stores what belongs to a `bind` leaf just appended, and counts it in its lot.
+    /// Stores what belongs to a `bind` leaf just appended, which names its lot, and counts it there.
     ///
     /// # Errors
     /// [`StoreError`].
     pub fn put_binding(&self, entry: EntryRef, binding: &NewBinding<'_>) -> Result<(), StoreError> {
         let index = to_sql(entry.index)?;
         self.execute_one(
-            "INSERT INTO binding (idx, stage, last_idx, last_hash, request, holder, envelope, unit, lot, tbs, openings, facts)
-             VALUES (?1, 1, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+            "INSERT INTO binding (idx, stage, last_idx, last_hash, request, holder, envelope, unit, lot, in_lot, tbs, openings, facts)
+             VALUES (?1, 1, ?1, ?2, ?3, ?4, ?5, ?6, ?7, 1, ?8, ?9, ?10)",
             (
                 index,
                 entry.hash.as_ref(),
@@ -234,17 +244,18 @@ impl<'c> Transaction<'c> {
         )
     }
 
-    /// Units counted in a lot; none if the lot is not open.
+    /// Units counted in a lot, and how many of them hold a serial; none if the lot was never opened.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn lot_issued(&self, lot: &DocumentHash) -> Result<Option<u32>, StoreError> {
+    pub fn lot_issued(&self, lot: &DocumentHash) -> Result<Option<(u32, u32)>, StoreError> {
         let row = self.row(
-            "SELECT issued FROM lot WHERE hash = ?1",
+            "SELECT issued, issued - voided - scrapped FROM lot WHERE hash = ?1",
             [lot.as_ref()],
-            |row| row.get::<_, i64>(0),
+            |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)),
         )?;
-        row.map(small).transpose()
+        row.map(|(issued, live)| Ok((small(issued)?, small(live)?)))
+            .transpose()
     }
 
     /// Opens a lot for counting.
@@ -286,7 +297,7 @@ impl<'c> Transaction<'c> {
     /// # Errors
     /// [`StoreError`], also if there is none.
     pub fn binding(&self, bind: u64) -> Result<BindingState, StoreError> {
-        let query = "SELECT stage, last_idx, last_hash, holder, request, signature IS NOT NULL, facts FROM binding WHERE idx = ?1";
+        let query = "SELECT stage, last_idx, last_hash, holder, request, signature IS NOT NULL, facts, in_lot, lot FROM binding WHERE idx = ?1";
         let row = self.row(query, [to_sql(bind)?], |row| {
             Ok((
                 row.get(0)?,
@@ -296,9 +307,10 @@ impl<'c> Transaction<'c> {
                 row.get::<_, Vec<u8>>(4)?,
                 row.get(5)?,
                 row.get::<_, Vec<u8>>(6)?,
+                (row.get::<_, bool>(7)?, row.get::<_, Vec<u8>>(8)?),
             ))
         })?;
-        let (number, last, hash, holder, request, signed, facts) =
+        let (number, last, hash, holder, request, signed, facts, (in_lot, lot)) =
             row.ok_or(StoreError::Damaged("a claim without its binding"))?;
         let last = EntryRef {
             index: from_sql(last)?,
@@ -312,6 +324,7 @@ impl<'c> Transaction<'c> {
             bind,
             last,
             stage: stage(number)?,
+            lot: in_lot.then(|| document_hash(&lot)).transpose()?,
         };
         Ok(BindingState {
             state,
@@ -410,6 +423,10 @@ impl<'c> Transaction<'c> {
         )
     }
 
+    pub(super) fn connection(&self) -> &rusqlite::Connection {
+        self.inner
+    }
+
     pub(super) fn prepare(&self, sql: &str) -> Result<CachedStatement<'_>, StoreError> {
         Ok(self.inner.prepare_cached(sql)?)
     }
@@ -472,6 +489,10 @@ impl Known for Transaction<'_> {
 
     fn grant(&self, grant: &DocumentHash) -> Result<Option<GrantState>, StoreError> {
         self.row(GRANT, [grant.as_ref()], grant_state)?.transpose()
+    }
+
+    fn lot(&self, lot: &DocumentHash) -> Result<Option<LotState>, StoreError> {
+        self.lot_state(lot)
     }
 
     fn has_document(&self, document: &DocumentHash) -> Result<bool, StoreError> {

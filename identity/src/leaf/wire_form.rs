@@ -2,9 +2,10 @@
 
 use super::{
     Adopt, Bind, Body, CertificateRef, Confirm, EntryRef, EvidenceRef, GrantTerms, GrantUse, Kind,
-    Leaf, Refuse, Scrap, Serial20, Void,
+    Leaf, LotClose, Refuse, Scrap, Serial20, Void,
 };
 use crate::hash::{CertificateHash, DocumentHash, RequestHash};
+use crate::lot::{LotCounts, LotTally};
 use crate::sources::Day;
 use crate::subject::SubjectId;
 use crate::text::Id;
@@ -81,6 +82,24 @@ pub(super) struct LeafForm {
         optional = "true"
     )]
     readback: Option<Readback>,
+    #[asn1(context_specific = "14", tag_mode = "IMPLICIT", optional = "true")]
+    lot: Option<DocumentHash>,
+    #[asn1(context_specific = "15", tag_mode = "IMPLICIT", optional = "true")]
+    supersedes: Option<SubjectId>,
+    #[asn1(
+        context_specific = "16",
+        tag_mode = "IMPLICIT",
+        constructed = "true",
+        optional = "true"
+    )]
+    counts: Option<LotCounts>,
+    #[asn1(
+        context_specific = "17",
+        tag_mode = "IMPLICIT",
+        constructed = "true",
+        optional = "true"
+    )]
+    tally: Option<LotTally>,
 }
 
 /// ASN.1 `Readback`: what came back from the chip.
@@ -110,6 +129,10 @@ impl LeafForm {
             grant: None,
             count: None,
             readback: None,
+            lot: None,
+            supersedes: None,
+            counts: None,
+            tally: None,
         }
     }
 }
@@ -141,6 +164,7 @@ impl From<&Leaf> for LeafForm {
                 form.grant = Some(*grant);
                 form.count = Some(*quantity);
             }
+            Body::LotClose(body) => form.put_lot_close(body),
             Body::Bind(body) => form.put_bind(body),
             Body::Adopt(body) => form.put_adopt(body),
             Body::Confirm(body) => form.put_confirm(body),
@@ -165,6 +189,16 @@ impl LeafForm {
         self.request = Some(body.request);
         self.evidence = Some(body.evidence);
         self.fields = Some(body.fields);
+        self.lot = body.lot;
+        self.supersedes = body.supersedes;
+    }
+
+    const fn put_lot_close(&mut self, body: &LotClose) {
+        self.lot = Some(body.lot);
+        self.request = Some(body.request);
+        self.counts = Some(body.counts);
+        self.tally = Some(body.tally);
+        self.reason = body.reason;
     }
 
     const fn put_adopt(&mut self, body: &Adopt) {
@@ -191,8 +225,10 @@ impl LeafForm {
     const fn put_scrap(&mut self, body: &Scrap) {
         self.previous = body.previous;
         self.grant = Some(body.grant);
+        self.request = body.request;
         self.reason = Some(body.reason);
         self.fields = Some(body.fields);
+        self.lot = body.lot;
     }
 
     const fn put_refuse(&mut self, body: &Refuse) {
@@ -214,6 +250,7 @@ impl LeafForm {
             Kind::Station => self.take_station(),
             Kind::Grant => self.take_grant(),
             Kind::LotOpen => self.take_lot_open(),
+            Kind::LotClose => self.take_lot_close().map(Body::LotClose),
             Kind::Bind => self.take_bind().map(Body::Bind),
             Kind::Adopt => self.take_adopt().map(Body::Adopt),
             Kind::Confirm => self.take_confirm().map(Body::Confirm),
@@ -221,7 +258,6 @@ impl LeafForm {
             Kind::Scrap => self.take_scrap().map(Body::Scrap),
             Kind::Refuse => self.take_refuse().map(Body::Refuse),
             Kind::Policy
-            | Kind::LotClose
             | Kind::Lease
             | Kind::LeaseReturn
             | Kind::Revoke
@@ -269,6 +305,18 @@ impl LeafForm {
             request: take(&mut self.request)?,
             evidence: take(&mut self.evidence)?,
             fields: take(&mut self.fields)?,
+            lot: self.lot.take(),
+            supersedes: self.supersedes.take(),
+        })
+    }
+
+    fn take_lot_close(&mut self) -> Result<LotClose, WireError> {
+        Ok(LotClose {
+            lot: take(&mut self.lot)?,
+            request: take(&mut self.request)?,
+            counts: take(&mut self.counts)?,
+            tally: take(&mut self.tally)?,
+            reason: self.reason.take(),
         })
     }
 
@@ -309,8 +357,10 @@ impl LeafForm {
             subject: self.subject.take(),
             previous: self.previous.take(),
             grant: take(&mut self.grant)?,
+            request: self.request.take(),
             reason: take(&mut self.reason)?,
             fields: take(&mut self.fields)?,
+            lot: self.lot.take(),
         })
     }
 

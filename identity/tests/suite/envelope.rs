@@ -2,8 +2,8 @@
 
 use crate::keys::{public_key, sign};
 use crate::samples::{
-    FIXED, REQUESTS, confirm_request, envelope, envelope_with_checkpoint, octets, on_chip, unit,
-    void_request,
+    FIXED, REQUEST, REQUESTS, confirm_request, envelope, envelope_with_checkpoint,
+    lot_close_request, octets, on_chip, scrap_request, unit, void_request,
 };
 use identity::PortableVerifier;
 use identity::envelope::{
@@ -74,18 +74,37 @@ fn a_challenge_is_bounded() {
 
 #[test]
 fn a_station_states_only_what_the_ca_cannot_know() {
-    for number in 1..=19_u8 {
+    for number in 1..=20_u8 {
         let tag = Tag::try_from(number).unwrap();
+        let value: &[u8] = if tag == Tag::Supersedes {
+            &[7; 32]
+        } else {
+            b"x"
+        };
         let expected = if STATION_TAGS.contains(&tag) {
             Ok(())
         } else {
             Err(BOUNDS)
         };
         assert_eq!(
-            read(&with_observations(&[(tag, b"x")])),
+            read(&with_observations(&[(tag, value)])),
             expected,
             "{tag:?}"
         );
+    }
+}
+
+#[test]
+fn a_superseded_board_is_named_by_its_subject() {
+    let with = |value: &[u8]| with_observations(&[(Tag::Supersedes, value)]);
+    assert_eq!(
+        with(&[7; 32]).units[0].supersedes(),
+        Some(identity::SubjectId([7; 32]))
+    );
+    assert_eq!(sample().units[0].supersedes(), None);
+    for length in [0, 31, 33] {
+        let rule = WireError::Rule("the board that a unit supersedes is named by 32 bytes");
+        assert_eq!(read(&with(&vec![7; length])), Err(rule), "{length}");
     }
 }
 
@@ -197,6 +216,8 @@ fn every_request_says_whose_it_is() {
         *sample().station(),
         *confirm_request().station(),
         *void_request().station(),
+        *scrap_request(None).station(),
+        *lot_close_request().station(),
     ];
     assert!(stations.iter().all(|station| station.as_str() == "st-01"));
 }
@@ -225,6 +246,9 @@ fn a_request_cut_short_anywhere_or_with_a_tail_is_refused() {
     cut_short_or_with_a_tail(&envelope_with_checkpoint());
     cut_short_or_with_a_tail(&confirm_request());
     cut_short_or_with_a_tail(&void_request());
+    cut_short_or_with_a_tail(&scrap_request(None));
+    cut_short_or_with_a_tail(&scrap_request(Some(REQUEST)));
+    cut_short_or_with_a_tail(&lot_close_request());
 }
 
 #[test]

@@ -8,7 +8,7 @@ use identity::leaf::{Bytes32, WireError};
 use identity::sources::EntropyError;
 use proptest::prelude::{any, proptest};
 
-const ALL: [Tag; 19] = [
+const ALL: [Tag; 20] = [
     Tag::DeviceSerial,
     Tag::Model,
     Tag::Lot,
@@ -28,6 +28,7 @@ const ALL: [Tag; 19] = [
     Tag::Attempt,
     Tag::Time,
     Tag::TimeQuality,
+    Tag::Supersedes,
 ];
 
 fn sealed(tags: &[Tag]) -> Openings {

@@ -60,6 +60,9 @@ fn all() -> Vec<Golden> {
         "Envelope.adopt": identity::envelope::Envelope = samples::envelope_with_checkpoint();
         "ConfirmRequest": identity::envelope::ConfirmRequest = samples::confirm_request();
         "VoidRequest": identity::envelope::VoidRequest = samples::void_request();
+        "ScrapRequest": identity::lot::ScrapRequest = samples::scrap_request(Some(samples::REQUEST));
+        "ScrapRequest.without-key": identity::lot::ScrapRequest = samples::scrap_request(None);
+        "LotCloseRequest": identity::lot::LotCloseRequest = samples::lot_close_request();
         "Openings": Openings = samples::openings();
         "Openings.disclosed": Openings = samples::openings().disclose(&[Tag::DeviceSerial]);
         "ReceiptExtra": ReceiptExtra = samples::receipt_extra(&history);

@@ -13,16 +13,17 @@ const NOT_CANONICAL: WireError = WireError::Rule("not the canonical encoding");
 
 /// Context tags of the parts that a kind must have, and of those it may have. Written down here a second time on
 /// purpose: this is the table at `Leaf` in the ASN.1 module.
-const PARTS: [(Kind, &[u8], &[u8]); 10] = [
+const PARTS: [(Kind, &[u8], &[u8]); 11] = [
     (Kind::Ceremony, &[8], &[]),
     (Kind::Station, &[8, 9], &[]),
     (Kind::Grant, &[8, 9, 10], &[]),
     (Kind::LotOpen, &[8, 11, 12], &[]),
-    (Kind::Bind, &[0, 2, 3, 4, 5, 7], &[]),
+    (Kind::LotClose, &[4, 14, 16, 17], &[6]),
+    (Kind::Bind, &[0, 2, 3, 4, 5, 7], &[14, 15]),
     (Kind::Adopt, &[0, 1, 4, 7], &[]),
     (Kind::Confirm, &[0, 1, 4, 13], &[]),
     (Kind::Void, &[0, 1, 6], &[4]),
-    (Kind::Scrap, &[6, 7, 11], &[0, 1]),
+    (Kind::Scrap, &[6, 7, 11], &[0, 1, 4, 14]),
     (Kind::Refuse, &[6, 7, 12], &[4]),
 ];
 
@@ -128,6 +129,7 @@ fn the_numbers_of_the_kinds_are_what_they_always_were() {
             Kind::Station => 3,
             Kind::Grant => 4,
             Kind::LotOpen => 5,
+            Kind::LotClose => 6,
             Kind::Bind => 9,
             Kind::Adopt => 10,
             Kind::Confirm => 11,
@@ -155,7 +157,7 @@ fn each_part_that_a_kind_must_have_is_missed() {
 fn each_part_that_a_kind_does_not_have_is_refused() {
     let specimens = specimens();
     assert!(
-        specimens.keys().copied().eq(0..=13),
+        specimens.keys().copied().eq(0..=17),
         "a specimen of every part"
     );
     for (kind, leaf) in leaves() {
@@ -179,7 +181,7 @@ fn each_part_that_a_kind_does_not_have_is_refused() {
 fn a_part_beyond_the_last_is_refused() {
     for (kind, leaf) in leaves() {
         let mut taken = Taken::apart(&leaf);
-        taken.parts.insert(14, vec![0x8e, 1, 0]);
+        taken.parts.insert(18, vec![0x92, 1, 0]);
         assert!(matches!(taken.read(), Err(WireError::Der(_))), "{kind}");
     }
 }
@@ -187,7 +189,7 @@ fn a_part_beyond_the_last_is_refused() {
 #[test]
 fn reserved_kinds_are_refused_and_unknown_ones_too() {
     let mut taken = Taken::apart(&bind());
-    for number in [2, 6, 7, 8, 14, 16, 17, 18, 19, 20, 21, 22, 23] {
+    for number in [2, 7, 8, 14, 16, 17, 18, 19, 20, 21, 22, 23] {
         taken.head[1][2] = number;
         assert_eq!(taken.read(), Err(RESERVED), "kind {number}");
     }
@@ -313,7 +315,7 @@ proptest! {
 
     #[test]
     fn arbitrary_bytes_in_a_leaf_never_panic(
-        which in 0..13_usize,
+        which in 0..17_usize,
         at in any::<proptest::sample::Index>(),
         bytes in proptest::collection::vec(any::<u8>(), 1..8),
     ) {
@@ -352,7 +354,14 @@ fn a_leaf_names_its_subject_only_where_it_has_a_history() {
     for (kind, leaf) in leaves() {
         let expected = matches!(
             kind,
-            "bind" | "adopt" | "confirm" | "void" | "void-by-operator" | "scrap"
+            "bind"
+                | "bind-in-lot"
+                | "adopt"
+                | "confirm"
+                | "void"
+                | "void-by-operator"
+                | "scrap"
+                | "scrap-in-lot"
         );
         assert_eq!(leaf.body.subject().is_some(), expected, "{kind}");
     }

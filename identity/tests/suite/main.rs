@@ -32,6 +32,8 @@ mod key;
 mod keys;
 #[cfg(all(test, feature = "alloc"))]
 mod leaf;
+#[cfg(all(test, feature = "alloc"))]
+mod lot;
 #[cfg(test)]
 mod message;
 #[cfg(all(test, feature = "alloc"))]

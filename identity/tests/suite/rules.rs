@@ -1,8 +1,9 @@
 //! Which leaf may follow which: every transition, and every violation reached.
 
-use crate::rules_model::{Book, GRANT, Unit};
+use crate::rules_model::{Book, GRANT, Unit, lot_close, reason};
 use identity::hash::DocumentHash;
 use identity::leaf::{Body, EntryRef, GrantTerms, Leaf};
+use identity::lot::LotTally;
 use identity::rules::{Effect, Known, RuleError, Stage, Violation, check};
 use identity::{Day, LeafHash, SpkiHash, SubjectId};
 use std::collections::BTreeSet;
@@ -284,6 +285,152 @@ fn violations() -> Vec<(Book, Leaf, Violation)> {
     ]
 }
 
+/// The log with a lot of one, and unit 1 bound in it.
+fn in_lot() -> Book {
+    let mut book = begun();
+    for lot in [LOT, document(6)] {
+        book.must(&on(
+            10,
+            Body::LotOpen {
+                document: lot,
+                grant: GRANT,
+                quantity: 1,
+            },
+        ));
+    }
+    book.must(&on(11, Unit(1).bind_in(0, LOT)));
+    book
+}
+
+const LOT: DocumentHash = DocumentHash([5; 32]);
+
+fn with(mut book: Book, bodies: &[Body]) -> Book {
+    for body in bodies {
+        book.must(&on(11, body.clone()));
+    }
+    book
+}
+
+/// As [`violations`], for lots.
+#[expect(clippy::too_many_lines, reason = "a table")]
+fn lot_violations() -> Vec<(Book, Leaf, Violation)> {
+    let unit = Unit(1);
+    let book = in_lot();
+    let last = book.last(unit);
+    let one = LotTally {
+        bound: 1,
+        ..LotTally::default()
+    };
+    let none = LotTally::default();
+    let closed = with(book.clone(), &[lot_close(LOT, 0, one, None)]);
+    let is_closed = Violation::LotClosed { entry: 5 };
+    let opened = Body::LotOpen {
+        document: LOT,
+        grant: GRANT,
+        quantity: 1,
+    };
+    let closed_unused = with(begun(), &[opened, lot_close(LOT, 0, none, None)]);
+    let rows = [
+        (
+            &book,
+            Unit(2).bind_in(1, document(7)),
+            Violation::UnknownLot,
+        ),
+        (
+            &book,
+            lot_close(document(7), 0, none, None),
+            Violation::UnknownLot,
+        ),
+        (
+            &book,
+            Unit::scrap_without_key_in(document(7)),
+            Violation::UnknownLot,
+        ),
+        (&book, Unit(2).bind_in(1, LOT), Violation::LotFull),
+        (&book, Unit(2).bind(1), Violation::OtherLot),
+        (&book, unit.scrap(last), Violation::OtherLot),
+        (&book, unit.scrap_in(last, document(6)), Violation::OtherLot),
+        (&book, lot_close(LOT, 0, none, None), Violation::LotTally),
+        (
+            &book,
+            lot_close(LOT, 0, one, Some(reason())),
+            Violation::LotReason,
+        ),
+        (&book, lot_close(LOT, 1, one, None), Violation::LotReason),
+        (&closed, Unit(2).bind_in(1, LOT), is_closed),
+        (&closed, Unit::scrap_without_key_in(LOT), is_closed),
+        (&closed_unused, Unit(2).bind(0), Violation::OtherLot),
+        (&closed, lot_close(LOT, 0, one, None), is_closed),
+        (
+            &book,
+            Unit(2).bind_for(1, document(6), Some(unit)),
+            Violation::Superseded,
+        ),
+        (
+            &book,
+            Unit(2).bind_for(1, document(6), Some(Unit(3))),
+            Violation::Superseded,
+        ),
+    ];
+    rows.into_iter()
+        .map(|(book, body, violation)| (book.clone(), on(12, body), violation))
+        .collect()
+}
+
+#[test]
+fn a_swapped_board_takes_its_place_in_the_lot() {
+    let mut book = in_lot();
+    let unit = Unit(1);
+    book.must(&on(11, unit.void(book.last(unit))));
+    book.must(&on(11, Unit(2).bind_for(1, LOT, Some(unit))));
+    book.must(&on(11, unit.scrap_in(book.last(unit), LOT)));
+    let tally = book.lot(&LOT).unwrap().unwrap().tally;
+    assert_eq!(
+        (tally.bound, tally.scrapped, tally.live(), tally.open()),
+        (2, 1, 1, 1)
+    );
+}
+
+#[test]
+fn what_was_put_aside_is_decided_after_its_lot_is_closed() {
+    let unit = Unit(1);
+    let one = LotTally {
+        bound: 1,
+        ..LotTally::default()
+    };
+    for confirms in [true, false] {
+        let mut book = with(in_lot(), &[lot_close(LOT, 0, one, None)]);
+        let last = book.last(unit);
+        book.must(&on(
+            12,
+            match confirms {
+                true => unit.confirm(last),
+                false => unit.scrap_in(last, LOT),
+            },
+        ));
+        let state = book.lot(&LOT).unwrap().unwrap();
+        assert_eq!((state.tally.open(), state.closed), (0, Some(5)));
+    }
+}
+
+/// A board that the station does not know of.
+#[test]
+fn a_difference_is_named_and_never_prevents_the_end() {
+    let unit = Unit(1);
+    let mut book = in_lot();
+    book.must(&on(11, unit.confirm(book.last(unit))));
+    let tally = book.lot(&LOT).unwrap().unwrap().tally;
+    let close = lot_close(LOT, 0, tally, Some(reason()));
+    book.must(&on(11, close.clone()));
+    let Body::LotClose(close) = close else {
+        panic!("a close")
+    };
+    let named: Vec<_> = identity::lot::differences(1, &close.counts, &close.tally)
+        .map(|difference| difference.to_string())
+        .collect();
+    assert_eq!(named, ["pass: 0 stated, 1 in the log"]);
+}
+
 /// Number of a violation. A new one does not compile until it stands here, and fails until it is reached.
 const fn number(violation: Violation) -> u8 {
     match violation {
@@ -304,20 +451,27 @@ const fn number(violation: Violation) -> u8 {
         Violation::ScrapForm => 14,
         Violation::ScrapUsedUp => 15,
         Violation::EmptyRefusal => 16,
+        Violation::UnknownLot => 17,
+        Violation::LotClosed { .. } => 18,
+        Violation::LotFull => 19,
+        Violation::OtherLot => 20,
+        Violation::LotTally => 21,
+        Violation::LotReason => 22,
+        Violation::Superseded => 23,
     }
 }
 
 #[test]
 fn every_violation_is_reached_and_changes_nothing() {
     let mut reached = BTreeSet::new();
-    for (mut book, leaf, violation) in violations() {
+    for (mut book, leaf, violation) in violations().into_iter().chain(lot_violations()) {
         let size = book.size();
         assert_eq!(book.add(&leaf), Err(violation), "{:?}", leaf.body.kind());
         assert_eq!(book.size(), size);
         assert!(!violation.to_string().is_empty());
         reached.insert(number(violation));
     }
-    assert!(reached.into_iter().eq(0..=16));
+    assert!(reached.into_iter().eq(0..=23));
 }
 
 #[test]
@@ -363,7 +517,7 @@ fn the_first_committed_wins() {
 fn a_binding_starts_at_its_own_entry() {
     let leaf = on(11, Unit(1).bind(0));
     let hash = LeafHash::of(&leaf.to_bytes());
-    let effect = check(&leaf, hash, &begun()).unwrap();
+    let effect = check(&leaf, hash, &begun()).unwrap().effect;
     let Effect::Bound { state, issued, .. } = effect else {
         panic!("{effect:?}")
     };
@@ -391,6 +545,9 @@ impl Known for Silent {
     fn grant(&self, _: &DocumentHash) -> Result<Option<identity::rules::GrantState>, &'static str> {
         Err("no answer")
     }
+    fn lot(&self, _: &DocumentHash) -> Result<Option<identity::rules::LotState>, &'static str> {
+        Err("no answer")
+    }
     fn has_document(&self, _: &DocumentHash) -> Result<bool, &'static str> {
         Err("no answer")
     }
@@ -415,6 +572,7 @@ fn a_store_that_does_not_answer_permits_nothing_and_accuses_nobody() {
         unit.confirm(last),
         unit.void(last),
         unit.scrap(last),
+        lot_close(document(5), 0, LotTally::default(), None),
     ] {
         let outcome = check(&on(11, body), LeafHash([1; 32]), &Silent);
         assert_eq!(outcome, Err(RuleError::Lookup("no answer")));

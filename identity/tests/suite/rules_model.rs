@@ -3,10 +3,11 @@
 use identity::hash::{CertificateHash, DocumentHash, LeafHash, RequestHash, SpkiHash, TbsHash};
 use identity::leaf::{
     Adopt, Bind, Body, Bytes32, CertificateRef, Confirm, EntryRef, EvidenceRef, GrantTerms,
-    GrantUse, Leaf, Refuse, Scrap, Serial20, Void,
+    GrantUse, Leaf, LotClose, Refuse, Scrap, Serial20, Void,
 };
+use identity::lot::{LotCounts, LotTally, differences};
 use identity::rules::{
-    Effect, GrantState, Known, RuleError, Stage, SubjectState, Violation, check,
+    Change, Effect, GrantState, Known, LotState, RuleError, Stage, SubjectState, Violation, check,
 };
 use identity::{Day, Id, SubjectId};
 use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
@@ -15,6 +16,8 @@ use std::convert::Infallible;
 
 pub(crate) const GRANT: DocumentHash = DocumentHash([0x77; 32]);
 const SMALL_GRANT: DocumentHash = DocumentHash([0x78; 32]);
+/// The lots that random logs open, with the documents of [`some_document`].
+const LOTS: [DocumentHash; 2] = [DocumentHash([1; 32]), DocumentHash([2; 32])];
 
 /// A unit of the factory, by number; its subject and key follow from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,7 +56,23 @@ impl Unit {
                 hash: Bytes32([1; 32]),
             },
             fields: Bytes32([1; 32]),
+            lot: None,
+            supersedes: None,
         })
+    }
+
+    pub(crate) fn bind_in(self, ordinal: u32, lot: DocumentHash) -> Body {
+        self.bind_for(ordinal, lot, None)
+    }
+
+    /// In a lot, in place of another board.
+    pub(crate) fn bind_for(self, ordinal: u32, lot: DocumentHash, earlier: Option<Self>) -> Body {
+        let Body::Bind(mut bind) = self.bind(ordinal) else {
+            panic!("a bind")
+        };
+        bind.lot = Some(lot);
+        bind.supersedes = earlier.map(Self::subject);
+        Body::Bind(bind)
     }
 
     pub(crate) fn adopt(self, previous: EntryRef) -> Body {
@@ -87,11 +106,19 @@ impl Unit {
     }
 
     pub(crate) fn scrap(self, previous: EntryRef) -> Body {
-        scrap(Some(self.subject()), Some(previous))
+        scrap(Some(self.subject()), Some(previous), None)
+    }
+
+    pub(crate) fn scrap_in(self, previous: EntryRef, lot: DocumentHash) -> Body {
+        scrap(Some(self.subject()), Some(previous), Some(lot))
     }
 
     pub(crate) fn scrap_without_key() -> Body {
-        scrap(None, None)
+        scrap(None, None, None)
+    }
+
+    pub(crate) fn scrap_without_key_in(lot: DocumentHash) -> Body {
+        scrap(None, None, Some(lot))
     }
 
     pub(crate) fn refuse(count: u32) -> Body {
@@ -104,17 +131,43 @@ impl Unit {
     }
 }
 
-fn reason() -> Id {
+pub(crate) fn reason() -> Id {
     Id::new("LINE-0105").unwrap()
 }
 
-fn scrap(subject: Option<SubjectId>, previous: Option<EntryRef>) -> Body {
+/// The end of a lot of one, of which the station counted `pass` as confirmed.
+pub(crate) fn lot_close(lot: DocumentHash, pass: u32, tally: LotTally, reason: Option<Id>) -> Body {
+    let counts = LotCounts {
+        planned: 1,
+        pass,
+        unused: 1_u32.saturating_sub(pass),
+        open: tally.open(),
+        voided: tally.voided,
+        boards_scrapped: tally.boards_scrapped(),
+        ..LotCounts::default()
+    };
+    Body::LotClose(LotClose {
+        lot,
+        request: RequestHash([6; 32]),
+        counts,
+        tally,
+        reason,
+    })
+}
+
+fn scrap(
+    subject: Option<SubjectId>,
+    previous: Option<EntryRef>,
+    lot: Option<DocumentHash>,
+) -> Body {
     Body::Scrap(Scrap {
         subject,
         previous,
         grant: GRANT,
+        request: None,
         reason: reason(),
         fields: Bytes32([4; 32]),
+        lot,
     })
 }
 
@@ -125,6 +178,7 @@ pub(crate) struct Book {
     subjects: BTreeMap<SubjectId, SubjectState>,
     keys: BTreeSet<SpkiHash>,
     grants: BTreeMap<DocumentHash, GrantState>,
+    lots: BTreeMap<DocumentHash, LotState>,
     documents: BTreeSet<DocumentHash>,
 }
 
@@ -140,6 +194,9 @@ impl Known for Book {
     fn grant(&self, grant: &DocumentHash) -> Result<Option<GrantState>, Infallible> {
         Ok(self.grants.get(grant).copied())
     }
+    fn lot(&self, lot: &DocumentHash) -> Result<Option<LotState>, Infallible> {
+        Ok(self.lots.get(lot).copied())
+    }
     fn has_document(&self, document: &DocumentHash) -> Result<bool, Infallible> {
         Ok(self.documents.contains(document))
     }
@@ -153,12 +210,12 @@ impl Known for Book {
 
 impl Book {
     pub(crate) fn add(&mut self, leaf: &Leaf) -> Result<(), Violation> {
-        let effect =
+        let change =
             check(leaf, LeafHash::of(&leaf.to_bytes()), self).map_err(|error| match error {
                 RuleError::Violation(violation) => violation,
                 RuleError::Lookup(never) => match never {},
             })?;
-        self.write(effect);
+        self.write(change);
         self.leaves.push(leaf.clone());
         Ok(())
     }
@@ -167,7 +224,8 @@ impl Book {
         assert_eq!(self.add(leaf), Ok(()), "{leaf:?}");
     }
 
-    fn write(&mut self, effect: Effect) {
+    fn write(&mut self, Change { effect, lot }: Change) {
+        self.lots.extend(lot);
         match effect {
             Effect::None => {}
             Effect::Document(document) => drop(self.documents.insert(document)),
@@ -178,9 +236,11 @@ impl Book {
                         terms,
                         issued: 0,
                         scrapped: 0,
+                        in_lots: false,
                     },
                 );
             }
+            Effect::InLots(grant) => self.grants.get_mut(&grant).unwrap().in_lots = true,
             Effect::Bound {
                 subject,
                 spki,
@@ -190,7 +250,9 @@ impl Book {
             } => {
                 self.keys.insert(spki);
                 self.subjects.insert(subject, state);
-                self.grants.get_mut(&grant).unwrap().issued = issued;
+                let grant = self.grants.get_mut(&grant).unwrap();
+                grant.issued = issued;
+                grant.in_lots |= state.lot.is_some();
             }
             Effect::Moved(subject, state) => drop(self.subjects.insert(subject, state)),
             Effect::Scrapped {
@@ -236,7 +298,10 @@ fn body_permitted(log: &[Leaf], next: &Leaf) -> bool {
         Body::Grant {
             document, terms, ..
         } => terms_of(log, document).is_none() && terms.limit > 0 && terms.first <= terms.last,
-        Body::Bind(bind) => bind_permitted(log, bind, next.day),
+        Body::LotClose(body) => close_permitted(log, body),
+        Body::Bind(bind) => {
+            bind_permitted(log, bind, next.day) && bind_fits(log, bind) && may_supersede(log, bind)
+        }
         Body::Adopt(body) => follows(log, body.subject, body.previous, &[Stage::Bound]),
         Body::Confirm(body) => follows(log, body.subject, body.previous, &[Stage::Bound]),
         Body::Void(body) => follows(log, body.subject, body.previous, &[Stage::Bound]),
@@ -267,13 +332,114 @@ fn scrap_permitted(log: &[Leaf], scrap: &Scrap) -> bool {
     let allowance =
         terms_of(log, &scrap.grant).map_or(0, |terms| usize::try_from(terms.scrap).unwrap());
     let fits = match (scrap.subject, scrap.previous) {
-        (None, None) => true,
+        (None, None) => scrap.lot.is_none_or(|lot| is_open(log, &lot, &scrap.grant)),
         (Some(subject), Some(previous)) => {
             follows(log, subject, previous, &[Stage::Bound, Stage::Voided])
+                && lot_of(log, subject) == scrap.lot
+                && scrap
+                    .lot
+                    .is_none_or(|lot| order_of(log, &lot, &scrap.grant).is_some())
         }
         _ => false,
     };
     used.count() < allowance && fits
+}
+
+/// Quantity of a lot under this grant.
+fn order_of(log: &[Leaf], lot: &DocumentHash, under: &DocumentHash) -> Option<u32> {
+    log.iter().find_map(|leaf| match &leaf.body {
+        Body::LotOpen {
+            document,
+            grant,
+            quantity,
+        } if document == lot && grant == under => Some(*quantity),
+        _ => None,
+    })
+}
+
+fn is_closed(log: &[Leaf], lot: &DocumentHash) -> bool {
+    log.iter()
+        .any(|leaf| matches!(&leaf.body, Body::LotClose(close) if close.lot == *lot))
+}
+
+fn is_open(log: &[Leaf], lot: &DocumentHash, under: &DocumentHash) -> bool {
+    order_of(log, lot, under).is_some() && !is_closed(log, lot)
+}
+
+fn lot_of(log: &[Leaf], subject: SubjectId) -> Option<DocumentHash> {
+    binds(log)
+        .find(|bind| bind.subject == subject)
+        .and_then(|bind| bind.lot)
+}
+
+fn stage_of(log: &[Leaf], subject: SubjectId) -> Option<Stage> {
+    let newest = log
+        .iter()
+        .rfind(|leaf| leaf.body.subject() == Some(subject))?;
+    Some(match newest.body {
+        Body::Confirm(_) => Stage::Confirmed,
+        Body::Void(_) => Stage::Voided,
+        Body::Scrap(_) => Stage::Scrapped,
+        _ => Stage::Bound,
+    })
+}
+
+/// A lot's boards, counted one by one.
+fn tally_of(log: &[Leaf], lot: &DocumentHash) -> LotTally {
+    let mut tally = LotTally::default();
+    for bind in binds(log).filter(|bind| bind.lot == Some(*lot)) {
+        tally.bound += 1;
+        match stage_of(log, bind.subject) {
+            Some(Stage::Confirmed) => tally.confirmed += 1,
+            Some(Stage::Voided) => tally.voided += 1,
+            Some(Stage::Scrapped) => tally.scrapped += 1,
+            Some(Stage::Bound) | None => {}
+        }
+    }
+    let keyless = log.iter().filter(|leaf| {
+        matches!(&leaf.body, Body::Scrap(scrap) if scrap.lot == Some(*lot) && scrap.subject.is_none())
+    });
+    tally.keyless = u32::try_from(keyless.count()).unwrap();
+    tally
+}
+
+fn bind_fits(log: &[Leaf], bind: &Bind) -> bool {
+    let grant = bind.grant.grant;
+    match bind.lot {
+        None => {
+            !binds(log).any(|other| other.grant.grant == grant && other.lot.is_some())
+                && !LOTS
+                    .iter()
+                    .any(|lot| order_of(log, lot, &grant).is_some() && is_closed(log, lot))
+        }
+        Some(lot) => {
+            let quantity = order_of(log, &lot, &grant).unwrap_or(0);
+            let tally = tally_of(log, &lot);
+            is_open(log, &lot, &grant) && tally.confirmed + tally.open() < quantity
+        }
+    }
+}
+
+fn may_supersede(log: &[Leaf], bind: &Bind) -> bool {
+    bind.supersedes.is_none_or(|earlier| {
+        matches!(
+            stage_of(log, earlier),
+            Some(Stage::Voided | Stage::Scrapped)
+        )
+    })
+}
+
+fn close_permitted(log: &[Leaf], close: &LotClose) -> bool {
+    let quantity = log.iter().find_map(|leaf| match &leaf.body {
+        Body::LotOpen {
+            document, quantity, ..
+        } if *document == close.lot => Some(*quantity),
+        _ => None,
+    });
+    let differs = |quantity| differences(quantity, &close.counts, &close.tally).count() > 0;
+    !is_closed(log, &close.lot)
+        && close.tally == tally_of(log, &close.lot)
+        && quantity.is_some_and(|quantity| differs(quantity) == close.reason.is_some())
 }
 
 fn binds(log: &[Leaf]) -> impl Iterator<Item = &Bind> {
@@ -347,13 +513,21 @@ enum Try {
         grant: DocumentHash,
         skip: u32,
         epoch: u32,
+        lot: Option<usize>,
+        earlier: Option<Unit>,
+    },
+    Close {
+        lot: usize,
+        pass: u32,
+        has_reason: bool,
+        off: u32,
     },
     Later {
         what: u8,
         unit: Unit,
         ahead: u64,
     },
-    ScrapWithoutKey,
+    ScrapWithoutKey(Option<usize>),
     Refuse(u32),
 }
 
@@ -368,14 +542,19 @@ fn grants() -> impl Strategy<Value = DocumentHash> {
 fn tries() -> impl Strategy<Value = Try> {
     let unit = || (1..6_u8).prop_map(Unit);
     let key = proptest::option::weighted(0.2, unit());
+    let lot = || proptest::option::weighted(0.6, 0..2_usize);
     prop_oneof![
         1 => (0..3_u8, 1..4_u8).prop_map(|(kind, seed)| Try::Document(kind, seed)),
         2 => (grants(), 0..5_u32, 0..3_u32).prop_map(|(grant, limit, scrap)| Try::Grant { grant, limit, scrap }),
-        6 => (unit(), key, grants(), rarely(1), rarely(1))
-            .prop_map(|(unit, key, grant, skip, epoch)| Try::Bind { unit, key: key.unwrap_or(unit), grant, skip, epoch }),
-        8 => (0..5_u8, unit(), prop_oneof![9 => Just(0_u64), 1 => Just(1)])
+        6 => (unit(), key, grants(), rarely(1), rarely(1), lot(), proptest::option::weighted(0.3, unit()))
+            .prop_map(|(unit, key, grant, skip, epoch, lot, earlier)| Try::Bind {
+                unit, key: key.unwrap_or(unit), grant, skip, epoch, lot, earlier,
+            }),
+        1 => (0..2_usize, 0..3_u32, any::<bool>(), rarely(1))
+            .prop_map(|(lot, pass, has_reason, off)| Try::Close { lot, pass, has_reason, off }),
+        8 => (0..6_u8, unit(), prop_oneof![9 => Just(0_u64), 1 => Just(1)])
             .prop_map(|(what, unit, ahead)| Try::Later { what, unit, ahead }),
-        1 => Just(Try::ScrapWithoutKey),
+        1 => lot().prop_map(Try::ScrapWithoutKey),
         1 => (0..2_u32).prop_map(Try::Refuse),
     ]
 }
@@ -407,6 +586,8 @@ impl Try {
                 grant,
                 skip,
                 epoch,
+                lot,
+                earlier,
             } => {
                 let next = book.grants.get(&grant).map_or(0, |state| state.issued);
                 let Body::Bind(mut bind) = unit.bind_with_key_of(key, next + skip) else {
@@ -414,10 +595,25 @@ impl Try {
                 };
                 bind.grant.grant = grant;
                 bind.certificate.epoch = epoch;
+                bind.lot = lot.map(|lot| LOTS[lot]);
+                bind.supersedes = earlier.map(Unit::subject);
                 Body::Bind(bind)
             }
-            Self::Later { what, unit, ahead } => later(what, unit, previous(book, unit, ahead)),
-            Self::ScrapWithoutKey => Unit::scrap_without_key(),
+            Self::Later { what, unit, ahead } => {
+                let lot = lot_of(&book.leaves, unit.subject());
+                later(what, unit, previous(book, unit, ahead), lot)
+            }
+            Self::Close {
+                lot,
+                pass,
+                has_reason,
+                off,
+            } => {
+                let mut tally = tally_of(&book.leaves, &LOTS[lot]);
+                tally.bound += off;
+                lot_close(LOTS[lot], pass, tally, has_reason.then(reason))
+            }
+            Self::ScrapWithoutKey(lot) => scrap(None, None, lot.map(|lot| LOTS[lot])),
             Self::Refuse(count) => Unit::refuse(count),
         }
     }
@@ -433,7 +629,7 @@ fn some_document(kind: u8, document: DocumentHash) -> Body {
         _ => Body::LotOpen {
             document,
             grant: GRANT,
-            quantity: 1,
+            quantity: 2,
         },
     }
 }
@@ -446,13 +642,14 @@ fn previous(book: &Book, unit: Unit, ahead: u64) -> EntryRef {
     }
 }
 
-fn later(what: u8, unit: Unit, previous: EntryRef) -> Body {
+fn later(what: u8, unit: Unit, previous: EntryRef, lot: Option<DocumentHash>) -> Body {
     match what {
         0 => unit.adopt(previous),
         1 => unit.confirm(previous),
         2 => unit.void(previous),
-        3 => unit.scrap(previous),
-        _ => scrap(Some(unit.subject()), None),
+        3 => scrap(Some(unit.subject()), Some(previous), lot),
+        4 => unit.scrap(previous),
+        _ => scrap(Some(unit.subject()), None, None),
     }
 }
 
@@ -482,6 +679,11 @@ fn sound(log: &[Leaf]) {
         let count = u32::try_from(ordinals.clone().count()).unwrap();
         assert!(ordinals.eq(0..count));
         assert!(count <= terms_of(log, &grant).map_or(0, |terms| terms.limit));
+    }
+    for lot in LOTS {
+        let tally = tally_of(log, &lot);
+        let quantity = order_of(log, &lot, &GRANT).unwrap_or(0);
+        assert!(tally.live() <= quantity, "{tally:?}");
     }
     assert!(log.windows(2).all(|pair| pair[0].day <= pair[1].day));
 }

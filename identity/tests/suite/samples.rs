@@ -15,8 +15,9 @@ use identity::evidence::{Bytes32, EndorsedChip, Evidence, EvidenceFacts, Grade, 
 use identity::field::{Openings, Tag};
 use identity::leaf::{
     Adopt, Bind, Body, CertificateRef, Confirm, EntryRef, EvidenceRef, GrantTerms, GrantUse, Leaf,
-    Refuse, Scrap, Serial20, Void,
+    LotClose, Refuse, Scrap, Serial20, Void,
 };
+use identity::lot::{LotCloseRequest, LotCounts, LotTally, ScrapRequest};
 use identity::message::{
     Confirmation, Endorsement, InjectionReceipt, KeyOrigin, Message as _, Possession, Transport,
 };
@@ -337,6 +338,57 @@ pub(crate) fn void_request() -> VoidRequest {
     }
 }
 
+pub(crate) fn scrap_request(request: Option<RequestId>) -> ScrapRequest {
+    ScrapRequest {
+        version: Version1,
+        station: id("st-01"),
+        time: NOW,
+        id: RequestId([0xa2; 16]),
+        grant: grant().hash(),
+        lot: id("L2648-01"),
+        request,
+        uid: Some(uid()),
+        serial: request.map(|_| serial()),
+        reason: id("LINE-0105"),
+    }
+}
+
+/// A lot of 1000 with everything in it that a lot can have.
+pub(crate) fn counts() -> LotCounts {
+    LotCounts {
+        planned: 1000,
+        pass: 950,
+        hold: 10,
+        fail: 20,
+        scrapped: 15,
+        unused: 5,
+        open: 7,
+        voided: 12,
+        boards_scrapped: 18,
+    }
+}
+
+pub(crate) fn tally() -> LotTally {
+    LotTally {
+        bound: 985,
+        confirmed: 950,
+        voided: 12,
+        scrapped: 16,
+        keyless: 2,
+    }
+}
+
+pub(crate) fn lot_close_request() -> LotCloseRequest {
+    LotCloseRequest {
+        version: Version1,
+        station: id("st-01"),
+        time: NOW,
+        grant: grant().hash(),
+        lot: id("L2648-01"),
+        counts: counts(),
+    }
+}
+
 // --- the log -------------------------------------------------------------------------------------------------------
 
 pub(crate) fn openings() -> Openings {
@@ -378,6 +430,30 @@ pub(crate) fn bind() -> Leaf {
             hash: on_chip().hash(),
         },
         fields: openings().root(),
+        lot: None,
+        supersedes: None,
+    }))
+}
+
+/// As it is written today: with its lot, and in place of an earlier board.
+fn bind_in_lot() -> Leaf {
+    let Body::Bind(bind) = bind().body else {
+        panic!("a bind")
+    };
+    leaf(Body::Bind(Bind {
+        lot: Some(lot_order().hash()),
+        supersedes: Some(SubjectId([0x71; 32])),
+        ..bind
+    }))
+}
+
+fn lot_close(tally: LotTally, reason: Option<Id>) -> Leaf {
+    leaf(Body::LotClose(LotClose {
+        lot: lot_order().hash(),
+        request: request_hash::<LotCloseRequest>(&lot_close_request().to_bytes()),
+        counts: counts(),
+        tally,
+        reason,
     }))
 }
 
@@ -423,8 +499,26 @@ fn scrap(unit: Option<(SubjectId, EntryRef)>) -> Leaf {
         subject: unit.map(|(subject, _)| subject),
         previous: unit.map(|(_, previous)| previous),
         grant: grant().hash(),
+        request: None,
         reason: id("LINE-0105"),
         fields: openings().root(),
+        lot: None,
+    }))
+}
+
+fn scrap_in_lot() -> Leaf {
+    let last = EntryRef {
+        index: 5,
+        hash: LeafHash::of(&adopt().to_bytes()),
+    };
+    let Body::Scrap(scrap) = scrap(Some((subject(), last))).body else {
+        panic!("a scrap")
+    };
+    let request = scrap_request(Some(REQUEST)).to_bytes();
+    leaf(Body::Scrap(Scrap {
+        request: Some(request_hash::<ScrapRequest>(&request)),
+        lot: Some(lot_order().hash()),
+        ..scrap
     }))
 }
 
@@ -445,6 +539,7 @@ fn approved(
 }
 
 /// Every kind of leaf, and the optional parts of `void`, `scrap` and `refuse` both ways.
+#[expect(clippy::too_many_lines, reason = "a table")]
 pub(crate) fn leaves() -> Vec<(&'static str, Leaf)> {
     let terms = GrantTerms {
         limit: 5000,
@@ -496,13 +591,26 @@ pub(crate) fn leaves() -> Vec<(&'static str, Leaf)> {
                 quantity: 1000,
             }),
         ),
+        ("lot-close", lot_close(tally(), None)),
+        (
+            "lot-close-differs",
+            lot_close(
+                LotTally {
+                    confirmed: 951,
+                    ..tally()
+                },
+                Some(id("CA-0214")),
+            ),
+        ),
         ("bind", bind()),
+        ("bind-in-lot", bind_in_lot()),
         ("adopt", adopt()),
         ("confirm", confirm()),
         ("void", void(Some(request))),
         ("void-by-operator", void(None)),
         ("scrap", scrap(Some((subject(), last)))),
         ("scrap-without-key", scrap(None)),
+        ("scrap-in-lot", scrap_in_lot()),
         ("refuse", refuse(1, Some(request))),
         ("refuse-aggregate", refuse(41, None)),
     ]

@@ -2,7 +2,7 @@
 
 mod findings;
 
-pub use findings::{Finding, Findings, GrantCount, MAX_FINDINGS};
+pub use findings::{Finding, Findings, GrantCount, LotCount, MAX_FINDINGS};
 
 use crate::log_dir::{LogDir, LogDirError};
 use crate::reason::Reason;
@@ -10,6 +10,8 @@ use crate::register::Register;
 use crate::trust::Trust;
 use findings::Tally;
 use identity::leaf::{Body, Leaf};
+use identity::lot::differences;
+use identity::rules::Known as _;
 use identity::{LeafHash, SpkiHash};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -131,6 +133,7 @@ impl<'a> Audit<'a> {
         };
         self.tally.count(&leaf);
         self.check_certificate(index, &leaf);
+        self.reconcile(index, &leaf);
         if let Err(violation) = self.register.enter(&leaf, hash) {
             self.tally
                 .find(Reason::AuditRule, Some(index), violation.to_string());
@@ -152,6 +155,28 @@ impl<'a> Audit<'a> {
                 Some(index),
                 format!("key {}", certificate.issuer),
             );
+        }
+    }
+
+    /// A lot that closed with a difference is no broken rule: the leaf says so. It is found all the same, and so is
+    /// what could not be reconciled because certificates of its grant name no lot.
+    fn reconcile(&mut self, index: u64, leaf: &Leaf) {
+        let Body::LotClose(close) = &leaf.body else {
+            return;
+        };
+        let Ok(lot) = self.register.lot(&close.lot);
+        // A lot that was never opened is a broken rule.
+        let Some(lot) = lot else { return };
+        let mut named: Vec<_> = differences(lot.quantity, &close.counts, &close.tally)
+            .map(|difference| difference.to_string())
+            .collect();
+        let outside = self.tally.outside_lots(&lot.grant);
+        if outside > 0 {
+            named.push(format!("{outside} certificates of its grant name no lot"));
+        }
+        if !named.is_empty() {
+            self.tally
+                .find(Reason::AuditLot, Some(index), named.join("; "));
         }
     }
 

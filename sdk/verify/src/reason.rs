@@ -95,6 +95,7 @@ reasons! {
     AuditRoot = "VERIFY-0206" "the entries do not give the root that was signed", "記録から署名済みのルートになりません", "report it: the log signed another tree", "報告してください。ログは別の木に署名しています";
     AuditSerial = "VERIFY-0207" "a certificate serial was used before", "証明書番号が重複しています", "report it to the maker", "製造者に報告してください";
     AuditIssuer = "VERIFY-0208" "a certificate was permitted for a CA that the trust directory does not hold", "信頼ディレクトリにない CA の証明書です", "check that all issuing CAs are in the trust directory", "発行 CA が揃っているか確認してください";
+    AuditLot = "VERIFY-0209" "a lot closed with a difference", "ロットの数が合わないまま締め切られています", "find every unit that is named as a difference before anything of the lot is accepted", "差異のある機器をすべて確認するまでこのロットを受け入れないでください";
 }
 
 impl Reason {

@@ -2,8 +2,11 @@
 
 use core::convert::Infallible;
 use identity::leaf::{Bind, Body, EntryRef, Leaf, Serial20};
-use identity::rules::{self, Effect, GrantState, Known, RuleError, Stage, SubjectState, Violation};
+use identity::rules::{
+    self, Change, Effect, GrantState, Known, LotState, RuleError, Stage, SubjectState, Violation,
+};
 use identity::{Day, DocumentHash, LeafHash, SpkiHash, SubjectId};
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// State of a whole log, rebuilt from its leaves. About 250 bytes a device.
@@ -13,6 +16,7 @@ pub struct Register {
     keys: BTreeSet<SpkiHash>,
     serials: BTreeSet<Serial20>,
     grants: BTreeMap<DocumentHash, GrantState>,
+    lots: BTreeMap<DocumentHash, LotState>,
     documents: BTreeSet<DocumentHash>,
     size: u64,
     last_day: Day,
@@ -33,6 +37,7 @@ impl Register {
             keys: BTreeSet::new(),
             serials: BTreeSet::new(),
             grants: BTreeMap::new(),
+            lots: BTreeMap::new(),
             documents: BTreeSet::new(),
             size: 0,
             last_day: Day(0),
@@ -43,11 +48,11 @@ impl Register {
     ///
     /// # Errors
     /// [`Violation`] names the rule; the register is then unchanged.
-    pub fn enter(&mut self, leaf: &Leaf, hash: LeafHash) -> Result<Effect, Violation> {
+    pub fn enter(&mut self, leaf: &Leaf, hash: LeafHash) -> Result<Change, Violation> {
         match rules::check(leaf, hash, self) {
-            Ok(effect) => {
-                self.apply(leaf, effect);
-                Ok(effect)
+            Ok(change) => {
+                self.apply(leaf, change);
+                Ok(change)
             }
             Err(RuleError::Violation(violation)) => Err(violation),
             Err(RuleError::Lookup(never)) => match never {},
@@ -84,13 +89,19 @@ impl Register {
         self.grants.iter()
     }
 
+    /// The lots with their tallies, in the order of their hashes.
+    pub fn lots(&self) -> impl Iterator<Item = (&DocumentHash, &LotState)> {
+        self.lots.iter()
+    }
+
     /// Number of fixed keys ever bound.
     #[must_use]
     pub fn subject_count(&self) -> usize {
         self.subjects.len()
     }
 
-    fn apply(&mut self, leaf: &Leaf, effect: Effect) {
+    fn apply(&mut self, leaf: &Leaf, Change { effect, lot }: Change) {
+        self.lots.extend(lot);
         match effect {
             Effect::None => {}
             Effect::Document(document) => {
@@ -104,8 +115,14 @@ impl Register {
                         terms,
                         issued: 0,
                         scrapped: 0,
+                        in_lots: false,
                     },
                 );
+            }
+            Effect::InLots(grant) => {
+                if let Some(grant) = self.grants.get_mut(&grant) {
+                    grant.in_lots = true;
+                }
             }
             Effect::Bound {
                 subject,
@@ -118,6 +135,7 @@ impl Register {
                 self.keys.insert(spki);
                 if let Some(grant) = self.grants.get_mut(&grant) {
                     grant.issued = issued;
+                    grant.in_lots |= state.lot.is_some();
                 }
                 if let Body::Bind(bind) = &leaf.body {
                     self.serials.insert(bind.certificate.serial);
@@ -150,8 +168,14 @@ impl Register {
             bind: entry.index,
             last: entry,
             stage: Stage::Bound,
+            lot: bind.lot.filter(|lot| self.lots.contains_key(lot)),
         };
-        self.subjects.entry(bind.subject).or_insert(state);
+        if let Entry::Vacant(place) = self.subjects.entry(bind.subject) {
+            place.insert(state);
+            if let Some(lot) = state.lot.and_then(|lot| self.lots.get_mut(&lot)) {
+                lot.tally.bound = lot.tally.bound.saturating_add(1);
+            }
+        }
         self.keys.insert(bind.certificate.spki);
         self.serials.insert(bind.certificate.serial);
         if let Some(grant) = self.grants.get_mut(&bind.grant.grant) {
@@ -173,6 +197,10 @@ impl Known for Register {
 
     fn grant(&self, grant: &DocumentHash) -> Result<Option<GrantState>, Infallible> {
         Ok(self.grants.get(grant).copied())
+    }
+
+    fn lot(&self, lot: &DocumentHash) -> Result<Option<LotState>, Infallible> {
+        Ok(self.lots.get(lot).copied())
     }
 
     fn has_document(&self, document: &DocumentHash) -> Result<bool, Infallible> {

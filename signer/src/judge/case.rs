@@ -46,6 +46,7 @@ impl Unit<'_> {
         self.check_evidence()?;
         self.check_certificate(&key)?;
         self.check_fields()?;
+        self.check_superseded()?;
         Ok(self.case.bind.certificate.tbs)
     }
 
@@ -71,6 +72,17 @@ impl Unit<'_> {
             .verifier
             .verify(key, &possession.digest(), &unit.possession.0);
         ensure!(held, Code::Possession);
+        Ok(())
+    }
+
+    /// What a station says of the board before this one stands in the leaf. Where it says nothing, it may have lost its
+    /// journal, and the CA knows.
+    fn check_superseded(&self) -> Result<(), Fault> {
+        let stated = self.unit.supersedes();
+        ensure!(
+            stated.is_none() || stated == self.case.bind.supersedes,
+            Code::Supersedes
+        );
         Ok(())
     }
 

@@ -1,9 +1,9 @@
-//! What the signer knows of subjects, keys and grants, as the log's rules ask for it.
+//! What the signer knows of subjects, keys, grants and lots, as the log's rules ask for it.
 
-use super::{damaged, document, sealed, unseal};
+use super::{damaged, document, lot, sealed, unseal};
 use crate::error::Fault;
 use identity::leaf::{EntryRef, GrantTerms};
-use identity::rules::{Effect, GrantState, Known, Stage, SubjectState};
+use identity::rules::{Change, Effect, GrantState, Known, LotState, Stage, SubjectState};
 use identity::{Day, DocumentHash, LeafHash, SpkiHash, SubjectId};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
@@ -43,6 +43,10 @@ impl Known for Sets<'_> {
             .transpose()
     }
 
+    fn lot(&self, lot: &DocumentHash) -> Result<Option<LotState>, Fault> {
+        lot::get(self.connection, lot)
+    }
+
     fn has_document(&self, hash: &DocumentHash) -> Result<bool, Fault> {
         Ok(document::is_entered(self.connection, hash)?)
     }
@@ -58,7 +62,10 @@ impl Known for Sets<'_> {
 
 impl Sets<'_> {
     /// Takes over what a permitted leaf changes. Documents are kept with the leaf that names them.
-    pub(crate) fn apply(&self, effect: Effect) -> Result<(), Fault> {
+    pub(crate) fn apply(&self, Change { effect, lot }: Change) -> Result<(), Fault> {
+        if let Some((lot, state)) = lot {
+            lot::put(self.connection, &lot, &state)?;
+        }
         match effect {
             Effect::None | Effect::Document(_) => Ok(()),
             Effect::Grant(grant, terms) => self.put_grant(
@@ -67,8 +74,14 @@ impl Sets<'_> {
                     terms,
                     issued: 0,
                     scrapped: 0,
+                    in_lots: false,
                 },
             ),
+            Effect::InLots(grant) => {
+                let known = self.known_grant(&grant)?;
+                let in_lots = true;
+                self.put_grant(&grant, GrantState { in_lots, ..known })
+            }
             Effect::Bound {
                 subject,
                 spki,
@@ -77,7 +90,15 @@ impl Sets<'_> {
                 state,
             } => {
                 let known = self.known_grant(&grant)?;
-                self.put_grant(&grant, GrantState { issued, ..known })?;
+                let in_lots = known.in_lots || state.lot.is_some();
+                self.put_grant(
+                    &grant,
+                    GrantState {
+                        issued,
+                        in_lots,
+                        ..known
+                    },
+                )?;
                 let mut put = self
                     .connection
                     .prepare_cached("INSERT INTO spki (hash) VALUES (?1)")?;
@@ -143,7 +164,7 @@ const STAGES: [(u8, Stage); 4] = [
     (4, Stage::Scrapped),
 ];
 
-/// bind ‖ index of the newest entry ‖ its hash ‖ stage.
+/// bind ‖ index of the newest entry ‖ its hash ‖ stage ‖ lot, if its bind names one.
 fn write_subject(state: &SubjectState) -> Vec<u8> {
     let stage = STAGES
         .iter()
@@ -154,6 +175,7 @@ fn write_subject(state: &SubjectState) -> Vec<u8> {
         &state.last.index.to_be_bytes(),
         &state.last.hash.0,
         &[stage],
+        state.lot.as_ref().map_or(&[], |lot| &lot.0[..]),
     ]
     .concat()
 }
@@ -162,8 +184,13 @@ fn read_subject(bytes: &[u8]) -> Result<SubjectState, Fault> {
     let parse = || {
         let (bind, rest) = bytes.split_first_chunk()?;
         let (index, rest) = rest.split_first_chunk()?;
-        let (hash, number) = rest.split_first_chunk()?;
-        let (_, stage) = STAGES.into_iter().find(|(known, _)| [*known] == number)?;
+        let (hash, rest) = rest.split_first_chunk()?;
+        let (number, lot) = rest.split_first()?;
+        let (_, stage) = STAGES.into_iter().find(|(known, _)| known == number)?;
+        let lot = match lot {
+            [] => None,
+            lot => Some(DocumentHash(lot.try_into().ok()?)),
+        };
         let last = EntryRef {
             index: u64::from_be_bytes(*index),
             hash: LeafHash(*hash),
@@ -172,12 +199,13 @@ fn read_subject(bytes: &[u8]) -> Result<SubjectState, Fault> {
             bind: u64::from_be_bytes(*bind),
             last,
             stage,
+            lot,
         })
     };
     parse().ok_or_else(|| damaged("a subject's state"))
 }
 
-/// limit ‖ scrap allowance ‖ first day ‖ last day ‖ issued ‖ scrapped.
+/// limit ‖ scrap allowance ‖ first day ‖ last day ‖ issued ‖ scrapped ‖ 1, if it is in lots.
 fn write_grant(state: &GrantState) -> Vec<u8> {
     let GrantState {
         terms:
@@ -189,16 +217,25 @@ fn write_grant(state: &GrantState) -> Vec<u8> {
             },
         issued,
         scrapped,
+        in_lots,
     } = *state;
-    [limit, scrap, first.0, last.0, issued, scrapped]
-        .map(u32::to_be_bytes)
-        .concat()
+    let numbers = [limit, scrap, first.0, last.0, issued, scrapped];
+    let in_lots = in_lots.then_some(1);
+    numbers
+        .into_iter()
+        .chain(in_lots)
+        .flat_map(u32::to_be_bytes)
+        .collect()
 }
 
 fn read_grant(bytes: &[u8]) -> Result<GrantState, Fault> {
     let (words, rest) = bytes.as_chunks();
     let numbers: Vec<_> = words.iter().copied().map(u32::from_be_bytes).collect();
-    match (numbers.as_slice(), rest) {
+    let (numbers, in_lots) = match numbers.as_slice() {
+        [numbers @ .., 1] if numbers.len() == 6 => (numbers, true),
+        numbers => (numbers, false),
+    };
+    match (numbers, rest) {
         (&[limit, scrap, first, last, issued, scrapped], []) => {
             let terms = GrantTerms {
                 limit,
@@ -210,6 +247,7 @@ fn read_grant(bytes: &[u8]) -> Result<GrantState, Fault> {
                 terms,
                 issued,
                 scrapped,
+                in_lots,
             })
         }
         _ => Err(damaged("a grant's state")),

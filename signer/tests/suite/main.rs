@@ -14,6 +14,7 @@ mod faults;
 mod following;
 mod judging;
 mod keys;
+mod lots;
 mod store;
 mod token;
 mod world;

@@ -26,12 +26,12 @@ fn open_error(world: &World) -> SignerError {
 #[test]
 fn a_newer_store_is_refused_untouched() {
     let (world, _) = filled();
-    edit(&world, "PRAGMA user_version = 2");
+    edit(&world, "PRAGMA user_version = 3");
     assert!(matches!(
         open_error(&world),
-        SignerError::NewerStore { found: 2, known: 1 }
+        SignerError::NewerStore { found: 3, known: 2 }
     ));
-    edit(&world, "PRAGMA user_version = 1");
+    edit(&world, "PRAGMA user_version = 2");
     assert_eq!(world.open(&TestCaKey::new(CA)).size(), world.size());
 }
 

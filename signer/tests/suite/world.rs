@@ -182,8 +182,8 @@ impl World {
         );
     }
 
-    pub fn enter_lot(&mut self) {
-        let order = LotOrder {
+    pub fn lot_order(&self) -> LotOrder {
+        LotOrder {
             version: Version1,
             id: id("lot-1"),
             grant: self.grant.hash(),
@@ -191,7 +191,11 @@ impl World {
             quantity: 50,
             first_serial: DeviceSerial::new("SN000000").unwrap(),
             last_serial: DeviceSerial::new("SN000999").unwrap(),
-        };
+        }
+    }
+
+    pub fn enter_lot(&mut self) {
+        let order = self.lot_order();
         let body = Body::LotOpen {
             document: order.hash(),
             grant: order.grant,
@@ -607,6 +611,8 @@ impl Birth {
                 hash: own.evidence.hash(),
             },
             fields: Bytes32([9; 32]),
+            lot: None,
+            supersedes: None,
         };
         let not_before = Timestamp(NOW.0);
         let mut birth = Self {

@@ -179,6 +179,8 @@ impl Seeds {
                 hash: Bytes32(random(b"evidence")),
             },
             fields: Bytes32(random(b"fields")),
+            lot: Some(self.lot),
+            supersedes: None,
         };
         let day = now.day();
         let leaf = Leaf {

@@ -26,6 +26,8 @@ pub struct Findings {
     pub kinds: BTreeMap<&'static str, u64>,
     /// The grants, in the order of their hashes.
     pub grants: Vec<GrantCount>,
+    /// The lots, in the order of their hashes.
+    pub lots: Vec<LotCount>,
     /// Everything that is wrong, in the order in which it was found; at most [`MAX_FINDINGS`].
     pub findings: Vec<Finding>,
     /// Findings beyond those listed.
@@ -45,6 +47,29 @@ pub struct GrantCount {
     pub scrapped: u64,
     /// Most units scrapped.
     pub scrap_limit: u32,
+}
+
+/// A lot, and what became of its boards so far.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LotCount {
+    /// Hash of the lot order, lower-case hexadecimal.
+    pub lot: String,
+    /// Hash of its grant, lower-case hexadecimal.
+    pub grant: String,
+    /// Units planned.
+    pub planned: u32,
+    /// Boards bound.
+    pub bound: u32,
+    /// Of these, confirmed.
+    pub confirmed: u32,
+    /// Of these, bound and undecided.
+    pub open: u32,
+    /// Of these, voided and not scrapped.
+    pub voided: u32,
+    /// Boards scrapped, those without a key included.
+    pub scrapped: u32,
+    /// Its `lot-close` entry, once there is one.
+    pub closed: Option<u64>,
 }
 
 /// One thing that is wrong.
@@ -72,6 +97,8 @@ pub(super) struct Tally {
     findings: Findings,
     /// `bind` and `scrap` entries under each grant.
     uses: BTreeMap<DocumentHash, (u64, u64)>,
+    /// `bind` entries under each grant that name no lot.
+    outside_lots: BTreeMap<DocumentHash, u64>,
 }
 
 impl Tally {
@@ -87,12 +114,19 @@ impl Tally {
         let kind = self.findings.kinds.entry(name(&leaf.body)).or_default();
         *kind = kind.saturating_add(1);
         let (grant, bound, scrapped) = match &leaf.body {
-            Body::Bind(bind) => (bind.grant.grant, 1, 0),
+            Body::Bind(bind) => {
+                if bind.lot.is_none() {
+                    let outside = self.outside_lots.entry(bind.grant.grant).or_default();
+                    *outside = outside.saturating_add(1);
+                }
+                (bind.grant.grant, 1, 0)
+            }
             Body::Scrap(scrap) => (scrap.grant, 0, 1),
             Body::Ceremony { .. }
             | Body::Station { .. }
             | Body::Grant { .. }
             | Body::LotOpen { .. }
+            | Body::LotClose(_)
             | Body::Adopt(_)
             | Body::Confirm(_)
             | Body::Void(_)
@@ -103,6 +137,11 @@ impl Tally {
             uses.0.saturating_add(bound),
             uses.1.saturating_add(scrapped),
         );
+    }
+
+    /// Certificates under a grant so far that belong to no lot.
+    pub(super) fn outside_lots(&self, grant: &DocumentHash) -> u64 {
+        self.outside_lots.get(grant).copied().unwrap_or_default()
     }
 
     pub(super) fn finish(mut self, head: Option<&Checkpoint>, register: &Register) -> Findings {
@@ -122,7 +161,22 @@ impl Tally {
             }
         };
         self.findings.grants = register.grants().map(count).collect();
+        self.findings.lots = register.lots().map(lot_count).collect();
         self.findings
+    }
+}
+
+fn lot_count((lot, state): (&DocumentHash, &identity::rules::LotState)) -> LotCount {
+    LotCount {
+        lot: lot.to_string(),
+        grant: state.grant.to_string(),
+        planned: state.quantity,
+        bound: state.tally.bound,
+        confirmed: state.tally.confirmed,
+        open: state.tally.open(),
+        voided: state.tally.voided,
+        scrapped: state.tally.boards_scrapped(),
+        closed: state.closed,
     }
 }
 
@@ -132,6 +186,7 @@ const fn name(body: &Body) -> &'static str {
         Body::Station { .. } => "station",
         Body::Grant { .. } => "grant",
         Body::LotOpen { .. } => "lot-open",
+        Body::LotClose(_) => "lot-close",
         Body::Bind(_) => "bind",
         Body::Adopt(_) => "adopt",
         Body::Confirm(_) => "confirm",

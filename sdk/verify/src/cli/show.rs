@@ -1,6 +1,8 @@
 use super::args::Language;
 use anstyle::{AnsiColor, Style};
-use koseki_verify::{Check, Comparison, Finding, Findings, Reason, Relation, State, Verdict};
+use koseki_verify::{
+    Check, Comparison, Finding, Findings, LotCount, Reason, Relation, State, Verdict,
+};
 use std::io::{self, Write};
 
 const GOOD: Style = AnsiColor::Green.on_default().bold();
@@ -80,6 +82,9 @@ impl Show {
                 grant.grant
             )?;
         }
+        for lot in &findings.lots {
+            self.lot(lot)?;
+        }
         findings
             .findings
             .iter()
@@ -120,6 +125,17 @@ impl Show {
             check.step.name()
         )?;
         self.reason(check.code, &check.note)
+    }
+
+    fn lot(&mut self, lot: &LotCount) -> io::Result<()> {
+        let closed = lot
+            .closed
+            .map_or_else(|| "open".to_owned(), |entry| format!("closed at {entry}"));
+        writeln!(
+            self.out,
+            "  lot       {} {closed}, planned {}, bound {}, confirmed {}, undecided {}, voided {}, scrapped {}",
+            lot.lot, lot.planned, lot.bound, lot.confirmed, lot.open, lot.voided, lot.scrapped
+        )
     }
 
     fn finding(&mut self, finding: &Finding) -> io::Result<()> {

@@ -58,6 +58,7 @@ impl History {
             | Body::Station { .. }
             | Body::Grant { .. }
             | Body::LotOpen { .. }
+            | Body::LotClose(_)
             | Body::Bind(_)
             | Body::Refuse(_) => (&[], self.level),
         };

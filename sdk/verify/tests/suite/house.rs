@@ -310,6 +310,8 @@ impl House {
                 hash: evidence.as_ref().map_or(Bytes32([0; 32]), Evidence::hash),
             },
             fields: openings.root(),
+            lot: None,
+            supersedes: None,
         });
         let (entry, newest) = self.enter(body);
         Device {
@@ -481,6 +483,8 @@ pub(crate) fn filler(ordinal: u32) -> Bind {
             hash: Bytes32(unique(5)),
         },
         fields: Bytes32(unique(6)),
+        lot: None,
+        supersedes: None,
     }
 }
 

@@ -8,3 +8,5 @@ mod cli;
 mod device;
 #[cfg(test)]
 mod house;
+#[cfg(test)]
+mod lots;

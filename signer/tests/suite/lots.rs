@@ -1,0 +1,272 @@
+//! Lots at the signer: what is closed stays closed whatever the CA server says, and its store counts from version 2 on.
+
+use crate::keys::TestCaKey;
+use crate::world::*;
+use identity::document::Document as _;
+use identity::envelope::Observation;
+use identity::field::Tag;
+use identity::leaf::{Body, Bytes32, LotClose, Scrap, Void};
+use identity::lot::{LotCounts, LotTally};
+use identity::{DocumentHash, LeafHash, RequestHash, SubjectId, leaf::EntryRef};
+
+/// A world with its lot open.
+fn world() -> World {
+    let mut world = World::new();
+    world.enter_lot();
+    world
+}
+
+fn birth_in(world: &World, device: u16, lot: Option<DocumentHash>) -> Birth {
+    let mut birth = world.birth(device);
+    birth.bind.lot = lot;
+    birth
+}
+
+fn close(world: &mut World, tally: LotTally) {
+    let close = LotClose {
+        lot: world.lot_order().hash(),
+        request: RequestHash([6; 32]),
+        counts: LotCounts {
+            planned: 50,
+            unused: 50 - tally.bound,
+            hold: tally.open(),
+            scrapped: tally.scrapped,
+            open: tally.open(),
+            boards_scrapped: tally.boards_scrapped(),
+            ..LotCounts::default()
+        },
+        tally,
+        reason: None,
+    };
+    world.push(Body::LotClose(close), None);
+}
+
+/// The answer to everything that the log holds, with nothing to sign.
+fn followed(world: &World) -> Result<(), String> {
+    let mut signer = world.open(&TestCaKey::new(CA));
+    answers(world.ask(&mut signer, &[])).map(drop)
+}
+
+/// Voids the unit that was bound by the newest leaf.
+fn void(world: &mut World, birth: &Birth) -> EntryRef {
+    let previous = newest(world);
+    world.push(
+        Body::Void(Void {
+            subject: birth.bind.subject,
+            previous,
+            request: None,
+            reason: id("LINE-0111"),
+        }),
+        None,
+    );
+    newest(world)
+}
+
+fn newest(world: &World) -> EntryRef {
+    let entry = world.entries.last().unwrap();
+    EntryRef {
+        index: world.size() - 1,
+        hash: LeafHash::of(entry.leaf.as_bytes()),
+    }
+}
+
+fn stated(birth: &mut Birth, world: &World, earlier: SubjectId) {
+    birth.own().observations.push(Observation {
+        tag: Tag::Supersedes,
+        value: octets(&earlier.0),
+    });
+    birth.seal_envelope();
+    birth.seal_tbs(world);
+}
+
+#[test]
+fn a_unit_is_signed_in_the_lot_that_its_station_named() {
+    let mut world = world();
+    let lot = world.lot_order().hash();
+    let birth = birth_in(&world, 1, Some(lot));
+    let item = world.bind(&birth);
+    let mut signer = world.open(&TestCaKey::new(CA));
+    one(world.ask(&mut signer, &[item])).unwrap();
+}
+
+#[test]
+fn a_leaf_in_another_lot_than_the_envelopes_is_not_signed() {
+    let mut world = world();
+    let lot = world.lot_order().hash();
+    let mut birth = birth_in(&world, 1, Some(lot));
+    birth.envelope.lot = id("lot-2");
+    birth.seal_envelope();
+    birth.seal_fields(&world, |_| ());
+    let item = world.bind(&birth);
+    let ca = TestCaKey::new(CA);
+    let mut signer = world.open(&ca);
+    assert_eq!(
+        one(world.ask(&mut signer, &[item])).unwrap_err(),
+        "SIGN-0147"
+    );
+    assert_eq!(ca.asked(), 0);
+}
+
+#[test]
+fn nothing_is_followed_that_binds_under_a_closed_lot() {
+    for named in [true, false] {
+        let mut world = world();
+        let lot = world.lot_order().hash();
+        close(&mut world, LotTally::default());
+        followed(&world).unwrap();
+        let birth = birth_in(&world, 1, named.then_some(lot));
+        world.bind(&birth);
+        assert_eq!(followed(&world).unwrap_err(), "SIGN-0111", "{named}");
+    }
+}
+
+#[test]
+fn a_tally_that_the_signer_did_not_count_is_refused() {
+    let mut world = world();
+    let lot = world.lot_order().hash();
+    let birth = birth_in(&world, 1, Some(lot));
+    world.bind(&birth);
+    close(&mut world, LotTally::default());
+    assert_eq!(followed(&world).unwrap_err(), "SIGN-0111");
+}
+
+#[test]
+fn what_is_counted_is_kept_from_one_start_to_the_next() {
+    let mut world = world();
+    let lot = world.lot_order().hash();
+    let birth = birth_in(&world, 1, Some(lot));
+    world.bind(&birth);
+    followed(&world).unwrap();
+    let previous = newest(&world);
+    world.push(
+        Body::Scrap(Scrap {
+            subject: Some(birth.bind.subject),
+            previous: Some(previous),
+            grant: world.grant.hash(),
+            request: None,
+            reason: id("LINE-0105"),
+            fields: Bytes32([1; 32]),
+            lot: Some(lot),
+        }),
+        None,
+    );
+    followed(&world).unwrap();
+    let tally = LotTally {
+        bound: 1,
+        scrapped: 1,
+        ..LotTally::default()
+    };
+    close(&mut world, tally);
+    followed(&world).unwrap();
+}
+
+#[test]
+fn a_scrapped_unit_is_not_signed() {
+    let mut world = world();
+    let lot = world.lot_order().hash();
+    let birth = birth_in(&world, 1, Some(lot));
+    let item = world.bind(&birth);
+    void(&mut world, &birth);
+    let mut signer = world.open(&TestCaKey::new(CA));
+    assert_eq!(
+        one(world.ask(&mut signer, &[item])).unwrap_err(),
+        "SIGN-0141"
+    );
+}
+
+#[test]
+fn a_swapped_board_is_signed_in_place_of_the_one_that_is_void() {
+    let mut world = world();
+    let lot = world.lot_order().hash();
+    let first = birth_in(&world, 1, Some(lot));
+    world.bind(&first);
+    void(&mut world, &first);
+    let mut second = birth_in(&world, 2, Some(lot));
+    second.bind.supersedes = Some(first.bind.subject);
+    stated(&mut second, &world, first.bind.subject);
+    let item = world.bind(&second);
+    let mut signer = world.open(&TestCaKey::new(CA));
+    one(world.ask(&mut signer, &[item])).unwrap();
+}
+
+#[test]
+fn a_leaf_that_hides_the_superseded_board_is_not_signed() {
+    let mut world = world();
+    let lot = world.lot_order().hash();
+    let first = birth_in(&world, 1, Some(lot));
+    world.bind(&first);
+    void(&mut world, &first);
+    let mut second = birth_in(&world, 2, Some(lot));
+    stated(&mut second, &world, first.bind.subject);
+    let item = world.bind(&second);
+    let mut signer = world.open(&TestCaKey::new(CA));
+    assert_eq!(
+        one(world.ask(&mut signer, &[item])).unwrap_err(),
+        "SIGN-0148"
+    );
+}
+
+#[test]
+fn a_board_that_is_in_use_is_never_superseded() {
+    let mut world = world();
+    let lot = world.lot_order().hash();
+    let first = birth_in(&world, 1, Some(lot));
+    world.bind(&first);
+    let mut second = birth_in(&world, 2, Some(lot));
+    second.bind.supersedes = Some(first.bind.subject);
+    world.bind(&second);
+    assert_eq!(followed(&world).unwrap_err(), "SIGN-0111");
+}
+
+/// A store as version 1 left it: the same tables but for the lots', and rows that name none.
+fn as_version_one(world: &World) {
+    let store = rusqlite::Connection::open(world.store()).unwrap();
+    store
+        .execute_batch("DROP TABLE lot_state; PRAGMA user_version = 1")
+        .unwrap();
+}
+
+#[test]
+fn a_filled_store_of_version_one_is_raised_and_counts_from_then_on() {
+    let mut world = world();
+    let lot = world.lot_order().hash();
+    let old = birth_in(&world, 1, None);
+    let item = world.bind(&old);
+    let mut signer = world.open(&TestCaKey::new(CA));
+    let signature = one(world.ask(&mut signer, std::slice::from_ref(&item))).unwrap();
+    drop(signer);
+    as_version_one(&world);
+
+    let mut signer = world.open(&TestCaKey::new(CA));
+    assert_eq!(signer.size(), world.size());
+    assert_eq!(one(world.ask(&mut signer, &[item])).unwrap(), signature);
+    drop(signer);
+    let new = birth_in(&world, 2, Some(lot));
+    let item = world.bind(&new);
+    let mut signer = world.open(&TestCaKey::new(CA));
+    one(world.ask(&mut signer, &[item])).unwrap();
+    drop(signer);
+    let one_bound = LotTally {
+        bound: 1,
+        ..LotTally::default()
+    };
+    close(&mut world, one_bound);
+    followed(&world).unwrap();
+}
+
+#[test]
+fn an_altered_lot_is_noticed_by_the_next_leaf_that_names_it() {
+    let mut world = world();
+    let lot = world.lot_order().hash();
+    followed(&world).unwrap();
+    let store = rusqlite::Connection::open(world.store()).unwrap();
+    store
+        .execute_batch(
+            "UPDATE lot_state SET state = CAST(substr(state, 1, 32) || x'00ffffff' || substr(state, 37) AS BLOB)",
+        )
+        .unwrap();
+    drop(store);
+    let birth = birth_in(&world, 1, Some(lot));
+    world.bind(&birth);
+    assert_eq!(followed(&world).unwrap_err(), "SIGN-0132");
+}
