@@ -93,8 +93,8 @@ pub mod sign;
 mod time;
 
 pub use corridor::{
-    Call, ClosedLot, Corridor, CorridorParts, Ends, GrantView, LotView, Pending, Receipts,
-    StartError, Status, Steps, Stop, UnitName,
+    Call, ClosedLot, Corridor, CorridorParts, Ends, GrantView, LotAlarm, LotEnd, LotView, Pending,
+    Receipts, StartError, Status, Steps, Stop, UnitName,
 };
 pub use enter::DocumentJob;
 pub(crate) use lots::CLOSED;

@@ -61,7 +61,7 @@ mod tests {
             }
         }
         assert_eq!(paths, Rpc::ALL.map(|rpc| rpc.path().to_owned()));
-        assert_eq!(paths.len(), 22);
+        assert_eq!(paths.len(), 24);
     }
 
     #[test]

@@ -234,6 +234,20 @@ impl FactoryService for Proxy {
         self.upstream.clone().void(request.into_inner()).await
     }
 
+    async fn scrap_unit(
+        &self,
+        request: Request<wire::ScrapUnitRequest>,
+    ) -> Answer<wire::ScrapUnitResponse> {
+        self.upstream.clone().scrap_unit(request.into_inner()).await
+    }
+
+    async fn close_lot(
+        &self,
+        request: Request<wire::CloseLotRequest>,
+    ) -> Answer<wire::CloseLotResponse> {
+        self.upstream.clone().close_lot(request.into_inner()).await
+    }
+
     async fn adopt(&self, request: Request<wire::AdoptRequest>) -> Answer<wire::AdoptResponse> {
         self.upstream.clone().adopt(request.into_inner()).await
     }

@@ -3,7 +3,7 @@
 use super::backups::{BackupStream, Backups};
 use super::enroll::{EnrollError, Registrar};
 use crate::hsm_health::{HsmHealth, HsmProbe};
-use crate::issuance::{Corridor, Ends, GrantView, Receipt, Refusal, Stop};
+use crate::issuance::{Corridor, Ends, GrantView, LotAlarm, Receipt, Refusal, Stop};
 use crate::rpc::blocking;
 use crate::rpc::status::{fault, malformed, status};
 use crate::store::{SetAside, StoredRefusal};
@@ -169,7 +169,11 @@ impl wire::AdminService for Admin {
         _request: Request<wire::GetStatusRequest>,
     ) -> Result<Response<wire::GetStatusResponse>, Status> {
         let corridor = self.corridor.clone();
-        let (now, grants) = blocking(move || Ok((corridor.status()?, corridor.grants()?))).await?;
+        let (now, grants, alarms) = blocking(move || {
+            let alarms = corridor.lot_alarms()?;
+            Ok((corridor.status()?, corridor.grants()?, alarms))
+        })
+        .await?;
         let hsm = match self.probe.health().await {
             HsmHealth::Ready => wire::HsmHealth::Ready,
             HsmHealth::Failing => wire::HsmHealth::Failing,
@@ -183,6 +187,7 @@ impl wire::AdminService for Admin {
             hsm: hsm.into(),
             grants: grants.iter().map(grant_summary).collect(),
             stop: now.stopped.as_ref().map(stop_message),
+            lot_alarms: alarms.iter().map(lot_alarm).collect(),
             set_aside: now.set_aside.into_iter().map(set_aside).collect(),
         }))
     }
@@ -320,6 +325,15 @@ fn stop_message(stop: &Stop) -> wire::Stop {
         detail: stop.refusal.detail.clone(),
         since_ms: stop.since.0,
         ends: ends.into(),
+    }
+}
+
+fn lot_alarm(alarm: &LotAlarm) -> wire::LotAlarm {
+    wire::LotAlarm {
+        grant_id: alarm.grant.to_string(),
+        lot_id: alarm.lot.to_string(),
+        index: alarm.entry,
+        differences: alarm.differences.iter().map(ToString::to_string).collect(),
     }
 }
 

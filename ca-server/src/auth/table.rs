@@ -66,6 +66,8 @@ const fn row(rpc: Rpc) -> &'static [Role] {
         | Rpc::FactoryProvision
         | Rpc::FactoryConfirm
         | Rpc::FactoryVoid
+        | Rpc::FactoryScrapUnit
+        | Rpc::FactoryCloseLot
         | Rpc::FactoryAdopt
         | Rpc::FactoryGetChain
         | Rpc::FactoryGetGrant

@@ -3,8 +3,9 @@
 use super::operate::at_server;
 use super::prepare::write_new;
 use super::{Confirm, Exit, Failure, Refusals, Where, say};
+use identity::fault::Fault;
 use identity::field::{Openings, Tag};
-use proto::admin::{GetStatusResponse, HsmHealth, RefusalSummary, Stop, StopEnd};
+use proto::admin::{GetStatusResponse, HsmHealth, LotAlarm, RefusalSummary, Stop, StopEnd};
 
 pub(super) fn status(at: &Where) -> Result<(), Failure> {
     let status = at_server(at, |mut client| async move { Ok(client.status().await?) })?;
@@ -67,7 +68,23 @@ fn describe(status: &GetStatusResponse) -> String {
         );
         text.push_str(&line);
     }
+    text.extend(status.lot_alarms.iter().map(alarm));
     text
+}
+
+/// A lot that closed with a difference stays here: only people find out which units are too many.
+fn alarm(alarm: &LotAlarm) -> String {
+    let fault = Fault::LotDiffers.text();
+    format!(
+        "ALARM    lot {} of {}, leaf {}: {}\n         {}: {}\n         To do: {}\n",
+        alarm.lot_id,
+        alarm.grant_id,
+        alarm.index,
+        alarm.differences.join("; "),
+        fault.code,
+        fault.en,
+        fault.hint_en
+    )
 }
 
 const fn health(hsm: HsmHealth) -> &'static str {

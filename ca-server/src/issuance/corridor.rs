@@ -11,10 +11,10 @@ mod steps;
 mod threads;
 mod views;
 
-pub use lots::ClosedLot;
+pub use lots::{ClosedLot, LotAlarm};
 pub use state::{Ends, Stop};
 pub use steps::{Call, Pending, Steps};
-pub use views::{GrantView, LotView, Receipts, Status, UnitName};
+pub use views::{GrantView, LotEnd, LotView, Receipts, Status, UnitName};
 
 use super::admit::{Admission, DebugClock, DebugEntropy, Job};
 use super::confirm::VoidJob;

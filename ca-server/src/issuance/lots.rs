@@ -317,5 +317,5 @@ fn refuse<R>(
     refusal: Refusal,
     unit: Option<(ChipUid, DeviceSerial)>,
 ) -> Decided {
-    round.record_refusal(&asked.station.id, refusal, asked.hash, unit)
+    round.record_refusal(&asked.station.id, refusal, Some(asked.hash), unit)
 }

@@ -26,6 +26,7 @@ pub(super) struct Sampled {
     stop: Family<[(&'static str, &'static str); 2], Gauge>,
     grant_limit: Family<[(&'static str, String); 1], Gauge>,
     grant_used: Family<[(&'static str, String); 1], Gauge>,
+    lots_differ: Gauge,
     store_bytes: Gauge,
     disk_free: Place,
     tls_expiry: Seconds,
@@ -57,6 +58,7 @@ impl Sampled {
             stop: Family::default(),
             grant_limit: Family::default(),
             grant_used: Family::default(),
+            lots_differ: Gauge::default(),
             store_bytes: Gauge::default(),
             disk_free: Family::default(),
             tls_expiry: Seconds::default(),
@@ -88,6 +90,8 @@ impl Sampled {
         to.register("grant_limit_units", limit, self.grant_limit.clone());
         let used = "Certificates bound under a grant, void ones included";
         to.register("grant_used_units", used, self.grant_used.clone());
+        let differ = "Lots that closed with a difference";
+        to.register("lots_with_difference", differ, self.lots_differ.clone());
     }
 
     fn register_resources(&self, to: &mut Registry) {
@@ -170,12 +174,17 @@ impl Sampler {
                 }
             }
         }
+        let mut differ = 0_i64;
         for view in self.corridor.grants().unwrap_or_default() {
+            let ends = view.lots.iter().filter_map(|lot| lot.closed);
+            let differing = ends.filter(|end| end.differs).count();
+            differ = differ.saturating_add(i64::try_from(differing).unwrap_or(i64::MAX));
             let label = [("grant", view.grant.id.to_string())];
             let (limit, used) = (view.grant.limit.into(), view.issued.into());
             sampled.grant_limit.get_or_create(&label).set(limit);
             sampled.grant_used.get_or_create(&label).set(used);
         }
+        sampled.lots_differ.set(differ);
     }
 
     fn resources(&self, sampled: &Sampled) {

@@ -2,14 +2,14 @@
 
 use super::status::{self, malformed};
 use crate::auth::Peer;
-use crate::issuance::{Corridor, GrantView, Issued, LotView, Receipt, Refusal, UnitName};
+use crate::issuance::{Corridor, GrantView, Issued, LotEnd, LotView, Receipt, Refusal, UnitName};
 use crate::policy::Role;
 use identity::document::Document as _;
 use identity::fault::Fault;
 use identity::{ChipUid, Clock, DocumentHash, Id, RequestId};
 use proto::factory as wire;
 use proto::factory::get_grant_request::Grant as Asked;
-use proto::factory::{confirm_response, unit_result, void_response};
+use proto::factory::{confirm_response, scrap_unit_response, unit_result, void_response};
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
@@ -177,6 +177,43 @@ impl wire::FactoryService for Factory {
         };
         Ok(Response::new(wire::VoidResponse {
             outcome: Some(outcome),
+        }))
+    }
+
+    async fn scrap_unit(
+        &self,
+        request: Request<wire::ScrapUnitRequest>,
+    ) -> Result<Response<wire::ScrapUnitResponse>, Status> {
+        let station = station(&request)?;
+        let wire::ScrapUnitRequest { request, signature } = request.into_inner();
+        let outcome = match self.corridor.scrap(&station, request, signature).await {
+            Ok(receipt) => scrap_unit_response::Outcome::Receipt(leaf_receipt(receipt)),
+            Err(refusal) => {
+                self.corridor.meters().refuse(refusal.fault);
+                scrap_unit_response::Outcome::Refused(verdict(&refusal)?)
+            }
+        };
+        Ok(Response::new(wire::ScrapUnitResponse {
+            outcome: Some(outcome),
+        }))
+    }
+
+    async fn close_lot(
+        &self,
+        request: Request<wire::CloseLotRequest>,
+    ) -> Result<Response<wire::CloseLotResponse>, Status> {
+        let station = station(&request)?;
+        let wire::CloseLotRequest { request, signature } = request.into_inner();
+        let closed = self.corridor.close_lot(&station, request, signature).await;
+        let closed = closed.map_err(|refusal| self.refused(&refusal))?;
+        let differences = closed.differences.iter().map(|it| wire::LotDifference {
+            what: it.what.name().to_owned(),
+            stated: it.stated,
+            found: it.found,
+        });
+        Ok(Response::new(wire::CloseLotResponse {
+            differences: differences.collect(),
+            receipt: Some(leaf_receipt(closed.receipt)),
         }))
     }
 
@@ -367,6 +404,16 @@ fn lot_summary(lot: &LotView) -> wire::LotSummary {
         issued: lot.counts.issued.into(),
         confirmed: lot.counts.confirmed.into(),
         voided: lot.counts.voided.into(),
+        scrapped: lot.counts.scrapped.into(),
+        state: lot_state(lot).into(),
+    }
+}
+
+const fn lot_state(lot: &LotView) -> wire::LotState {
+    match lot.closed {
+        None => wire::LotState::Open,
+        Some(LotEnd { differs: false, .. }) => wire::LotState::Closed,
+        Some(LotEnd { differs: true, .. }) => wire::LotState::Differs,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::rows::{document_hash, from_sql, small, to_sql};
 use super::{Reader, StoreError, Transaction};
+use crate::issuance::LotEnd;
 use identity::LeafHash;
 use identity::document::{Document as _, LotOrder};
 use identity::hash::DocumentHash;
@@ -9,6 +10,7 @@ use identity::leaf::{Bind, Body, EntryRef, Leaf, LotClose};
 use identity::lot::LotTally;
 use identity::rules::LotState;
 use rusqlite::{Connection, OptionalExtension as _, Row};
+use std::collections::BTreeMap;
 
 const STATE: &str = "SELECT grant_, quantity, bound, confirmed, voided, scrapped, keyless, closed
     FROM lot_state WHERE hash = ?1";
@@ -124,20 +126,21 @@ impl Reader {
         row.transpose()
     }
 
-    /// The lots that are closed, and whether each closed with a difference.
+    /// The lots that are closed, and how.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn closed_lots(&self) -> Result<Vec<(DocumentHash, bool)>, StoreError> {
-        let mut statement = self
-            .connection()
-            .prepare_cached("SELECT hash, differs FROM lot_state WHERE closed IS NOT NULL")?;
+    pub fn closed_lots(&self) -> Result<BTreeMap<DocumentHash, LotEnd>, StoreError> {
+        let mut statement = self.connection().prepare_cached(
+            "SELECT hash, closed, differs FROM lot_state WHERE closed IS NOT NULL",
+        )?;
         let rows = statement.query_map([], |row| {
-            Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, bool>(1)?))
+            Ok((row.get::<_, Vec<u8>>(0)?, row.get(1)?, row.get(2)?))
         })?;
         rows.map(|row| {
-            let (hash, differs) = row?;
-            Ok((document_hash(&hash)?, differs))
+            let (hash, entry, differs) = row?;
+            let entry = from_sql(entry)?;
+            Ok((document_hash(&hash)?, LotEnd { entry, differs }))
         })
         .collect()
     }
@@ -275,7 +278,7 @@ mod tests {
             let store = Store::open(&path).unwrap();
             let reader = store.reader().unwrap();
             assert_eq!(reader.lot_state(&LOT).unwrap(), Some(open));
-            assert_eq!(reader.closed_lots().unwrap(), []);
+            assert!(reader.closed_lots().unwrap().is_empty());
             let counts = reader.lot(&LOT).unwrap().unwrap();
             assert_eq!((counts.issued, counts.scrapped), (2, 0));
         }
@@ -311,6 +314,10 @@ mod tests {
         written.unwrap();
         let reader = store.reader().unwrap();
         assert_eq!(reader.lot_state(&LOT).unwrap(), Some(state));
-        assert_eq!(reader.closed_lots().unwrap(), [(LOT, true)]);
+        let end = LotEnd {
+            entry: 8,
+            differs: true,
+        };
+        assert_eq!(reader.closed_lots().unwrap(), BTreeMap::from([(LOT, end)]));
     }
 }

@@ -15,6 +15,8 @@ mod disk;
 #[cfg(test)]
 mod files;
 #[cfg(test)]
+mod lots;
+#[cfg(test)]
 mod numbers;
 #[cfg(test)]
 mod receipts;

@@ -9,16 +9,17 @@ use identity::document::{
     SubjectAttribute, UidRule, Version1,
 };
 use identity::envelope::{
-    ConfirmRequest, Envelope, Purpose, StationRequest, Unit, VoidRequest, request_hash,
+    ConfirmRequest, Envelope, Observation, Purpose, StationRequest, Unit, VoidRequest, request_hash,
 };
 use identity::evidence::{EndorsedChip, Evidence, Grade, OnChip};
 use identity::fault::Fault;
+use identity::field::Tag;
 use identity::leaf::Bytes32;
 use identity::message::{Confirmation, Endorsement, KeyOrigin, Message as _, Possession};
 use identity::sources::EntropyError;
 use identity::{
     CertificateHash, ChipUid, Clock, DeviceSerial, DocumentHash, Entropy, Id, P256Key, PartNumber,
-    RequestId, Timestamp,
+    RequestId, SubjectId, Timestamp,
 };
 use keyvault::{KeySpec, KeyUse, Module, Pin};
 use p256::ecdsa::signature::hazmat::PrehashSigner as _;
@@ -208,7 +209,25 @@ impl World {
 
     /// Asks for a unit at the time that the station's clock shows.
     pub(crate) async fn provision_at(&self, time: u64, device: u16) -> Result<Issued, Refusal> {
-        let unit = self.unit(device);
+        self.provision_unit(time, self.unit(device, device)).await
+    }
+
+    /// Asks for a device under the serial of another, in place of this board as far as the station knows it.
+    pub(crate) async fn provision_for(
+        &self,
+        device: u16,
+        serial: u16,
+        earlier: Option<SubjectId>,
+    ) -> Result<Issued, Refusal> {
+        let mut unit = self.unit(device, serial);
+        unit.observations.extend(earlier.map(|earlier| Observation {
+            tag: Tag::Supersedes,
+            value: octets(&earlier.0),
+        }));
+        self.provision_unit(self.clock.now().0, unit).await
+    }
+
+    async fn provision_unit(&self, time: u64, unit: Unit) -> Result<Issued, Refusal> {
         let envelope = Envelope {
             version: Version1,
             purpose: Purpose::Provision,
@@ -264,12 +283,20 @@ impl World {
         receipt.map(|receipt| receipt.index)
     }
 
-    fn unit(&self, device: u16) -> Unit {
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    pub(crate) fn grant_hash(&self) -> DocumentHash {
+        self.grant.hash()
+    }
+
+    fn unit(&self, device: u16, serial: u16) -> Unit {
         let fixed = key(1000 + device);
         let [high, low] = device.to_be_bytes();
         let uid = ChipUid::new(&[0xc0, 0, high, low]).unwrap();
         let challenges = self.corridor.offer(&id("st-1"), &[uid]).unwrap();
-        let serial = DeviceSerial::new(&format!("SN{device:06}")).unwrap();
+        let serial = DeviceSerial::new(&format!("SN{serial:06}")).unwrap();
         let possession = Possession {
             challenge: &challenges[0].bytes,
             request: &request(device),
@@ -376,7 +403,8 @@ fn issuing_certificate() -> Vec<u8> {
     params.self_signed(&pair).unwrap().der().to_vec()
 }
 
-fn seal<R: StationRequest>(request: &R) -> (Vec<u8>, Vec<u8>) {
+/// Signs a request with the station's key.
+pub(crate) fn seal<R: StationRequest>(request: &R) -> (Vec<u8>, Vec<u8>) {
     let der = request.to_bytes();
     let signature = sign(&key(STATION), &request_hash::<R>(&der).0);
     (der, signature.0.to_vec())

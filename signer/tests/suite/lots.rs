@@ -75,6 +75,9 @@ fn stated(birth: &mut Birth, world: &World, earlier: SubjectId) {
         tag: Tag::Supersedes,
         value: octets(&earlier.0),
     });
+    birth.seal_fields(world, |fields| {
+        fields.push((Tag::Supersedes, earlier.0.to_vec()));
+    });
     birth.seal_envelope();
     birth.seal_tbs(world);
 }

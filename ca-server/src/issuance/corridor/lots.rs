@@ -2,7 +2,8 @@
 
 use super::{Corridor, internal};
 use crate::issuance::admit::Job;
-use crate::issuance::{Receipt, Refusal};
+use crate::issuance::{LotEnd, Receipt, Refusal};
+use crate::store::Reader;
 use crate::store::StoreError;
 use identity::Id;
 use identity::envelope::request_hash;
@@ -17,6 +18,19 @@ pub struct ClosedLot {
     /// What that leaf says.
     pub close: LotClose,
     /// Where the station's counts differ; none if the lot is reconciled.
+    pub differences: Vec<Difference>,
+}
+
+/// A lot that closed with a difference.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LotAlarm {
+    /// Name of its grant.
+    pub grant: Id,
+    /// Name of the lot.
+    pub lot: Id,
+    /// Index of its `lot-close` leaf.
+    pub entry: u64,
+    /// Where the numbers differ.
     pub differences: Vec<Difference>,
 }
 
@@ -62,27 +76,56 @@ impl Corridor {
                 Ok(Job::CloseLot(Box::new(job)))
             })
             .await?;
-        let index = receipt.index;
-        let (close, quantity) = self.with_reader(|reader| {
-            let leaf = reader.leaf(index).map_err(internal)?;
-            let body = leaf.and_then(|(_, bytes)| Leaf::from_bytes(&bytes).ok());
-            let Some(Leaf {
-                body: Body::LotClose(close),
-                ..
-            }) = body
-            else {
-                return Err(internal(StoreError::Damaged(
-                    "a lot closed by another leaf",
-                )));
-            };
-            let state = reader.lot_state(&close.lot).map_err(internal)?;
-            let state = state.ok_or_else(|| internal("a lot that is not counted"))?;
-            Ok((close, state.quantity))
-        })?;
+        let (close, differences) = self.with_reader(|reader| closing(reader, receipt.index))?;
         Ok(ClosedLot {
-            differences: differences(quantity, &close.counts, &close.tally).collect(),
+            differences,
             receipt,
             close,
         })
     }
+
+    /// The lots that closed with a difference, each with its grant.
+    ///
+    /// # Errors
+    /// [`Refusal`] if the store cannot be read.
+    pub fn lot_alarms(&self) -> Result<Vec<LotAlarm>, Refusal> {
+        let mut alarms = Vec::new();
+        for view in self.grants()? {
+            for lot in &view.lots {
+                let Some(LotEnd {
+                    entry,
+                    differs: true,
+                }) = lot.closed
+                else {
+                    continue;
+                };
+                let (_, differences) = self.with_reader(|reader| closing(reader, entry))?;
+                alarms.push(LotAlarm {
+                    grant: view.grant.id,
+                    lot: lot.order.id,
+                    entry,
+                    differences,
+                });
+            }
+        }
+        Ok(alarms)
+    }
+}
+
+/// What a `lot-close` leaf says, and where its numbers differ.
+fn closing(reader: &Reader, entry: u64) -> Result<(LotClose, Vec<Difference>), Refusal> {
+    let leaf = reader.leaf(entry).map_err(internal)?;
+    let leaf = leaf.and_then(|(_, bytes)| Leaf::from_bytes(&bytes).ok());
+    let Some(Leaf {
+        body: Body::LotClose(close),
+        ..
+    }) = leaf
+    else {
+        let damaged = StoreError::Damaged("a lot is closed by another leaf");
+        return Err(internal(damaged));
+    };
+    let state = reader.lot_state(&close.lot).map_err(internal)?;
+    let state = state.ok_or_else(|| internal("a lot that is not counted"))?;
+    let differences = differences(state.quantity, &close.counts, &close.tally).collect();
+    Ok((close, differences))
 }

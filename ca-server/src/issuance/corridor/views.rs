@@ -46,6 +46,17 @@ pub struct LotView {
     pub order: LotOrder,
     /// Its units.
     pub counts: LotCounts,
+    /// Its end, once it is closed.
+    pub closed: Option<LotEnd>,
+}
+
+/// How a lot ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LotEnd {
+    /// Index of the `lot-close` leaf.
+    pub entry: u64,
+    /// Whether the station's counts differ from the log.
+    pub differs: bool,
 }
 
 /// Which unit.
@@ -149,11 +160,13 @@ impl Corridor {
                 .map_err(internal)?
                 .ok_or(Fault::GrantUnknown)?;
             let lots = self.shared.admission.directory.lots(hash);
+            let ends = reader.closed_lots().map_err(internal)?;
             let lots = lots.iter().map(|lot| {
                 let counts = reader.lot(&lot.hash).map_err(internal)?;
                 Ok(LotView {
                     order: lot.order.clone(),
                     counts: counts.unwrap_or_default(),
+                    closed: ends.get(&lot.hash).copied(),
                 })
             });
             let lots = lots.collect::<Result<_, Refusal>>()?;

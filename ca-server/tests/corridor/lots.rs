@@ -1,0 +1,230 @@
+//! How units and lots end: scrapped within the allowance, superseded in their serial, and closed for good.
+
+use crate::child::run;
+use crate::world::{Places, World, fault, id, request, seal, tell};
+use ca_server::issuance::{ClosedLot, LotAlarm, LotEnd, Refusal, UnitName};
+use identity::fault::Fault;
+use identity::leaf::{Body, Leaf};
+use identity::lot::{LotCloseRequest, LotCounts, LotTally, ScrapRequest};
+use identity::{ChipUid, RequestId, SubjectId};
+
+/// Scraps a board that is bound, or a chip that never had a key.
+async fn scrap(world: &World, number: u8, unit: Result<u16, [u8; 4]>) -> Result<u64, Refusal> {
+    let (der, signature) = seal(&ScrapRequest {
+        version: identity::envelope::Version1,
+        station: id("st-1"),
+        time: world.now(),
+        id: RequestId([number; 16]),
+        grant: world.grant_hash(),
+        lot: id("lot-1"),
+        request: unit.ok().map(request),
+        uid: unit.err().map(|uid| ChipUid::new(&uid).unwrap()),
+        serial: None,
+        reason: id("LINE-0105"),
+    });
+    let receipt = world.corridor.scrap(&id("st-1"), der, signature).await;
+    receipt.map(|receipt| receipt.index)
+}
+
+async fn close(world: &World, counts: LotCounts) -> Result<ClosedLot, Refusal> {
+    let (der, signature) = seal(&LotCloseRequest {
+        version: identity::envelope::Version1,
+        station: id("st-1"),
+        time: world.now(),
+        grant: world.grant_hash(),
+        lot: id("lot-1"),
+        counts,
+    });
+    world.corridor.close_lot(&id("st-1"), der, signature).await
+}
+
+fn body(world: &World, index: u64) -> Body {
+    let (leaf, _) = world.corridor.entry(index).unwrap();
+    Leaf::from_bytes(&leaf).unwrap().body
+}
+
+fn subject(world: &World, index: u64) -> SubjectId {
+    body(world, index).subject().unwrap()
+}
+
+fn end(world: &World) -> Option<LotEnd> {
+    world.corridor.grants().unwrap()[0].lots[0].closed
+}
+
+#[test]
+fn a_swapped_board_keeps_its_serial_and_names_the_one_before() {
+    run(
+        concat!(
+            module_path!(),
+            "::a_swapped_board_keeps_its_serial_and_names_the_one_before"
+        ),
+        |room| {
+            tell(async {
+                let world = World::open(room, Places::below(room)).await;
+                let first = world.provision(1).await.unwrap();
+                let again = world.provision_for(2, 1, None).await;
+                assert_eq!(fault(again), Fault::SerialSeen);
+                world.void(1).await.unwrap();
+                // The station may know nothing of it, or something wrong.
+                let other = Some(SubjectId([9; 32]));
+                let wrong = world.provision_for(2, 1, other).await;
+                assert_eq!(fault(wrong), Fault::OtherSuperseded);
+                let second = world.provision_for(2, 1, None).await.unwrap();
+                let Body::Bind(bind) = body(&world, second.index) else {
+                    panic!("a bind")
+                };
+                assert_eq!(bind.supersedes, Some(subject(&world, first.index)));
+                scrap(&world, 1, Ok(2)).await.unwrap();
+                // One that knows says so, and its word is in the leaf.
+                let known = subject(&world, second.index);
+                let third = world.provision_for(3, 1, Some(known)).await.unwrap();
+                let Body::Bind(bind) = body(&world, third.index) else {
+                    panic!("a bind")
+                };
+                assert_eq!(bind.supersedes, Some(known));
+                // Nobody is the first board of a fresh serial's second.
+                let none = world.provision_for(4, 4, Some(known)).await;
+                assert_eq!(fault(none), Fault::OtherSuperseded);
+            });
+        },
+    );
+}
+
+#[test]
+fn the_scrap_allowance_holds_for_boards_and_for_chips_without_a_key() {
+    run(
+        concat!(
+            module_path!(),
+            "::the_scrap_allowance_holds_for_boards_and_for_chips_without_a_key"
+        ),
+        |room| {
+            tell(async {
+                let world = World::open(room, Places::below(room)).await;
+                let issued = world.provision(1).await.unwrap();
+                let leaf = scrap(&world, 1, Ok(1)).await.unwrap();
+                // The same scrapping, and the same unit under another id, are the same leaf.
+                assert_eq!(scrap(&world, 1, Ok(1)).await, Ok(leaf));
+                assert_eq!(scrap(&world, 2, Ok(1)).await, Ok(leaf));
+                let shown = world
+                    .corridor
+                    .receipts(None, UnitName::Index(issued.index))
+                    .await
+                    .unwrap();
+                assert_eq!((shown.issued, shown.voided.unwrap().index), (None, leaf));
+                // It is as good as void: nobody voids it again.
+                assert_eq!(world.void(1).await, Ok(leaf));
+                // A confirmed unit ships: it is not scrapped.
+                let good = world.provision(3).await.unwrap();
+                world.confirm(3, &good).await.unwrap();
+                assert_eq!(
+                    fault(scrap(&world, 30, Ok(3)).await),
+                    Fault::ConfirmMismatch
+                );
+                let chip = |last| Err([0xc0, 0, 1, last]);
+                for last in 1..=4 {
+                    scrap(&world, 10 + last, chip(last)).await.unwrap();
+                }
+                assert_eq!(fault(scrap(&world, 20, chip(1)).await), Fault::ChipScrapped);
+                assert_eq!(fault(scrap(&world, 21, chip(5)).await), Fault::ScrapUsedUp);
+                // A chip that was scrapped without a key never gets one.
+                let used = world.provision(0x0101).await;
+                assert_eq!(fault(used), Fault::ChipScrapped);
+                let views = world.corridor.grants().unwrap();
+                assert_eq!((views[0].scrapped, views[0].issued), (5, 2));
+            });
+        },
+    );
+}
+
+fn counted(pass: u32) -> LotCounts {
+    LotCounts {
+        planned: 1000,
+        pass,
+        unused: 1000 - pass,
+        ..LotCounts::default()
+    }
+}
+
+#[test]
+fn a_reconciled_lot_closes_once_and_takes_no_more_units() {
+    run(
+        concat!(
+            module_path!(),
+            "::a_reconciled_lot_closes_once_and_takes_no_more_units"
+        ),
+        |room| {
+            tell(async {
+                let world = World::open(room, Places::below(room)).await;
+                let first = world.provision(1).await.unwrap();
+                world.confirm(1, &first).await.unwrap();
+                let held = world.provision(2).await.unwrap();
+                let counts = LotCounts {
+                    hold: 1,
+                    unused: 998,
+                    open: 1,
+                    ..counted(1)
+                };
+                let closed = close(&world, counts).await.unwrap();
+                assert_eq!(closed.differences, []);
+                let tally = LotTally {
+                    bound: 2,
+                    confirmed: 1,
+                    ..LotTally::default()
+                };
+                assert_eq!((closed.close.tally, closed.close.reason), (tally, None));
+                // Again is the same leaf; other counts are refused.
+                let again = close(&world, counts).await.unwrap();
+                assert_eq!(again.receipt.index, closed.receipt.index);
+                assert_eq!(fault(close(&world, counted(1)).await), Fault::LotClosed);
+                assert_eq!(fault(world.provision(3).await), Fault::LotClosed);
+                let world = world.restart();
+                assert_eq!(fault(world.provision(3).await), Fault::LotClosed);
+                assert_eq!(
+                    fault(scrap(&world, 1, Err([0xc0, 0, 2, 1])).await),
+                    Fault::LotClosed
+                );
+                // A retry gets what it got, and what was put aside may still be decided.
+                assert_eq!(world.provision(2).await.unwrap().index, held.index);
+                world.confirm(2, &held).await.unwrap();
+                let entry = closed.receipt.index;
+                let differs = false;
+                assert_eq!(end(&world), Some(LotEnd { entry, differs }));
+                assert_eq!(world.corridor.lot_alarms(), Ok(Vec::new()));
+            });
+        },
+    );
+}
+
+/// The station says that it made two; the CA knows of thirty more.
+#[test]
+fn thirty_ghosts_are_an_alarm_and_no_obstacle() {
+    run(
+        concat!(
+            module_path!(),
+            "::thirty_ghosts_are_an_alarm_and_no_obstacle"
+        ),
+        |room| {
+            tell(async {
+                let world = World::open(room, Places::below(room)).await;
+                for device in 0..32 {
+                    let issued = world.provision(device).await.unwrap();
+                    world.confirm(device, &issued).await.unwrap();
+                }
+                let closed = close(&world, counted(2)).await.unwrap();
+                let named: Vec<_> = closed.differences.iter().map(ToString::to_string).collect();
+                assert_eq!(named, ["pass: 2 stated, 32 in the log"]);
+                assert_eq!(closed.close.reason, Some(id("CA-0214")));
+                let world = world.restart();
+                let (entry, differs) = (closed.receipt.index, true);
+                assert_eq!(end(&world), Some(LotEnd { entry, differs }));
+                let alarm = LotAlarm {
+                    grant: id("grant-1"),
+                    lot: id("lot-1"),
+                    entry,
+                    differences: closed.differences,
+                };
+                assert_eq!(world.corridor.lot_alarms(), Ok(vec![alarm]));
+            });
+        },
+    );
+}
