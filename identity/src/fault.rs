@@ -149,9 +149,10 @@ faults! {
     CaUnreachable = "LINE-0203" Ca, "the CA cannot be reached", "CA に接続できません", "leave the unit on hold; it resumes by itself", "保留のまま待ってください。自動で再開します";
     ProofInvalid = "LINE-0204" Peer, "the CA's certificate or proof does not verify", "CA の証明書か証明を検証できません", "stop the line; call the CA operator", "ラインを停止し、CA 運用者に連絡してください";
     LotFile = "LINE-0205" Station, "the lot file cannot be read", "ロットファイルを読めません", "mend the line and column named", "示された行と列を直してください";
-    Config = "LINE-0206" Station, "the settings are wrong", "設定が正しくありません", "run `check` and mend what it names", "`check` を実行し直してください";
+    Config = "LINE-0206" Station, "the settings are wrong", "設定が正しくありません", "run `doctor` and mend what it names", "`doctor` を実行し、示された点を直してください";
     Interrupted = "LINE-0207" Station, "the unit was interrupted", "中断されました", "start again; the unit resumes", "再開すると続きから始まります";
     DuplicateUid = "LINE-0208" Unit, "two units with one chip UID in this session", "同じ UID のチップが二つあります", "take both out: one is a clone", "両方取り外してください。複製です";
+    AgentAltered = "LINE-0209" Peer, "this program is not the one that the settings pin", "ライン端末のソフトが登録されたものと違います", "stop; install the program that was released for this station", "停止し、このステーション用の正規ソフトを入れ直してください";
     AttemptsUsedUp = "LINE-0220" Unit, "the unit failed as often as it may", "やり直しの上限に達しました", "scrap the unit", "この機器を廃棄してください";
 }
 

@@ -1,23 +1,20 @@
 //! Puts the parts together: the only place that builds the real clock, randomness, HSM, CA and sockets.
 
-use crate::ca_link::{self, CaLink, ChannelError, Means};
+use crate::agent::{Altered, ProgramHash};
+use crate::ca_link::{CaLink, ChannelError, Means};
 use crate::config::{Config, ConfigError};
-use crate::display::json::JsonLines;
-use crate::display::lines::Lines;
-use crate::display::{Desk, Sink};
 use crate::enroll::{self, EnrollError};
 use crate::files::FileError;
 use crate::injector::Vault;
 use crate::lot::{Lot, LotError};
 use crate::orders::Orders;
-use crate::programmer;
 use crate::records::Output;
+use crate::shift::{self, Audience};
 use crate::sources::{SystemClock, SystemEntropy};
-use crate::station::floor::{Floor, Queue, Roll, Serials, Stop};
+use crate::station::floor::{Floor, Roll, Serials, Stop};
 use crate::station::inspect::Inspector;
 use crate::station::journal::{Journal, JournalError};
 use crate::station::seen::SeenCheckpoint;
-use crate::station::socket::{Socket, tell_alarms};
 use crate::station::spool::Spool;
 use crate::station::{Failure, void};
 use crate::verdict::{Exit, Verdict};
@@ -29,7 +26,6 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::Duration;
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{SignalKind, signal};
 
 /// The program could not begin, or could not go on.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +69,17 @@ pub enum AppError {
     /// The journal knows no unit with this serial that may be bound.
     #[error("no open or failed unit with serial {0} is in the journal")]
     NoSuchUnit(DeviceSerial),
+    /// The program is not the one that the settings pin.
+    #[error(transparent)]
+    Altered(#[from] Altered),
+    /// Something is not as it should be.
+    #[error("{}", failure.detail)]
+    Found {
+        /// What.
+        failure: Failure,
+        /// How the program ends for it.
+        exit: Exit,
+    },
     /// The operating system.
     #[error("{0}")]
     System(#[from] io::Error),
@@ -86,7 +93,10 @@ impl AppError {
             Self::Lot(_) | Self::UnknownLot(_) => Fault::LotFile,
             Self::GrantNotValid(_) => Fault::GrantExpired,
             Self::Journal(_) => Fault::Journal,
-            Self::Unreachable(failure) | Self::Ended(failure) => failure.fault,
+            Self::Unreachable(failure) | Self::Ended(failure) | Self::Found { failure, .. } => {
+                failure.fault
+            }
+            Self::Altered(_) => Fault::AgentAltered,
             Self::NoSuchUnit(_) => Fault::NotBound,
             Self::Vault(_) | Self::Enroll(EnrollError::Vault(_)) => Fault::LineHsm,
             Self::Config(_)
@@ -106,6 +116,8 @@ impl AppError {
             Self::Journal(JournalError::Busy(_)) => Exit::Busy,
             Self::Journal(_) | Self::System(_) => Exit::Io,
             Self::Unreachable(_) => Exit::Unavailable,
+            Self::Found { exit, .. } => *exit,
+            Self::Altered(_) => Exit::Refused,
             Self::Ended(failure) => Exit::Lot(Verdict::of(failure.fault)),
             Self::Vault(error) | Self::Enroll(EnrollError::Vault(error)) => exit_of_vault(error),
             Self::Config(_)
@@ -146,15 +158,6 @@ pub struct GivenUp {
 /// How long the unit at the head of the line waits before it asks again whether the CA is back.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Who is told what happens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Audience {
-    /// Other programs: lines of JSON.
-    Program,
-    /// A person: plain lines.
-    Person,
-}
-
 /// Makes the units of a lot.
 ///
 /// # Errors
@@ -173,20 +176,9 @@ pub fn run(config: &Config, lot: &Path, audience: Audience) -> Result<Exit, AppE
         return Err(AppError::GrantNotValid(order.grant.id));
     }
     on_floor(config, &orders, |floor, runtime| {
-        let desk = Desk::new(sink(audience, config));
-        let voids = void::send_waiting(&floor).map_err(AppError::Ended)?;
-        tell_alarms(Ok(voids), &desk);
-        let verdict = work(config, floor, lot, &desk, runtime)?;
+        let verdict = shift::work(config, floor, &lot, audience, runtime)?;
         Ok(Exit::Lot(verdict))
     })
-}
-
-fn sink(audience: Audience, config: &Config) -> Box<dyn Sink> {
-    let out = Box::new(io::stdout());
-    match audience {
-        Audience::Program => Box::new(JsonLines::new(out)),
-        Audience::Person => Box::new(Lines::new(out, config.language)),
-    }
 }
 
 /// Opens everything that the sockets share.
@@ -195,6 +187,8 @@ fn on_floor<T>(
     orders: &Orders,
     act: impl FnOnce(Floor<'_>, &Runtime) -> Result<T, AppError>,
 ) -> Result<T, AppError> {
+    let agent = ProgramHash::measure()?;
+    config.agent.check(agent)?;
     let trust = Trust::load(&config.paths.trust)?;
     let journal = Journal::open(&config.paths.state)?;
     let seen = SeenCheckpoint::open(&config.paths.state)?;
@@ -217,11 +211,13 @@ fn on_floor<T>(
         roll: &Roll::default(),
         serials: &Serials::default(),
         spool: &Spool::new(config.ca.hold(), PAUSE),
+        agent,
     };
     act(floor, &runtime)
 }
 
-fn means<'a>(runtime: &Runtime, stop: &'a Stop) -> Means<'a> {
+/// What the line to the CA needs.
+pub(crate) fn means<'a>(runtime: &Runtime, stop: &'a Stop) -> Means<'a> {
     Means {
         runtime: runtime.handle().clone(),
         stop,
@@ -255,152 +251,6 @@ pub fn void_unit(config: &Config, unit: &GivenUp, out: &mut dyn Write) -> Result
         }
         Ok(Exit::Done)
     })
-}
-
-/// Lets every socket work on a thread of its own.
-fn work(
-    config: &Config,
-    floor: Floor<'_>,
-    lot: Lot,
-    desk: &Desk,
-    runtime: &Runtime,
-) -> Result<Verdict, AppError> {
-    let id = lot.id;
-    let queue = Queue::new(lot, |unit| {
-        floor
-            .journal
-            .with(|history| history.is_wanted(&id, &unit.serial))
-    });
-    let (ended, end) = tokio::sync::oneshot::channel::<()>();
-    let mut signals = {
-        let _inside = runtime.enter();
-        [
-            signal(SignalKind::interrupt())?,
-            signal(SignalKind::terminate())?,
-        ]
-    };
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let [interrupt, terminate] = &mut signals;
-            runtime.block_on(async {
-                tokio::select! {
-                    _ = interrupt.recv() => floor.stop.set(),
-                    _ = terminate.recv() => floor.stop.set(),
-                    _ = end => {}
-                }
-            });
-        });
-        std::thread::scope(|sockets| {
-            for settings in &config.sockets {
-                sockets.spawn(|| work_socket(settings, floor, &queue, desk));
-            }
-        });
-        drop(ended);
-    });
-    let verdict = desk.summary(&id, queue.remaining(), floor.stop.rest());
-    let is_open = floor
-        .journal
-        .with(|history| history.open_units().next().is_some());
-    Ok(if is_open {
-        verdict.max(Verdict::Hold)
-    } else {
-        verdict
-    })
-}
-
-fn work_socket(settings: &crate::config::Socket, floor: Floor<'_>, queue: &Queue, desk: &Desk) {
-    match programmer::open(&settings.line, floor.entropy) {
-        Ok(programmer) => Socket {
-            floor,
-            name: settings.name,
-            programmer,
-            queue,
-            desk,
-        }
-        .work(),
-        Err(error) => desk.socket_failed(&settings.name, &Failure::new(Fault::NoChip, error)),
-    }
-}
-
-/// Tries everything that the settings name; shows one line each.
-///
-/// # Errors
-/// [`AppError::System`] if the display cannot be written to.
-pub fn check(config: &Config, out: &mut dyn Write) -> Result<Exit, AppError> {
-    let mut worst = Exit::Done;
-    let mut tell = |what: &str, outcome: Result<String, AppError>| -> io::Result<()> {
-        match outcome {
-            Ok(detail) => writeln!(out, "ok  {what}: {detail}"),
-            Err(error) => {
-                worst = if worst == Exit::Done {
-                    error.exit()
-                } else {
-                    worst
-                };
-                writeln!(out, "NG  {what}: {} {error}", error.fault().code())
-            }
-        }
-    };
-    tell("grants", check_grants(config))?;
-    let trust = Trust::load(&config.paths.trust).map_err(AppError::from);
-    tell(
-        "trust",
-        trust.map(|trust| count(trust.issuing().len(), "issuing CA")),
-    )?;
-    match Vault::open(&config.hsm) {
-        Ok(vault) => {
-            tell(
-                "hsm",
-                vault
-                    .health()
-                    .map(|()| "token and three keys".to_owned())
-                    .map_err(AppError::from),
-            )?;
-            tell("ca", check_ca(config, &vault))?;
-        }
-        Err(error) => tell("hsm", Err(error.into()))?,
-    }
-    for socket in &config.sockets {
-        tell(&format!("socket {}", socket.name), check_socket(socket))?;
-    }
-    Ok(worst)
-}
-
-fn check_grants(config: &Config) -> Result<String, AppError> {
-    let orders = Orders::load(&config.grants, &config.station)?;
-    let now = SystemClock.now();
-    match orders.all().iter().find(|order| !order.grant.valid_at(now)) {
-        Some(order) => Err(AppError::GrantNotValid(order.grant.id)),
-        None => Ok(count(orders.all().len(), "grant")),
-    }
-}
-
-fn check_ca(config: &Config, vault: &Vault) -> Result<String, AppError> {
-    let (runtime, stop) = (Runtime::new()?, Stop::default());
-    let link = CaLink::new(&config.ca, vault.tls().clone(), means(&runtime, &stop))?;
-    ca_link::probe(&link).map_err(AppError::Unreachable)?;
-    Ok(format!("{} answers", config.ca.address))
-}
-
-fn check_socket(socket: &crate::config::Socket) -> Result<String, AppError> {
-    let absent = |error: io::Error| AppError::Unreachable(Failure::new(Fault::NoChip, error));
-    let mut programmer = programmer::open(&socket.line, &SystemEntropy).map_err(absent)?;
-    let seat = programmer
-        .look()
-        .map_err(|error| AppError::Unreachable(error.into()))?;
-    Ok(format!(
-        "position {}, {}",
-        seat.position,
-        if seat.occupied {
-            "a chip is in"
-        } else {
-            "empty"
-        }
-    ))
-}
-
-fn count(number: usize, what: &str) -> String {
-    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 /// Makes the station's keys and its request for enrolment.

@@ -1,13 +1,15 @@
 //! The command line.
 
-use crate::app::{self, AppError, Audience, GivenUp};
+use crate::app::{self, AppError, GivenUp};
 use crate::config::{Config, Language};
 use crate::display::complain;
+use crate::doctor;
+use crate::shift::Audience;
 use crate::verdict::Exit;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use identity::text::TextError;
 use identity::{DeviceSerial, Id};
-use std::io;
+use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
@@ -35,12 +37,11 @@ enum Command {
         /// The lot file: CSV with the columns lot, serial, label.
         #[arg(long)]
         lot: PathBuf,
-        /// One line of JSON a unit, for logs and other programs.
-        #[arg(long)]
-        headless: bool,
+        #[command(flatten)]
+        shown: Shown,
     },
-    /// Try everything the settings name, without touching a chip.
-    Check {
+    /// Try everything a shift needs within 3 s, without touching a chip; each line that is not ok says what to do.
+    Doctor {
         #[command(flatten)]
         settings: Settings,
     },
@@ -80,6 +81,24 @@ enum UnitCommand {
     },
 }
 
+/// What is shown; in a terminal the full screen, elsewhere plain lines.
+#[derive(Clone, Copy, Debug, Args)]
+struct Shown {
+    /// One line of JSON a unit, for logs and other programs.
+    #[arg(long)]
+    headless: bool,
+}
+
+impl Shown {
+    fn audience(self) -> Audience {
+        match self.headless {
+            true => Audience::Program,
+            false if io::stdin().is_terminal() && io::stdout().is_terminal() => Audience::Screen,
+            false => Audience::Person,
+        }
+    }
+}
+
 #[derive(Debug, Args)]
 struct Settings {
     /// The settings file.
@@ -94,7 +113,12 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(refusal) => return usage(&refusal),
     };
-    start_log(&cli.log);
+    let is_screen =
+        matches!(&cli.command, Command::Run { shown, .. } if shown.audience() == Audience::Screen);
+    // Standard error that is the same terminal would write across the screen.
+    if !(is_screen && io::stderr().is_terminal()) {
+        start_log(&cli.log);
+    }
     if let Err(error) = keyvault::keep_memory_private() {
         tracing::error!(%error, "not started");
         return Exit::Unavailable.into();
@@ -104,7 +128,7 @@ pub fn main() -> ExitCode {
 
 fn execute(command: Command) -> Exit {
     let settings = match &command {
-        Command::Run { settings, .. } | Command::Check { settings } => settings,
+        Command::Run { settings, .. } | Command::Doctor { settings } => settings,
         Command::Enroll { settings, .. } | Command::Status { settings } => settings,
         Command::Unit(UnitCommand::Void { settings, .. }) => settings,
     };
@@ -113,17 +137,8 @@ fn execute(command: Command) -> Exit {
         Err(error) => return failed(&error.into(), Language::default()),
     };
     let outcome = match command {
-        Command::Run {
-            lot,
-            headless: true,
-            ..
-        } => app::run(&config, &lot, Audience::Program),
-        Command::Run {
-            lot,
-            headless: false,
-            ..
-        } => app::run(&config, &lot, Audience::Person),
-        Command::Check { .. } => app::check(&config, &mut io::stdout().lock()),
+        Command::Run { lot, shown, .. } => app::run(&config, &lot, shown.audience()),
+        Command::Doctor { .. } => doctor::examine(&config, &mut io::stdout().lock()),
         Command::Enroll { out, .. } => app::enroll(&config, &out),
         Command::Unit(UnitCommand::Void {
             serial,

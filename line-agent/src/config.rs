@@ -2,6 +2,7 @@
 //!
 //! Relative paths are taken from the directory of the file.
 
+use crate::agent::Pinned;
 use crate::files::{FileError, read_bounded};
 use identity::Id;
 use keyvault::{Pin, VaultError};
@@ -23,6 +24,9 @@ pub struct Config {
     /// Language of texts for the operator.
     #[serde(default)]
     pub language: Language,
+    /// Whether a unit's turn comes only when its serial was scanned.
+    #[serde(default)]
+    pub scan: bool,
     /// Who the station is.
     pub station: Station,
     /// Where it keeps and puts files.
@@ -31,6 +35,9 @@ pub struct Config {
     pub ca: Ca,
     /// The line HSM.
     pub hsm: Hsm,
+    /// What is pinned of this program.
+    #[serde(default)]
+    pub agent: Pinned,
     /// What `enroll` asks for.
     pub enroll: Option<Enroll>,
     /// The programmer's sockets.

@@ -6,18 +6,22 @@
 //! line HSM, [`ca_link`] to the CA; [`app`] puts them together.
 #![forbid(unsafe_code)]
 
+pub mod agent;
 pub mod app;
 pub mod ca_link;
 pub mod cli;
 pub mod config;
 pub mod display;
+pub mod doctor;
 pub mod enroll;
 pub mod files;
+pub mod gs1;
 pub mod injector;
 pub mod lot;
 pub mod orders;
 pub mod programmer;
 pub mod records;
+pub mod shift;
 pub mod sources;
 pub mod station;
 pub mod verdict;

@@ -6,6 +6,7 @@
 //! unit that was held and passed later stands in it more than once (the last line counts), and a power cut may take
 //! its last lines.
 
+use crate::agent::ProgramHash;
 use crate::files::{FileError, ensure_directory, write_durably};
 use crate::sources::day;
 use crate::station::floor::lock;
@@ -93,6 +94,9 @@ pub struct Metadata {
     pub request: RequestId,
     /// Version of this program.
     pub agent_version: &'static str,
+    /// SHA-256 of this program.
+    #[serde(serialize_with = "text")]
+    pub agent_sha256: ProgramHash,
     /// What was learnt on the way.
     #[serde(flatten)]
     pub facts: Facts,
@@ -464,6 +468,7 @@ mod tests {
                 attempt: 1,
                 request: RequestId([0x11; 16]),
                 agent_version: "0.1.0",
+                agent_sha256: ProgramHash([0xA9; 32]),
                 facts: trail.facts,
             },
             phases: trail.phases,

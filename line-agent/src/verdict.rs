@@ -84,6 +84,7 @@ const fn is_broken_station(fault: Fault) -> bool {
             | Fault::LotFile
             | Fault::StationExpired
             | Fault::StationUnknown
+            | Fault::AgentAltered
     )
 }
 

@@ -30,8 +30,8 @@ fn the_agent_says_by_its_exit_code_why_it_did_not_begin() {
     let lot = shop.lot(CAMERAS, 0, 1);
     let made = shop.station.run(&lot, &programmer.sockets).unwrap();
     assert_eq!(made.code, Some(0), "{}", made.said);
-    let check = || shop.station.try_agent("check", &[]).unwrap();
-    assert_ends("a good station", &check(), 0, "ok  ca");
+    let doctor = || shop.station.try_agent("doctor", &[]).unwrap();
+    assert_ends("a good station", &doctor(), 0, "ok  ca: ");
 
     let wrong = shop.station.try_agent("run", &["--lots", "a.csv"]).unwrap();
     assert_ends("a wrong flag", &wrong, USAGE, "--lots");
@@ -54,21 +54,21 @@ fn the_agent_says_by_its_exit_code_why_it_did_not_begin() {
         let spoilt = good.replace(line, &line.replace(old, new));
         assert_ne!(spoilt, good, "{what}");
         fs::write(&settings, spoilt).unwrap();
-        assert_ends(what, &check(), wanted, word);
+        assert_ends(what, &doctor(), wanted, word);
     }
     fs::write(&settings, &good).unwrap();
 
     let pin = shop.station.home().join("user.pin");
     fs::set_permissions(&pin, fs::Permissions::from_mode(0o644)).unwrap();
-    assert_ends("a PIN for all to read", &check(), REFUSED, "user.pin");
+    assert_ends("a PIN for all to read", &doctor(), REFUSED, "user.pin");
     let run = ["--headless", "--lot", lot.to_str().unwrap()];
     let refused = shop.station.try_agent("run", &run).unwrap();
     assert_ends("a run with it", &refused, REFUSED, "user.pin");
     fs::set_permissions(&pin, fs::Permissions::from_mode(0o600)).unwrap();
 
     shop.factory.stop_server().unwrap();
-    let check = shop.station.try_agent("check", &[]).unwrap();
-    assert_ends("no CA", &check, UNAVAILABLE, "LINE-0203");
+    let doctor = shop.station.try_agent("doctor", &[]).unwrap();
+    assert_ends("no CA", &doctor, UNAVAILABLE, "LINE-0203");
 }
 
 #[test]

@@ -15,6 +15,7 @@ mod changing_hands;
 mod clocks;
 mod demonstration;
 mod deployment;
+mod doctor;
 mod ends;
 mod every_door;
 mod every_fault;

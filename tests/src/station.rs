@@ -227,7 +227,11 @@ impl Station {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).at(&path)
     }
 
-    fn write_settings(&self, sockets: &[String]) -> Outcome<()> {
+    /// Writes the settings, with these sockets.
+    ///
+    /// # Errors
+    /// [`Failure`](crate::failure::Failure) names the file.
+    pub fn write_settings(&self, sockets: &[String]) -> Outcome<()> {
         let path = self.home.join("line-agent.toml");
         fs::write(&path, self.settings(sockets)).at(&path)
     }

@@ -8,17 +8,18 @@ pub use channel::{ChannelError, Validity};
 
 use crate::config;
 use crate::records::TimeQuality;
+use crate::station::Failure;
 use crate::station::floor::{Stop, lock};
 use crate::station::journal::SignedRequest;
-use crate::station::{Failure, Step};
 use identity::document::SerialRange;
 use identity::fault::Fault;
 use identity::{ChipUid, Clock, DocumentHash, Entropy, Id, LeafHash, Timestamp};
 use keyvault::Key;
+use proto::factory::get_grant_request::Grant as WantedGrant;
 use proto::factory::get_receipt_request::Unit;
 use proto::factory::{
-    self, AdoptRequest, FactoryServiceClient, GetChallengesRequest, GetCheckpointRequest,
-    GetLotRequest, GetReceiptRequest, ProvisionRequest,
+    self, AdoptRequest, FactoryServiceClient, GetChallengesRequest, GetGrantRequest, GetLotRequest,
+    GetReceiptRequest, ProvisionRequest,
 };
 use std::sync::Mutex;
 use std::time::Duration;
@@ -55,6 +56,15 @@ pub struct Found {
     pub proof: Vec<u8>,
     /// Whether the unit is confirmed.
     pub confirmed: bool,
+}
+
+/// How much of a grant is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quota {
+    /// Certificates it allows.
+    pub limit: u64,
+    /// Those that are not used up.
+    pub remaining: u64,
 }
 
 /// Why the CA did not do what it was asked.
@@ -130,6 +140,12 @@ pub trait Ca: Sync {
     /// [`CaError`], among them a refusal with [`Fault::Voided`].
     fn find_chip(&self, uid: &ChipUid) -> Result<Option<Found>, CaError>;
 
+    /// How much of a grant is left.
+    ///
+    /// # Errors
+    /// [`CaError`]
+    fn quota(&self, grant: &DocumentHash) -> Result<Quota, CaError>;
+
     /// How the station's clock stood against the CA's when the CA last said its time; `None` until it has.
     fn time_quality(&self) -> Option<TimeQuality> {
         None
@@ -203,20 +219,6 @@ impl<'a> CaLink<'a> {
             means,
             own,
             quality: Mutex::new(None),
-        })
-    }
-
-    /// Asks for the newest checkpoint, to see whether the CA answers.
-    ///
-    /// # Errors
-    /// [`CaError`]
-    pub fn checkpoint(&self) -> Result<Vec<u8>, CaError> {
-        self.ask(|mut client, deadline| async move {
-            let answer = client
-                .get_checkpoint(timed(GetCheckpointRequest {}, deadline))
-                .await
-                .map_err(of_status)?;
-            Ok(answer.into_inner().checkpoint)
         })
     }
 
@@ -371,6 +373,23 @@ impl Ca for CaLink<'_> {
         }
     }
 
+    fn quota(&self, grant: &DocumentHash) -> Result<Quota, CaError> {
+        self.ask(|mut client, deadline| async move {
+            let request = GetGrantRequest {
+                grant: Some(WantedGrant::GrantHash(grant.as_bytes().to_vec())),
+            };
+            let answer = client
+                .get_grant(timed(request, deadline))
+                .await
+                .map_err(of_status)?
+                .into_inner();
+            Ok(Quota {
+                limit: answer.limit,
+                remaining: answer.remaining,
+            })
+        })
+    }
+
     fn time_quality(&self) -> Option<TimeQuality> {
         *lock(&self.quality)
     }
@@ -384,12 +403,4 @@ fn timed<T>(message: T, deadline: Duration) -> Request<T> {
 
 fn of_status(status: Status) -> Attempt {
     convert::failure(&status)
-}
-
-/// Fails unless the CA answers; for `doctor`.
-///
-/// # Errors
-/// [`Fault::CaUnreachable`] or the CA's refusal.
-pub fn probe(link: &CaLink<'_>) -> Step<()> {
-    link.checkpoint().map(drop).map_err(Failure::from)
 }

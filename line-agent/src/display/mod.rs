@@ -5,6 +5,7 @@
 
 pub mod json;
 pub mod lines;
+pub mod screen;
 
 use crate::config::Language;
 use crate::station::Failure;
@@ -178,6 +179,17 @@ impl Desk {
             socket: *socket,
             failure: failure.clone(),
         });
+    }
+
+    /// Shows once more what another desk counted, with units that were not begun and the verdict.
+    pub fn repeat_summary(&self, of: &Self, lot: Id, (not_begun, verdict): (usize, Verdict)) {
+        let tally = lock(&of.inner).tally.clone();
+        self.show(&Event::Summary(Summary {
+            lot,
+            tally,
+            not_begun,
+            verdict,
+        }));
     }
 
     /// Shows the summary. Returns the lot's verdict; units that were not begun count as `rest`.

@@ -8,6 +8,7 @@ use super::journal::Journal;
 use super::seen::SeenCheckpoint;
 use super::socket::Socket;
 use super::spool::Spool;
+use crate::agent::ProgramHash;
 use crate::config::Station;
 use crate::display::Desk;
 use crate::display::json::JsonLines;
@@ -479,6 +480,7 @@ impl World {
             roll: &Roll::default(),
             serials: &Serials::default(),
             spool: &Spool::new(Duration::from_millis(self.hold), Duration::from_millis(1)),
+            agent: ProgramHash([0xA9; 32]),
         };
         if let Some(reason) = self.gives_up {
             let failed =

@@ -5,6 +5,7 @@ use super::journal::{Entry, Event, Journal, SignedRequest};
 use super::seen::SeenCheckpoint;
 use super::spool::Spool;
 use super::{Failure, Step};
+use crate::agent::ProgramHash;
 use crate::ca_link::Ca;
 use crate::config::Station;
 use crate::injector::LineHsm;
@@ -17,8 +18,12 @@ use identity::envelope::{StationRequest, request_hash};
 use identity::fault::Fault;
 use identity::{ChipUid, Clock, DeviceSerial, DocumentHash, Entropy, Id, RequestId};
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::watch;
+
+/// How often a socket that waits for a call looks whether the line stops.
+const LOOK_UP: Duration = Duration::from_millis(100);
 
 /// What all sockets share.
 #[derive(Clone, Copy)]
@@ -51,6 +56,8 @@ pub struct Floor<'a> {
     pub serials: &'a Serials,
     /// Units that wait for the CA.
     pub spool: &'a Spool,
+    /// The program, as it was measured when the session began.
+    pub agent: ProgramHash,
 }
 
 impl Floor<'_> {
@@ -161,20 +168,50 @@ impl Roll {
     }
 }
 
-/// The units of the lot that still need a chip, handed out in the order of the file.
+/// The units of the lot that still need a chip, handed out in the order of the file, those that were called by their
+/// serial first.
 #[derive(Debug)]
 pub struct Queue {
     lot: Id,
-    rows: Mutex<VecDeque<LotUnit>>,
+    rows: Mutex<Rows>,
+    changed: Condvar,
+    by_call: bool,
+}
+
+#[derive(Debug)]
+struct Rows {
+    waiting: VecDeque<LotUnit>,
+    /// How many of them, from the front, were called.
+    called: usize,
+}
+
+/// What came of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Called {
+    /// The unit is the next, behind those that were called before it.
+    Next,
+    /// No unit of the lot that still needs a chip has this serial.
+    NotWaiting,
 }
 
 impl Queue {
     /// The units of `lot` that `is_wanted`.
     pub fn new(lot: Lot, is_wanted: impl Fn(&LotUnit) -> bool) -> Self {
-        let rows = lot.units.into_iter().filter(is_wanted).collect();
+        let waiting = lot.units.into_iter().filter(is_wanted).collect();
         Self {
             lot: lot.id,
-            rows: Mutex::new(rows),
+            rows: Mutex::new(Rows { waiting, called: 0 }),
+            changed: Condvar::new(),
+            by_call: false,
+        }
+    }
+
+    /// From now on hands out only units that were called.
+    #[must_use]
+    pub fn by_call(self) -> Self {
+        Self {
+            by_call: true,
+            ..self
         }
     }
 
@@ -184,17 +221,52 @@ impl Queue {
         &self.lot
     }
 
-    /// Takes the next unit.
-    pub fn take(&self) -> Option<LotUnit> {
-        lock(&self.rows).pop_front()
+    /// Calls a unit by its serial, as the scanner does.
+    pub fn call(&self, serial: &DeviceSerial) -> Called {
+        let mut rows = lock(&self.rows);
+        let Some(at) = rows.position(serial) else {
+            return Called::NotWaiting;
+        };
+        if at >= rows.called {
+            let (Some(row), to) = (rows.waiting.remove(at), rows.called) else {
+                return Called::NotWaiting;
+            };
+            rows.waiting.insert(to, row);
+            rows.called += 1;
+        }
+        drop(rows);
+        self.changed.notify_all();
+        Called::Next
+    }
+
+    /// Takes the next unit; where units are called, waits for a call. `None` when no unit is left or the line stops.
+    pub fn take(&self, stop: &Stop) -> Option<LotUnit> {
+        let mut rows = lock(&self.rows);
+        while self.by_call && rows.called == 0 && !rows.waiting.is_empty() {
+            if stop.is_set() {
+                return None;
+            }
+            let woken = self.changed.wait_timeout(rows, LOOK_UP);
+            (rows, _) = woken.unwrap_or_else(PoisonError::into_inner);
+        }
+        rows.called = rows.called.saturating_sub(1);
+        let taken = rows.waiting.pop_front();
+        drop(rows);
+        self.changed.notify_all();
+        taken
     }
 
     /// Takes the unit of this serial and puts the drawn one back at the front. `None` if nobody waits for the serial.
     pub fn exchange(&self, drawn: LotUnit, serial: &DeviceSerial) -> Option<LotUnit> {
         let mut rows = lock(&self.rows);
-        let at = rows.iter().position(|row| row.serial == *serial)?;
-        let taken = rows.remove(at)?;
-        rows.push_front(drawn);
+        let at = rows.position(serial)?;
+        let taken = rows.waiting.remove(at)?;
+        if at < rows.called {
+            rows.called -= 1;
+        }
+        rows.waiting.push_front(drawn);
+        // It had its turn already.
+        rows.called += 1;
         drop(rows);
         Some(taken)
     }
@@ -202,7 +274,13 @@ impl Queue {
     /// Units not handed out.
     #[must_use]
     pub fn remaining(&self) -> usize {
-        lock(&self.rows).len()
+        lock(&self.rows).waiting.len()
+    }
+}
+
+impl Rows {
+    fn position(&self, serial: &DeviceSerial) -> Option<usize> {
+        self.waiting.iter().position(|row| row.serial == *serial)
     }
 }
 
@@ -239,4 +317,61 @@ impl Serials {
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn serial(n: usize) -> DeviceSerial {
+        DeviceSerial::new(&n.to_string()).unwrap()
+    }
+
+    fn queue() -> Queue {
+        let unit = |n| LotUnit {
+            serial: serial(n),
+            label: String::new(),
+        };
+        let lot = Lot {
+            id: Id::new("lot").unwrap(),
+            units: (1..=4).map(unit).collect(),
+        };
+        Queue::new(lot, |_| true)
+    }
+
+    fn taken(queue: &Queue) -> Option<String> {
+        let row = queue.take(&Stop::default());
+        row.map(|row| row.serial.to_string())
+    }
+
+    #[test]
+    fn called_units_come_first_in_the_order_of_the_calls() {
+        let queue = queue();
+        assert_eq!(queue.call(&serial(3)), Called::Next);
+        assert_eq!(queue.call(&serial(2)), Called::Next);
+        assert_eq!(queue.call(&serial(3)), Called::Next, "scanned twice");
+        assert_eq!(queue.call(&serial(9)), Called::NotWaiting);
+        let order: Vec<_> = std::iter::from_fn(|| taken(&queue)).collect();
+        assert_eq!(order, ["3", "2", "1", "4"]);
+        assert_eq!(queue.call(&serial(3)), Called::NotWaiting);
+    }
+
+    #[test]
+    fn where_units_are_called_nothing_is_handed_out_without_a_call() {
+        let queue = queue().by_call();
+        std::thread::scope(|scope| {
+            let socket = scope.spawn(|| taken(&queue));
+            assert_eq!(queue.remaining(), 4);
+            queue.call(&serial(4));
+            assert_eq!(socket.join().unwrap().as_deref(), Some("4"));
+        });
+        let stop = Stop::default();
+        stop.set();
+        assert_eq!(queue.take(&stop), None);
+        for n in 1..=3 {
+            queue.call(&serial(n));
+            assert_eq!(taken(&queue), Some(n.to_string()));
+        }
+        assert_eq!(taken(&queue), None, "no unit is left to be called");
+    }
 }

@@ -124,7 +124,7 @@ impl<'a> Socket<'a> {
     fn fresh_task(&self, seat: Seat) -> Option<Task<'a>> {
         let lot = *self.queue.lot();
         let order = self.floor.orders.for_lot(&lot)?;
-        let row = self.queue.take()?;
+        let row = self.queue.take(self.floor.stop)?;
         let attempt = self
             .floor
             .journal
@@ -380,6 +380,7 @@ fn record(bench: &Bench<'_>, verdict: Verdict, failure: Option<&Failure>) -> Rec
             attempt: task.attempt,
             request: bench.request,
             agent_version: env!("CARGO_PKG_VERSION"),
+            agent_sha256: bench.floor.agent,
             facts: trail.facts.clone(),
         },
         phases: trail.phases.clone(),

@@ -1,7 +1,7 @@
 //! A CA that keeps a register in memory, and an inspector that believes it.
 
 use super::{Fuse, STATION, public};
-use crate::ca_link::{Answer, Ca, CaError, Found};
+use crate::ca_link::{Answer, Ca, CaError, Found, Quota};
 use crate::orders::Order;
 use crate::station::floor::lock;
 use crate::station::inspect::{Expected, Inspect, index_of};
@@ -165,6 +165,14 @@ impl FakeCa {
 }
 
 impl Ca for FakeCa {
+    fn quota(&self, _grant: &DocumentHash) -> Result<Quota, CaError> {
+        self.reach(|register| {
+            let (limit, used) = (100, u64::try_from(register.bound.len()).unwrap());
+            let remaining = limit - used;
+            Ok(Quota { limit, remaining })
+        })
+    }
+
     fn serials(&self, _grant: &DocumentHash, _lot: &Id) -> Result<SerialRange, CaError> {
         self.reach(|_register| {
             let serial = |text| DeviceSerial::new(text).unwrap();

@@ -1,0 +1,261 @@
+//! The full screen at the station. [`state`] takes what happens and what is typed, [`view`] draws it, and [`Panel`]
+//! holds the terminal; whoever reads it needs no mouse.
+
+mod letters;
+pub mod state;
+pub mod view;
+
+use super::{Event, Sink};
+use crate::ca_link::Quota;
+use crate::config::Language;
+use crate::gs1::Scan;
+use crate::station::floor::{Called, Queue, Stop, lock};
+use identity::Clock;
+use ratatui::DefaultTerminal;
+use ratatui::crossterm::event::{self, KeyEventKind};
+use state::{State, Wish};
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// How often the screen is drawn when no key is pressed.
+const REFRESH: Duration = Duration::from_millis(100);
+
+/// Draws events.
+pub struct Screen<C> {
+    state: Arc<Mutex<State>>,
+    clock: C,
+}
+
+impl<C> std::fmt::Debug for Screen<C> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Screen").finish_non_exhaustive()
+    }
+}
+
+impl<C: Clock + Send> Sink for Screen<C> {
+    fn show(&mut self, event: &Event) {
+        lock(&self.state).apply(event, self.clock.now());
+    }
+}
+
+/// The terminal with its keys.
+#[derive(Debug)]
+pub struct Panel {
+    state: Arc<Mutex<State>>,
+    leave: AtomicBool,
+}
+
+impl Panel {
+    /// A panel that shows this.
+    #[must_use]
+    pub fn new(state: State) -> Self {
+        Self {
+            state: Arc::new(Mutex::new(state)),
+            leave: AtomicBool::new(false),
+        }
+    }
+
+    /// Where events of the run go.
+    #[must_use]
+    pub fn sink<C: Clock + Send>(&self, clock: C) -> Screen<C> {
+        let state = Arc::clone(&self.state);
+        Screen { state, clock }
+    }
+
+    /// Shows how much of the grant is left.
+    pub fn show_quota(&self, quota: Quota) {
+        lock(&self.state).quota = Some(quota);
+    }
+
+    /// The program was told to end: nobody is waited for.
+    pub fn leave(&self) {
+        self.leave.store(true, Ordering::Relaxed);
+    }
+
+    /// Holds the terminal until the run is over and its outcome was seen. Without a terminal the line stops: nobody
+    /// would see what it does.
+    pub fn run(&self, queue: &Queue, stop: &Stop) {
+        let shown = ratatui::try_init().and_then(|mut terminal| {
+            let shown = self.turn(&mut terminal, queue, stop);
+            ratatui::try_restore().and(shown)
+        });
+        if let Err(error) = shown {
+            tracing::error!(%error, "the terminal cannot be used");
+            stop.set();
+        }
+    }
+
+    fn turn(&self, terminal: &mut DefaultTerminal, queue: &Queue, stop: &Stop) -> io::Result<()> {
+        loop {
+            terminal.draw(|frame| view::view(&lock(&self.state), frame))?;
+            let is_over = lock(&self.state).over.is_some();
+            if is_over && self.leave.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            if !event::poll(REFRESH)? {
+                continue;
+            }
+            let Some(key) = event::read()?.as_key_event() else {
+                continue;
+            };
+            if key.kind == KeyEventKind::Release {
+                continue;
+            }
+            let wish = lock(&self.state).key(key);
+            match wish {
+                Some(Wish::Seen) => return Ok(()),
+                Some(Wish::Stop) => {
+                    self.leave();
+                    stop.set();
+                }
+                Some(Wish::Scanned(scan)) => self.call(&scan, queue),
+                None => {}
+            }
+        }
+    }
+
+    fn call(&self, scan: &Scan, queue: &Queue) {
+        let called = queue.call(&scan.serial);
+        let mut state = lock(&self.state);
+        let note = answer(called, state.head.language);
+        state.note = Some(format!("{} {note}", scan.serial));
+    }
+}
+
+const fn answer(called: Called, language: Language) -> &'static str {
+    match (called, language) {
+        (Called::Next, Language::Ja) => "次に作業します",
+        (Called::Next, Language::En) => "is next",
+        (Called::NotWaiting, Language::Ja) => "このロットの残りにありません",
+        (Called::NotWaiting, Language::En) => "is not among those that this lot waits for",
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod samples {
+    use super::state::{Head, State};
+    use crate::config::Language;
+    use identity::Id;
+
+    pub(crate) fn id(text: &str) -> Id {
+        Id::new(text).unwrap()
+    }
+
+    /// A lot of 50 with 12 made before, on so many sockets.
+    pub(crate) fn lot(sockets: usize) -> State {
+        let head = Head {
+            lot: id("26W48-A"),
+            units: 50,
+            before: 12,
+            language: Language::Ja,
+        };
+        State::new(head, (1..=sockets).map(|n| id(&n.to_string())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::samples::{id, lot};
+    use super::*;
+    use crate::display::samples::line;
+    use crate::display::{Begun, UnitLine};
+    use identity::fault::Fault;
+    use identity::{DeviceSerial, Timestamp};
+    use ratatui::Terminal;
+    use ratatui::backend::TestBackend;
+    use ratatui::style::Color;
+
+    fn drawn(state: &State, width: u16, height: u16) -> (String, Vec<Color>) {
+        let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+        terminal.draw(|frame| view::view(state, frame)).unwrap();
+        let buffer = terminal.backend().buffer();
+        let mut text = String::new();
+        for y in 0..height {
+            let mut x = 0;
+            let mut row = String::new();
+            while x < width {
+                let cell = &buffer[(x, y)];
+                row.push_str(cell.symbol());
+                // A wide character takes the cell behind it too.
+                x += if cell.symbol().chars().any(|c| c >= '\u{2e80}') {
+                    2
+                } else {
+                    1
+                };
+            }
+            text.push_str(row.trim_end());
+            text.push('\n');
+        }
+        let y = 3.min(height - 1);
+        let colours = (0..width).map(|x| buffer[(x, y)].bg).collect();
+        (text, colours)
+    }
+
+    fn at_work() -> State {
+        let mut state = lot(4);
+        let on = |socket, fault| UnitLine {
+            socket: id(socket),
+            ..line("26480001000", fault)
+        };
+        let mut tell = |event, at| state.apply(&event, Timestamp(at));
+        tell(Event::Ended(on("1", None)), 0);
+        tell(Event::Ended(on("3", Some(Fault::ChipWrongPart))), 2_500);
+        tell(Event::Waits(on("2", Some(Fault::CaUnreachable))), 3_000);
+        let begun = Begun {
+            serial: DeviceSerial::new("26480001003").unwrap(),
+            label: "見守りカメラ".to_owned(),
+            socket: id("4"),
+        };
+        tell(Event::Begun(begun), 4_000);
+        state.quota = Some(Quota {
+            limit: 50_000,
+            remaining: 812,
+        });
+        state
+    }
+
+    #[test]
+    fn a_tray_of_four_is_four_fields_of_colour() {
+        let (text, colours) = drawn(&at_work(), 80, 24);
+        assert_eq!(text, include_str!("../../../golden/screen-4.txt"), "{text}");
+        let field = |n: usize| colours[n * 20 + 10];
+        assert_eq!(
+            [field(0), field(1), field(2), field(3)],
+            [Color::Green, Color::Yellow, Color::Red, Color::Blue]
+        );
+    }
+
+    #[test]
+    fn one_socket_is_the_whole_screen_and_its_word_is_large() {
+        let mut state = lot(1);
+        let fault = Fault::LineHsm;
+        let failed = UnitLine {
+            socket: id("1"),
+            ..line("26480001000", Some(fault))
+        };
+        state.apply(&Event::Ended(failed), Timestamp(0));
+        let (text, colours) = drawn(&state, 80, 24);
+        assert_eq!(text, include_str!("../../../golden/screen-1.txt"), "{text}");
+        assert!(colours.iter().all(|colour| *colour == Color::Magenta));
+    }
+
+    #[test]
+    fn the_page_for_the_engineer_has_every_word_of_the_screen() {
+        let page = include_str!("../../../../docs/station.md");
+        for face in state::Face::ALL {
+            let (ja, en) = face.words();
+            let row = format!("| {ja} {en} |");
+            assert!(page.contains(&row), "{row}");
+        }
+        assert!(page.contains(include_str!("../../../golden/screen-4.txt")));
+    }
+
+    #[test]
+    fn the_smallest_terminal_and_the_most_sockets_draw_without_a_fault() {
+        for (width, height) in [(1, 1), (10, 3), (80, 24), (300, 100)] {
+            drawn(&lot(64), width, height);
+        }
+    }
+}

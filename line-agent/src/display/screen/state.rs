@@ -1,0 +1,366 @@
+//! What the screen shows, and what keys do to it; no terminal in it.
+
+use super::super::{Event, Tally, UnitLine, Words};
+use crate::ca_link::Quota;
+use crate::config::Language;
+use crate::gs1::{self, MAX_SCAN, SEPARATOR, Scan};
+use crate::station::Failure;
+use crate::verdict::Verdict;
+use identity::{Id, Timestamp};
+use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use std::collections::VecDeque;
+
+/// Units that the takt is taken from.
+const TAKT_UNITS: usize = 20;
+
+/// What a socket is doing, in one word and one colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Face {
+    /// It has no unit.
+    Ready,
+    /// A unit is under work.
+    Work,
+    /// The unit is good.
+    Pass,
+    /// The unit waits, or was set aside: nothing is wrong with it.
+    Hold,
+    /// The unit is put aside.
+    Fail,
+    /// The station or the CA cannot be relied on, or the socket is out of use.
+    Error,
+    /// The line was stopped.
+    Abort,
+}
+
+impl Face {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Ready,
+        Self::Work,
+        Self::Pass,
+        Self::Hold,
+        Self::Fail,
+        Self::Error,
+        Self::Abort,
+    ];
+
+    /// The word in Japanese and the word in English.
+    #[must_use]
+    pub const fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Ready => ("待機", "READY"),
+            Self::Work => ("作業中", "WORK"),
+            Self::Pass => ("合格", "PASS"),
+            Self::Hold => ("保留", "HOLD"),
+            Self::Fail => ("不合格", "FAIL"),
+            Self::Error => ("設備異常", "ERROR"),
+            Self::Abort => ("中断", "ABORT"),
+        }
+    }
+
+    const fn of(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Pass => Self::Pass,
+            Verdict::Hold => Self::Hold,
+            Verdict::Fail => Self::Fail,
+            Verdict::Abort => Self::Abort,
+            Verdict::Error => Self::Error,
+        }
+    }
+}
+
+/// One socket.
+#[derive(Clone, Debug)]
+pub struct SocketFace {
+    /// Its name.
+    pub name: Id,
+    /// What it is doing.
+    pub face: Face,
+    /// Serial and label of its unit.
+    pub unit: Option<(String, String)>,
+    /// Good units of this run.
+    pub passed: usize,
+    /// Units of this run that were put aside.
+    pub failed: usize,
+}
+
+impl SocketFace {
+    /// Good units in a hundred that were finished; none before the first.
+    #[must_use]
+    pub const fn percent(&self) -> Option<usize> {
+        percent(self.passed, self.failed)
+    }
+}
+
+const fn percent(passed: usize, failed: usize) -> Option<usize> {
+    (passed * 100).checked_div(passed + failed)
+}
+
+/// What the screen shows of the lot.
+#[derive(Clone, Copy, Debug)]
+pub struct Head {
+    /// The lot.
+    pub lot: Id,
+    /// Its units.
+    pub units: usize,
+    /// Those that were made before this run.
+    pub before: usize,
+    /// Language of texts.
+    pub language: Language,
+}
+
+/// Why something is not good, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reason {
+    /// Which unit or socket.
+    pub about: String,
+    /// The fault's words.
+    pub words: Words,
+}
+
+/// The whole screen.
+#[derive(Clone, Debug)]
+pub struct State {
+    /// The lot.
+    pub head: Head,
+    /// The sockets.
+    pub sockets: Vec<SocketFace>,
+    /// What is left of the grant, once the CA has said so.
+    pub quota: Option<Quota>,
+    /// The last reason.
+    pub reason: Option<Reason>,
+    /// What the scanner has typed so far.
+    pub typed: String,
+    /// What came of the last scan.
+    pub note: Option<String>,
+    /// Outcomes, when the run is over.
+    pub over: Option<Tally>,
+    ends: VecDeque<Timestamp>,
+}
+
+/// What somebody wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// This unit next.
+    Scanned(Scan),
+    /// The line shall stop.
+    Stop,
+    /// The screen was read.
+    Seen,
+}
+
+impl State {
+    /// Before the first unit.
+    #[must_use]
+    pub fn new(head: Head, sockets: impl IntoIterator<Item = Id>) -> Self {
+        let face = |name| SocketFace {
+            name,
+            face: Face::Ready,
+            unit: None,
+            passed: 0,
+            failed: 0,
+        };
+        Self {
+            head,
+            sockets: sockets.into_iter().map(face).collect(),
+            quota: None,
+            reason: None,
+            typed: String::new(),
+            note: None,
+            over: None,
+            ends: VecDeque::new(),
+        }
+    }
+
+    /// Takes something that happened.
+    pub fn apply(&mut self, event: &Event, now: Timestamp) {
+        match event {
+            Event::Begun(begun) => {
+                let unit = (begun.serial.to_string(), begun.label.clone());
+                self.turn(&begun.socket, Face::Work, Some(unit));
+            }
+            Event::Waits(line) => self.show_unit(line),
+            Event::Ended(line) => {
+                self.count(line, now);
+                self.show_unit(line);
+            }
+            Event::SocketFailed { socket, failure } => {
+                self.turn(socket, Face::Error, None);
+                self.explain(format!("[{socket}]"), failure);
+            }
+            Event::Alarm { about, failure } => self.explain(about.clone(), failure),
+            Event::Summary(summary) => self.over = Some(summary.tally.clone()),
+        }
+    }
+
+    fn turn(&mut self, socket: &Id, face: Face, unit: Option<(String, String)>) {
+        if let Some(it) = self.sockets.iter_mut().find(|it| it.name == *socket) {
+            it.face = face;
+            it.unit = unit.or_else(|| it.unit.take());
+        }
+    }
+
+    fn show_unit(&mut self, line: &UnitLine) {
+        let unit = (line.serial.to_string(), line.label.clone());
+        self.turn(&line.socket, Face::of(line.verdict()), Some(unit));
+        if let Some(failure) = &line.failure {
+            self.explain(format!("[{}] {}", line.socket, line.serial), failure);
+        }
+    }
+
+    fn count(&mut self, line: &UnitLine, now: Timestamp) {
+        let verdict = line.verdict();
+        if !verdict.is_final() {
+            return;
+        }
+        if let Some(it) = self.sockets.iter_mut().find(|it| it.name == line.socket) {
+            match verdict == Verdict::Pass {
+                true => it.passed += 1,
+                false => it.failed += 1,
+            }
+        }
+        self.ends.push_back(now);
+        if self.ends.len() > TAKT_UNITS {
+            self.ends.pop_front();
+        }
+    }
+
+    fn explain(&mut self, about: String, failure: &Failure) {
+        let words = Words::of(failure.fault, self.head.language);
+        self.reason = Some(Reason { about, words });
+    }
+
+    /// Good units, those of earlier runs among them.
+    #[must_use]
+    pub fn passed(&self) -> usize {
+        let now = self.sockets.iter().map(|it| it.passed);
+        self.head.before + now.sum::<usize>()
+    }
+
+    /// Good units in a hundred of this run.
+    #[must_use]
+    pub fn percent(&self) -> Option<usize> {
+        let sum = |of: fn(&SocketFace) -> usize| self.sockets.iter().map(of).sum();
+        percent(sum(|it| it.passed), sum(|it| it.failed))
+    }
+
+    /// Milliseconds from one finished unit to the next, over the last ones.
+    #[must_use]
+    pub fn takt(&self) -> Option<u64> {
+        let (first, last) = (self.ends.front()?, self.ends.back()?);
+        let gaps = u64::try_from(self.ends.len() - 1).ok()?;
+        last.0.saturating_sub(first.0).checked_div(gaps)
+    }
+
+    /// Takes a key.
+    pub fn key(&mut self, key: KeyEvent) -> Option<Wish> {
+        let control = key.modifiers.contains(KeyModifiers::CONTROL);
+        if key.code == KeyCode::Enter {
+            return self.enter();
+        }
+        if key.code == KeyCode::Backspace {
+            self.typed.pop();
+        }
+        if key.code == KeyCode::Esc {
+            self.typed.clear();
+        }
+        match (key.code.as_char(), control) {
+            (Some('c'), true) => return Some(Wish::Stop),
+            // A terminal gives GS (0x1D) as Ctrl-5 or Ctrl-].
+            (Some('5' | ']'), true) => self.type_in(SEPARATOR),
+            (Some(c), false) => self.type_in(c),
+            (Some(_), true) | (None, _) => {}
+        }
+        None
+    }
+
+    /// One character more than a scan may have is kept, so that it is refused and not cut.
+    fn type_in(&mut self, c: char) {
+        if self.typed.len() <= MAX_SCAN {
+            self.typed.push(c);
+        }
+    }
+
+    fn enter(&mut self) -> Option<Wish> {
+        let typed = std::mem::take(&mut self.typed);
+        if typed.is_empty() {
+            return self.over.is_some().then_some(Wish::Seen);
+        }
+        match gs1::read(&typed) {
+            Ok(scan) => Some(Wish::Scanned(scan)),
+            Err(error) => {
+                self.note = Some(error.to_string());
+                None
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::{id, lot};
+    use super::*;
+    use crate::display::samples::line;
+    use identity::fault::Fault;
+
+    fn keys(state: &mut State, text: &str) -> Option<Wish> {
+        let code = |c| match c {
+            '\r' => KeyEvent::new(KeyCode::Enter, KeyModifiers::NONE),
+            SEPARATOR => KeyEvent::new(KeyCode::Char('5'), KeyModifiers::CONTROL),
+            c => KeyEvent::new(KeyCode::Char(c), KeyModifiers::NONE),
+        };
+        text.chars().filter_map(|c| state.key(code(c))).last()
+    }
+
+    #[test]
+    fn a_scanner_types_and_ends_with_enter() {
+        let mut state = lot(1);
+        let serial = |wish: Option<Wish>| match wish {
+            Some(Wish::Scanned(scan)) => scan.serial.to_string(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(keys(&mut state, "26480001000"), None);
+        assert_eq!(serial(keys(&mut state, "\r")), "26480001000");
+        let symbol = "]C1010491234567890421264800010\u{1d}1026W48-A\r";
+        assert_eq!(serial(keys(&mut state, symbol)), "264800010");
+        assert_eq!(keys(&mut state, "]C199\r"), None);
+        assert!(state.note.is_some(), "a symbol that is none is said to be");
+        assert_eq!(keys(&mut state, &"1".repeat(4_000)), None);
+        assert!(state.typed.len() <= MAX_SCAN + 1);
+        let stop = KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL);
+        assert_eq!(state.key(stop), Some(Wish::Stop));
+    }
+
+    #[test]
+    fn enter_alone_leaves_only_a_screen_of_a_run_that_is_over() {
+        let mut state = lot(1);
+        assert_eq!(keys(&mut state, "\r"), None);
+        state.over = Some(Tally::default());
+        assert_eq!(keys(&mut state, "\r"), Some(Wish::Seen));
+    }
+
+    #[test]
+    fn a_socket_has_a_yield_of_its_own_and_the_line_a_takt() {
+        let mut state = lot(2);
+        let on = |socket, fault| UnitLine {
+            socket: id(socket),
+            ..line("1", fault)
+        };
+        for (at, socket, fault) in [
+            (0, "1", None),
+            (1_000, "2", Some(Fault::BurnFailed)),
+            (4_000, "1", None),
+            (6_000, "2", None),
+        ] {
+            state.apply(&Event::Ended(on(socket, fault)), Timestamp(at));
+        }
+        // What waits is not counted.
+        let waits = on("1", Some(Fault::CaUnreachable));
+        state.apply(&Event::Ended(waits), Timestamp(9_000));
+        let of_sockets: Vec<_> = state.sockets.iter().map(SocketFace::percent).collect();
+        assert_eq!(of_sockets, [Some(100), Some(50)]);
+        assert_eq!((state.percent(), state.takt()), (Some(75), Some(2_000)));
+        assert_eq!(state.passed(), state.head.before + 3);
+        assert_eq!(state.sockets[0].face, Face::Hold);
+    }
+}

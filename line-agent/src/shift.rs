@@ -1,0 +1,243 @@
+//! A run: every socket at work, and around them whoever watches, scans and stops the line.
+
+use crate::app::AppError;
+use crate::config::{Config, Socket as SocketSettings};
+use crate::display::Desk;
+use crate::display::json::JsonLines;
+use crate::display::lines::Lines;
+use crate::display::screen::Panel;
+use crate::display::screen::state::{Head, State};
+use crate::gs1;
+use crate::lot::Lot;
+use crate::programmer;
+use crate::sources::SystemClock;
+use crate::station::floor::{Called, Floor, Queue, Stop};
+use crate::station::socket::{Socket, tell_alarms};
+use crate::station::{Failure, void};
+use crate::verdict::Verdict;
+use identity::fault::Fault;
+use std::io::{self, BufRead as _};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::time::Duration;
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
+
+/// How often the screen asks how much of the grant is left.
+const ASK_QUOTA: Duration = Duration::from_secs(5);
+/// How often a thread that waits looks whether the run is over.
+const LOOK_UP: Duration = Duration::from_millis(100);
+
+/// Who is told what happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Audience {
+    /// Other programs: lines of JSON.
+    Program,
+    /// A person without a screen: plain lines.
+    Person,
+    /// A person at a terminal.
+    Screen,
+}
+
+/// Makes what the lot still waits for, and says what it came to.
+///
+/// # Errors
+/// If signals or the journal cannot be had; afterwards faults are the units'.
+pub fn work(
+    config: &Config,
+    floor: Floor<'_>,
+    lot: &Lot,
+    audience: Audience,
+    runtime: &Runtime,
+) -> Result<Verdict, AppError> {
+    // Before the queue: a void that goes out frees its serial.
+    let voids = void::send_waiting(&floor).map_err(AppError::Ended)?;
+    let queue = Queue::new(lot.clone(), |unit| {
+        floor
+            .journal
+            .with(|history| history.is_wanted(&lot.id, &unit.serial))
+    });
+    let queue = if config.scan { queue.by_call() } else { queue };
+    let panel = (audience == Audience::Screen).then(|| panel(config, lot, queue.remaining()));
+    let desk = desk(config, audience, panel.as_ref());
+    tell_alarms(Ok(voids), &desk);
+    let signals = {
+        let _inside = runtime.enter();
+        [
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::terminate())?,
+        ]
+    };
+    let shift = Shift {
+        config,
+        floor,
+        queue: &queue,
+        desk: &desk,
+        panel: panel.as_ref(),
+    };
+    let verdict = shift.run(runtime, signals);
+    if panel.is_some() {
+        // The screen is gone; what it came to stays to be read.
+        let last = Desk::new(Box::new(Lines::new(
+            Box::new(io::stdout()),
+            config.language,
+        )));
+        last.repeat_summary(&desk, lot.id, (queue.remaining(), verdict));
+    }
+    let is_open = floor
+        .journal
+        .with(|history| history.open_units().next().is_some());
+    Ok(if is_open {
+        verdict.max(Verdict::Hold)
+    } else {
+        verdict
+    })
+}
+
+fn panel(config: &Config, lot: &Lot, wanted: usize) -> Panel {
+    let units = lot.units.len();
+    let head = Head {
+        lot: lot.id,
+        units,
+        before: units.saturating_sub(wanted),
+        language: config.language,
+    };
+    let sockets = config.sockets.iter().map(|socket| socket.name);
+    Panel::new(State::new(head, sockets))
+}
+
+fn desk(config: &Config, audience: Audience, panel: Option<&Panel>) -> Desk {
+    let out = Box::new(io::stdout());
+    Desk::new(match (panel, audience) {
+        (Some(panel), _) => Box::new(panel.sink(SystemClock)),
+        (None, Audience::Program) => Box::new(JsonLines::new(out)),
+        (None, Audience::Person | Audience::Screen) => Box::new(Lines::new(out, config.language)),
+    })
+}
+
+/// Everything that works during a run.
+#[derive(Clone, Copy)]
+struct Shift<'a> {
+    config: &'a Config,
+    floor: Floor<'a>,
+    queue: &'a Queue,
+    desk: &'a Desk,
+    panel: Option<&'a Panel>,
+}
+
+impl Shift<'_> {
+    /// Lets every socket work on a thread of its own.
+    fn run(self, runtime: &Runtime, signals: [Signal; 2]) -> Verdict {
+        let (told, end) = oneshot::channel::<()>();
+        let (over, is_over) = mpsc::channel::<()>();
+        std::thread::scope(|scope| {
+            scope.spawn(|| runtime.block_on(self.heed(signals, end)));
+            match self.panel {
+                Some(panel) => {
+                    scope.spawn(|| panel.run(self.queue, self.floor.stop));
+                    scope.spawn(move || self.watch_quota(panel, &is_over));
+                }
+                None if self.config.scan => {
+                    scope.spawn(move || self.read_scans(&is_over));
+                }
+                None => {}
+            }
+            std::thread::scope(|sockets| {
+                for settings in &self.config.sockets {
+                    sockets.spawn(|| self.work_socket(settings));
+                }
+            });
+            drop((told, over));
+            let (lot, rest) = (self.queue.lot(), self.floor.stop.rest());
+            self.desk.summary(lot, self.queue.remaining(), rest)
+        })
+    }
+
+    /// Stops the line when the program is told to end.
+    async fn heed(self, [mut interrupt, mut terminate]: [Signal; 2], end: oneshot::Receiver<()>) {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = end => return,
+        }
+        self.floor.stop.set();
+        if let Some(panel) = self.panel {
+            panel.leave();
+        }
+    }
+
+    fn work_socket(self, settings: &SocketSettings) {
+        match programmer::open(&settings.line, self.floor.entropy) {
+            Ok(programmer) => Socket {
+                floor: self.floor,
+                name: settings.name,
+                programmer,
+                queue: self.queue,
+                desk: self.desk,
+            }
+            .work(),
+            Err(error) => self
+                .desk
+                .socket_failed(&settings.name, &Failure::new(Fault::NoChip, error)),
+        }
+    }
+
+    /// Asks the CA from time to time how much of the grant is left, until the run is over.
+    fn watch_quota(self, panel: &Panel, is_over: &Receiver<()>) {
+        let Some(order) = self.floor.orders.for_lot(self.queue.lot()) else {
+            return;
+        };
+        loop {
+            // A CA that is away says nothing of it; the sockets say that it is away.
+            if let Ok(quota) = self.floor.ca.quota(&order.grant_hash) {
+                panel.show_quota(quota);
+            }
+            if is_over.recv_timeout(ASK_QUOTA) == Err(RecvTimeoutError::Disconnected) {
+                return;
+            }
+        }
+    }
+
+    /// Without a screen the scanner types lines on standard input; when it is gone the line stops.
+    fn read_scans(self, is_over: &Receiver<()>) {
+        let (send, lines) = mpsc::sync_channel(16);
+        // A thread that nobody waits for: reading cannot be interrupted.
+        std::thread::spawn(move || {
+            let scans = io::stdin().lock().lines();
+            for line in scans.map_while(Result::ok) {
+                if send.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        loop {
+            match lines.recv_timeout(LOOK_UP) {
+                Ok(line) => call(&line, self.queue),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return stop_without_scanner(self),
+            }
+            if is_over.try_recv() == Err(mpsc::TryRecvError::Disconnected) {
+                return;
+            }
+        }
+    }
+}
+
+fn stop_without_scanner(shift: Shift<'_>) {
+    if shift.queue.remaining() > 0 {
+        tracing::warn!("the scanner is gone");
+        stop(shift.floor.stop);
+    }
+}
+
+fn stop(line: &Stop) {
+    line.set();
+}
+
+fn call(line: &str, queue: &Queue) {
+    match gs1::read(line) {
+        Ok(scan) if queue.call(&scan.serial) == Called::Next => {}
+        Ok(scan) => tracing::warn!(serial = %scan.serial, "scanned; the lot does not wait for it"),
+        Err(error) => tracing::warn!(%error, "not a scan"),
+    }
+}
