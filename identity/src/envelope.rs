@@ -246,7 +246,7 @@ impl StationRequest for Envelope {
 }
 
 /// Facts a station may state itself; all others are known to the CA.
-pub const STATION_TAGS: [Tag; 8] = [
+pub const STATION_TAGS: [Tag; 9] = [
     Tag::Operator,
     Tag::DateCode,
     Tag::BoardRevision,
@@ -255,6 +255,7 @@ pub const STATION_TAGS: [Tag; 8] = [
     Tag::Attempt,
     Tag::TimeQuality,
     Tag::Supersedes,
+    Tag::AgentDigest,
 ];
 
 impl StationRequest for ConfirmRequest {

@@ -52,6 +52,8 @@ pub enum Tag {
     TimeQuality = 19,
     /// Subject of the board that had this serial before, 32 bytes.
     Supersedes = 20,
+    /// SHA-256 of the station's program, in hexadecimal.
+    AgentDigest = 21,
 }
 
 /// Longest value of a field in bytes.
@@ -91,7 +93,7 @@ pub struct WithheldField {
 
 /// A tag's number as it goes into the commitment.
 fn tag_number(tag: Tag) -> u16 {
-    const ALL: [Tag; 20] = [
+    const ALL: [Tag; 21] = [
         Tag::DeviceSerial,
         Tag::Model,
         Tag::Lot,
@@ -112,6 +114,7 @@ fn tag_number(tag: Tag) -> u16 {
         Tag::Time,
         Tag::TimeQuality,
         Tag::Supersedes,
+        Tag::AgentDigest,
     ];
     ALL.iter()
         .position(|other| *other == tag)

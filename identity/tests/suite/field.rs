@@ -8,7 +8,7 @@ use identity::leaf::{Bytes32, WireError};
 use identity::sources::EntropyError;
 use proptest::prelude::{any, proptest};
 
-const ALL: [Tag; 20] = [
+const ALL: [Tag; 21] = [
     Tag::DeviceSerial,
     Tag::Model,
     Tag::Lot,
@@ -29,6 +29,7 @@ const ALL: [Tag; 20] = [
     Tag::Time,
     Tag::TimeQuality,
     Tag::Supersedes,
+    Tag::AgentDigest,
 ];
 
 fn sealed(tags: &[Tag]) -> Openings {

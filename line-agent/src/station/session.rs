@@ -704,6 +704,7 @@ fn envelope(
             observations: vec![
                 observe(Tag::Placement, &placement)?,
                 observe(Tag::Attempt, &task.attempt.to_string())?,
+                observe(Tag::AgentDigest, &bench.floor.agent.to_string())?,
             ],
         }],
     })

@@ -9,10 +9,11 @@ use crate::station::journal::SignedRequest;
 use crate::station::{Failure, Step};
 use identity::document::SerialRange;
 use identity::envelope::{
-    ConfirmRequest, Envelope, Purpose, StationRequest, VoidRequest, signed_by,
+    ConfirmRequest, Envelope, Observation, Purpose, StationRequest, VoidRequest, signed_by,
 };
 use identity::evidence::{EvidenceFacts, Grade};
 use identity::fault::Fault;
+use identity::field::Tag;
 use identity::key::PortableVerifier;
 use identity::leaf::EntryRef;
 use identity::message::{Confirmation, Message as _, Possession};
@@ -114,6 +115,10 @@ impl FakeCa {
             return refused(Fault::SerialSeen);
         }
         self.check_proofs(&envelope);
+        let says_program = |it: &Observation| {
+            it.tag == Tag::AgentDigest && it.value.as_bytes() == [b'a', b'9'].repeat(32)
+        };
+        assert!(unit.observations.iter().any(says_program));
         let certificate = [b"certificate of ".as_slice(), unit.serial.as_bytes()].concat();
         let leaf = LeafHash::of(&certificate);
         let index = u64::try_from(register.bound.len()).unwrap();
