@@ -1,5 +1,7 @@
 //! Puts the parts together: the only place that builds the real clock, randomness, HSM, CA and sockets.
 
+pub mod ends;
+
 use crate::agent::{Altered, ProgramHash};
 use crate::ca_link::{CaLink, ChannelError, Means};
 use crate::config::{Config, ConfigError};

@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::app::ends;
 use crate::app::{self, AppError, GivenUp};
 use crate::config::{Config, Language};
 use crate::display::complain;
@@ -56,6 +57,9 @@ enum Command {
     /// Deal with a unit by its serial; not while the agent runs.
     #[command(subcommand)]
     Unit(UnitCommand),
+    /// Deal with a whole lot; not while the agent runs.
+    #[command(subcommand)]
+    Lot(LotCommand),
     /// Show what the journal says: open units, failed ones that may be bound, and how many passed and failed.
     Status {
         #[command(flatten)]
@@ -78,6 +82,37 @@ enum UnitCommand {
         /// Why, as it goes into the log: a fault code, or a word of yours.
         #[arg(long)]
         reason: String,
+    },
+    /// Scrap a unit: the board that is bound under a serial, or a chip that never had a key. Uses the grant's allowance.
+    Scrap {
+        #[command(flatten)]
+        settings: Settings,
+        /// Serial that the device was to carry.
+        serial: String,
+        /// Its lot.
+        #[arg(long)]
+        lot: String,
+        /// Why, as it goes into the log: a fault code, or a word of yours.
+        #[arg(long)]
+        reason: String,
+        /// UID of a chip that never had a key, hexadecimal, where it still says who it is.
+        #[arg(long)]
+        uid: Option<String>,
+        /// Request of a board that was voided before, hexadecimal, as `unit void` named it.
+        #[arg(long)]
+        voided: Option<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum LotCommand {
+    /// Close a lot with what became of each of its serials: nothing more is bound under it. Ends with 0 if the counts
+    /// are those of the log, with 30 if they differ; the lot is closed all the same, and the CA's operator is alarmed.
+    Close {
+        #[command(flatten)]
+        settings: Settings,
+        /// The lot file that the lot was made from.
+        lot: PathBuf,
     },
 }
 
@@ -130,7 +165,10 @@ fn execute(command: Command) -> Exit {
     let settings = match &command {
         Command::Run { settings, .. } | Command::Doctor { settings } => settings,
         Command::Enroll { settings, .. } | Command::Status { settings } => settings,
-        Command::Unit(UnitCommand::Void { settings, .. }) => settings,
+        Command::Unit(UnitCommand::Void { settings, .. } | UnitCommand::Scrap { settings, .. }) => {
+            settings
+        }
+        Command::Lot(LotCommand::Close { settings, .. }) => settings,
     };
     let config = match Config::load(&settings.config) {
         Ok(config) => config,
@@ -149,6 +187,20 @@ fn execute(command: Command) -> Exit {
             Ok(unit) => app::void_unit(&config, &unit, &mut io::stdout().lock()),
             Err(error) => return misused(&error),
         },
+        Command::Unit(UnitCommand::Scrap {
+            serial,
+            lot,
+            reason,
+            uid,
+            voided,
+            ..
+        }) => match ends::scrapped((&serial, &lot, &reason), uid.as_deref(), voided.as_deref()) {
+            Ok(unit) => ends::scrap_unit(&config, &unit, &mut io::stdout().lock()),
+            Err(error) => return misused(&error),
+        },
+        Command::Lot(LotCommand::Close { lot, .. }) => {
+            ends::close_lot(&config, &lot, &mut io::stdout().lock())
+        }
         Command::Status { .. } => app::status(&config, &mut io::stdout().lock()),
     };
     outcome.unwrap_or_else(|error| failed(&error, config.language))
@@ -162,7 +214,7 @@ fn given_up(serial: &str, lot: Option<&str>, reason: &str) -> Result<GivenUp, Te
     })
 }
 
-fn misused(error: &TextError) -> Exit {
+fn misused(error: &impl std::fmt::Display) -> Exit {
     let error = Cli::command().error(clap::error::ErrorKind::ValueValidation, error);
     match error.print() {
         Ok(()) => Exit::Usage,

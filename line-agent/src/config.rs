@@ -38,6 +38,9 @@ pub struct Config {
     /// What is pinned of this program.
     #[serde(default)]
     pub agent: Pinned,
+    /// Most units with a key that may fail under one serial; then it is to be scrapped.
+    #[serde(default = "default_attempts")]
+    pub attempts: u32,
     /// What `enroll` asks for.
     pub enroll: Option<Enroll>,
     /// The programmer's sockets.
@@ -46,6 +49,10 @@ pub struct Config {
     /// Grants to work under.
     #[serde(rename = "grant", default)]
     pub grants: Vec<Grant>,
+}
+
+const fn default_attempts() -> u32 {
+    3
 }
 
 /// Language of texts for the operator.

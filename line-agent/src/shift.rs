@@ -1,6 +1,6 @@
 //! A run: every socket at work, and around them whoever watches, scans and stops the line.
 
-use crate::app::AppError;
+use crate::app::{AppError, ends};
 use crate::config::{Config, Socket as SocketSettings};
 use crate::display::Desk;
 use crate::display::json::JsonLines;
@@ -12,8 +12,9 @@ use crate::lot::Lot;
 use crate::programmer;
 use crate::sources::SystemClock;
 use crate::station::floor::{Called, Floor, Queue, Stop};
+use crate::station::journal::History;
 use crate::station::socket::{Socket, tell_alarms};
-use crate::station::{Failure, void};
+use crate::station::{Failure, scrap, void};
 use crate::verdict::Verdict;
 use identity::fault::Fault;
 use std::io::{self, BufRead as _};
@@ -50,12 +51,13 @@ pub fn work(
     audience: Audience,
     runtime: &Runtime,
 ) -> Result<Verdict, AppError> {
-    // Before the queue: a void that goes out frees its serial.
+    // Before the queue: a void or a scrapping that goes out frees its serial.
+    scrap::send_waiting(&floor).map_err(AppError::Ended)?;
     let voids = void::send_waiting(&floor).map_err(AppError::Ended)?;
+    let used_up = ends::tell_used_up(config, &floor, lot)?;
     let queue = Queue::new(lot.clone(), |unit| {
-        floor
-            .journal
-            .with(|history| history.is_wanted(&lot.id, &unit.serial))
+        let wanted = |history: &History| history.is_wanted(&lot.id, &unit.serial);
+        !used_up.contains(&unit.serial) && floor.journal.with(wanted)
     });
     let queue = if config.scan { queue.by_call() } else { queue };
     let panel = (audience == Audience::Screen).then(|| panel(config, lot, queue.remaining()));
@@ -84,6 +86,10 @@ pub fn work(
         )));
         last.repeat_summary(&desk, lot.id, (queue.remaining(), verdict));
     }
+    let verdict = match used_up.is_empty() {
+        true => verdict,
+        false => verdict.max(Verdict::Fail),
+    };
     let is_open = floor
         .journal
         .with(|history| history.open_units().next().is_some());

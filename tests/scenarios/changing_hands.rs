@@ -20,19 +20,19 @@ const UNITS: u32 = 16;
 
 /// A unit that its station left between binding and confirmation.
 #[derive(Debug)]
-struct Left {
-    serial: String,
+pub(crate) struct Left {
+    pub(crate) serial: String,
     /// Hash of its certificate, from the station's journal.
     certificate: String,
 }
 
 /// One socket with a tray, and the lot to be made there.
-struct Work {
-    programmer: Programmer,
-    lot: PathBuf,
+pub(crate) struct Work {
+    pub(crate) programmer: Programmer,
+    pub(crate) lot: PathBuf,
 }
 
-fn work(shop: &mut Shop) -> Work {
+pub(crate) fn work(shop: &mut Shop) -> Work {
     let mut tray = shop.tray();
     tray.put(&shop.factory.vendor, CAMERAS.part, 1, UNITS)
         .unwrap();
@@ -44,7 +44,7 @@ fn work(shop: &mut Shop) -> Work {
 
 /// Kills the station right behind one call to its files after the other, until a unit is bound for certain and not yet being
 /// confirmed.
-fn leave_a_bound_unit(shop: &Shop, work: &Work) -> Left {
+pub(crate) fn leave_a_bound_unit(shop: &Shop, work: &Work) -> Left {
     let faults = shop.factory.faults().unwrap();
     for call in (1..200).step_by(3) {
         let plan = Plan {

@@ -27,6 +27,7 @@ mod fuzzing;
 mod holders;
 mod kept_out;
 mod licences;
+mod lots;
 mod no_telemetry;
 mod once_and_for_ever;
 mod orders;

@@ -204,6 +204,18 @@ impl Station {
         finish(self.agent(action)?.args(arguments))
     }
 
+    /// Runs the agent with these words and the station's settings.
+    ///
+    /// # Errors
+    /// [`Failure`](crate::failure::Failure) if it cannot be run.
+    pub fn try_words(&self, words: &[&str]) -> Outcome<Output> {
+        let mut command = Command::new(program("line-agent")?);
+        command.args(words).arg("--config");
+        self.module
+            .tell(command.arg(self.home.join("line-agent.toml")));
+        finish(&mut command)
+    }
+
     /// Where its settings, PINs and state are.
     #[must_use]
     pub fn home(&self) -> &Path {

@@ -1,6 +1,6 @@
 //! The CA's messages as domain types, and its failures as faults.
 
-use super::{Answer, Attempt, CaError, Found};
+use super::{Answer, Attempt, CaError, ClosedLot, Found};
 use identity::document::SerialRange;
 use identity::envelope::MAX_CHALLENGE;
 use identity::fault::Fault;
@@ -8,8 +8,9 @@ use identity::idevid::MAX_CERTIFICATE;
 use identity::{DeviceSerial, LeafHash};
 use proto::common;
 use proto::factory::{
-    ConfirmResponse, GetChallengesResponse, GetLotResponse, GetReceiptResponse, Issued, UnitResult,
-    VoidResponse, confirm_response, unit_result, void_response,
+    CloseLotResponse, ConfirmResponse, GetChallengesResponse, GetLotResponse, GetReceiptResponse,
+    Issued, ScrapUnitResponse, UnitResult, VoidResponse, confirm_response, scrap_unit_response,
+    unit_result, void_response,
 };
 use std::time::Duration;
 use tonic::{Code, Status};
@@ -52,6 +53,27 @@ pub(super) fn voided(answer: VoidResponse) -> Result<(), Attempt> {
         Some(void_response::Outcome::Refused(fault)) => Err(refusal(&fault)),
         None => Err(malformed("a void without outcome")),
     }
+}
+
+pub(super) fn scrapped(answer: ScrapUnitResponse) -> Result<(), Attempt> {
+    match answer.outcome {
+        Some(scrap_unit_response::Outcome::Receipt(_)) => Ok(()),
+        Some(scrap_unit_response::Outcome::Refused(fault)) => Err(refusal(&fault)),
+        None => Err(malformed("a scrapping without outcome")),
+    }
+}
+
+pub(super) fn closed(answer: CloseLotResponse) -> Result<ClosedLot, Attempt> {
+    let receipt = answer
+        .receipt
+        .ok_or_else(|| malformed("a lot closed without its leaf"))?;
+    let differences = answer.differences.into_iter();
+    Ok(ClosedLot {
+        index: receipt.index,
+        differences: differences
+            .map(|it| (it.what, it.stated, it.found))
+            .collect(),
+    })
 }
 
 pub(super) fn found(answer: GetReceiptResponse) -> Result<Found, Attempt> {

@@ -67,6 +67,15 @@ pub struct Quota {
     pub remaining: u64,
 }
 
+/// A lot that is closed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClosedLot {
+    /// Index of the `lot-close` leaf.
+    pub index: u64,
+    /// Where the station's counts differ: what was compared, what was stated, what it ought to be.
+    pub differences: Vec<(String, u64, u64)>,
+}
+
 /// Why the CA did not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CaError {
@@ -133,6 +142,18 @@ pub trait Ca: Sync {
     /// # Errors
     /// [`CaError`]
     fn void(&self, request: &SignedRequest) -> Result<(), CaError>;
+
+    /// Scraps a unit.
+    ///
+    /// # Errors
+    /// [`CaError`]
+    fn scrap(&self, request: &SignedRequest) -> Result<(), CaError>;
+
+    /// Closes a lot with what the station counted.
+    ///
+    /// # Errors
+    /// [`CaError`]
+    fn close_lot(&self, request: &SignedRequest) -> Result<ClosedLot, CaError>;
 
     /// Asks what a chip is bound as; none if nothing is bound that this station may know of.
     ///
@@ -353,6 +374,34 @@ impl Ca for CaLink<'_> {
                 .await
                 .map_err(of_status)?;
             convert::voided(answer.into_inner())
+        })
+    }
+
+    fn scrap(&self, request: &SignedRequest) -> Result<(), CaError> {
+        self.ask(|mut client, deadline| async move {
+            let request = factory::ScrapUnitRequest {
+                request: request.der.clone(),
+                signature: request.signature.to_vec(),
+            };
+            let answer = client
+                .scrap_unit(timed(request, deadline))
+                .await
+                .map_err(of_status)?;
+            convert::scrapped(answer.into_inner())
+        })
+    }
+
+    fn close_lot(&self, request: &SignedRequest) -> Result<ClosedLot, CaError> {
+        self.ask(|mut client, deadline| async move {
+            let request = factory::CloseLotRequest {
+                request: request.der.clone(),
+                signature: request.signature.to_vec(),
+            };
+            let answer = client
+                .close_lot(timed(request, deadline))
+                .await
+                .map_err(of_status)?;
+            convert::closed(answer.into_inner())
         })
     }
 

@@ -13,12 +13,14 @@
 //! [`Summary`] lines of what is done, beside the old file, flushed, and put in its place by one rename. The lock is a file of
 //! its own, `journal.lock`, because it must outlive that.
 
+mod ends;
 mod form;
 mod history;
 
+pub use ends::Boards;
 pub use form::{
-    Aside, Closed, Entry, Event, FailedUnit, HexUid, IssuedFacts, Keyed, KnownChip, Reseated,
-    SignedRequest, Summary, TextSerial,
+    Aside, Closed, Entry, Event, FailedUnit, HexRequest, HexUid, IssuedFacts, Keyed, KnownChip,
+    Reseated, Scrapping, SignedRequest, Summary, TextSerial,
 };
 pub use history::{History, OpenUnit};
 

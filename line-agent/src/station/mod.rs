@@ -18,9 +18,11 @@
 
 pub mod adopt;
 pub mod checks;
+pub mod close;
 pub mod floor;
 pub mod inspect;
 pub mod journal;
+pub mod scrap;
 pub mod seen;
 pub mod session;
 pub mod socket;

@@ -83,7 +83,7 @@ pub fn send(floor: &Floor<'_>, request: RequestId) -> Step<Outcome> {
                 .journal
                 .with(|history| history.void_of(&request).is_some())
             {
-                floor.enter(request, Event::Voided)?;
+                floor.enter(request, Event::NeverBound)?;
             }
             Ok(Outcome::NeverBound)
         }

@@ -1,7 +1,7 @@
 //! A CA that keeps a register in memory, and an inspector that believes it.
 
 use super::{Fuse, STATION, public};
-use crate::ca_link::{Answer, Ca, CaError, Found, Quota};
+use crate::ca_link::{Answer, Ca, CaError, ClosedLot, Found, Quota};
 use crate::orders::Order;
 use crate::station::floor::lock;
 use crate::station::inspect::{Expected, Inspect, index_of};
@@ -16,6 +16,7 @@ use identity::fault::Fault;
 use identity::field::Tag;
 use identity::key::PortableVerifier;
 use identity::leaf::EntryRef;
+use identity::lot::{LotCloseRequest, ScrapRequest};
 use identity::message::{Confirmation, Message as _, Possession};
 use identity::{
     CertificateHash, ChipUid, DeviceSerial, DocumentHash, Id, LeafHash, P256Key, RequestId,
@@ -228,6 +229,36 @@ impl Ca for FakeCa {
             let answer = bound.answer.clone();
             register.bound.insert(unit.request, bound);
             Ok(answer)
+        })
+    }
+
+    fn scrap(&self, request: &SignedRequest) -> Result<(), CaError> {
+        self.reach(|register| {
+            let scrap = ScrapRequest::from_bytes(&request.der).unwrap();
+            let Some(unit) = scrap.request else {
+                return Ok(());
+            };
+            let bound = register.bound.get_mut(&unit);
+            let bound =
+                bound.ok_or_else(|| CaError::Refused(Fault::NotBound, "refused".to_owned()))?;
+            bound.voided = Some(scrap.reason);
+            Ok(())
+        })
+    }
+
+    fn close_lot(&self, request: &SignedRequest) -> Result<ClosedLot, CaError> {
+        self.reach(|register| {
+            let close = LotCloseRequest::from_bytes(&request.der).unwrap();
+            let confirmed = register.bound.values().filter(|it| it.confirmed.is_some());
+            let (stated, found) = (
+                u64::from(close.counts.pass),
+                u64::try_from(confirmed.count()).unwrap(),
+            );
+            let differs = (stated != found).then(|| ("pass".to_owned(), stated, found));
+            Ok(ClosedLot {
+                index: 0,
+                differences: differs.into_iter().collect(),
+            })
         })
     }
 

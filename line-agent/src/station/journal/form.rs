@@ -42,10 +42,18 @@ pub enum Event {
     Closed(Closed),
     /// This void is about to be sent; it is sent again until the CA has answered.
     Voiding(SignedRequest),
-    /// The CA has voided the unit, or never bound it.
+    /// The CA has voided the unit.
     Voided,
     /// The CA refused the void: the unit stands as it was.
     VoidRefused,
+    /// Nothing was bound under the request whose void was sent.
+    NeverBound,
+    /// This scrapping is about to be sent; the entry's request is its own id. It is sent again until the CA has answered.
+    Scrapping(Box<Scrapping>),
+    /// The CA has entered the scrapping.
+    Scrapped,
+    /// The CA refused the scrapping: the unit stands as it was.
+    ScrapRefused,
     /// The CA refuses what stands in the journal, and will go on doing so: the unit leaves its socket and stays open.
     Aside(Aside),
     /// The chip of a unit that was set aside is back.
@@ -67,6 +75,30 @@ pub struct Reseated {
     #[serde(with = "text")]
     pub socket: Id,
 }
+
+/// A unit that is scrapped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scrapping {
+    /// Lot.
+    #[serde(with = "text")]
+    pub lot: Id,
+    /// Serial that the unit was to carry.
+    #[serde(with = "text")]
+    pub serial: DeviceSerial,
+    /// Request of the unit, if the CA may know it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<HexRequest>,
+    /// The unit was voided before.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub voided: bool,
+    /// What is sent.
+    pub signed: SignedRequest,
+}
+
+/// A request id beside others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct HexRequest(#[serde(with = "hexadecimal")] pub RequestId);
 
 /// A unit whose key exists.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -178,6 +210,9 @@ pub enum Summary {
         attempts: u32,
         /// Whether no other chip may have them.
         taken: bool,
+        /// Units with a key that failed since the last scrapping.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        failures: u32,
         /// The serials.
         serials: Vec<TextSerial>,
     },
@@ -192,6 +227,26 @@ pub enum Summary {
     },
     /// A unit that failed behind its request to the CA.
     Failed(Box<FailedUnit>),
+    /// Boards of a lot that will never ship.
+    Ends {
+        /// Lot.
+        #[serde(with = "text")]
+        lot: Id,
+        /// Voided, and not scrapped since.
+        voided: u32,
+        /// Scrapped.
+        scrapped: u32,
+        /// Serials whose last unit was scrapped, and how many attempts they had then.
+        serials: Vec<(TextSerial, u32)>,
+    },
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde asks with a reference"
+)]
+const fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// What is known of a chip that is not open.

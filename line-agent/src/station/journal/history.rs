@@ -1,9 +1,11 @@
 //! What the journal's entries amount to.
 
+use super::ends::{self, Boards, Ends};
 use super::form::{
-    Aside, Closed, Entry, Event, FailedUnit, HexUid, IssuedFacts, Keyed, KnownChip, SignedRequest,
-    Summary, TextSerial,
+    Aside, Closed, Entry, Event, FailedUnit, HexUid, IssuedFacts, Keyed, KnownChip, Scrapping,
+    SignedRequest, Summary, TextSerial,
 };
+use crate::station::close::Outcome;
 use crate::verdict::Verdict;
 use identity::envelope::{StationRequest as _, VoidRequest};
 use identity::fault::Fault;
@@ -78,6 +80,7 @@ pub struct History {
     last: BTreeMap<Id, ChipUid>,
     passed_units: u64,
     failed_units: u64,
+    ends: Ends,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -85,6 +88,8 @@ struct SerialState {
     attempts: u32,
     /// Passed, or possibly bound: no other chip may have this serial.
     taken: bool,
+    /// Units with a key that failed since the last scrapping.
+    failures: u32,
 }
 
 impl History {
@@ -115,7 +120,18 @@ impl History {
             }
             Event::Voiding(void) => self.set_voiding(request, Some(void.clone())),
             Event::VoidRefused => self.set_voiding(request, None),
-            Event::Voided => self.void(request),
+            Event::Voided => {
+                let unit = self.void(request)?;
+                self.ends.voided(unit.lot);
+                Ok(())
+            }
+            Event::NeverBound => self.void(request).map(drop),
+            Event::Scrapping(scrapping) => {
+                self.ends.wait(request, entry.at, scrapping);
+                Ok(())
+            }
+            Event::Scrapped => self.scrap(&request),
+            Event::ScrapRefused => self.ends.answered(&request).map(drop),
             Event::Aside(aside) => self
                 .unit(request)
                 .map(|unit| unit.aside = Some(aside.fault)),
@@ -140,9 +156,14 @@ impl History {
                 lot,
                 attempts,
                 taken,
+                failures,
                 serials,
             } => {
-                let state = SerialState { attempts, taken };
+                let state = SerialState {
+                    attempts,
+                    taken,
+                    failures,
+                };
                 let rows = serials.into_iter();
                 self.serials
                     .extend(rows.map(|TextSerial(serial)| ((lot, serial), state)));
@@ -153,6 +174,12 @@ impl History {
             Summary::Failed(unit) => {
                 self.failed.insert(unit.request, *unit);
             }
+            Summary::Ends {
+                lot,
+                voided,
+                scrapped,
+                serials,
+            } => self.ends.take(lot, Boards { voided, scrapped }, serials),
         }
     }
 
@@ -172,6 +199,7 @@ impl History {
                 lot,
                 attempts: state.attempts,
                 taken: state.taken,
+                failures: state.failures,
                 serials,
             }),
         );
@@ -182,8 +210,14 @@ impl History {
         }));
         let failed = self.failed.values().cloned();
         summary.extend(failed.map(|unit| Summary::Failed(Box::new(unit))));
-        let entries = self.open.values().flat_map(OpenUnit::entries).collect();
-        (entries, summary)
+        summary.extend(self.ends.summary());
+        let waiting = self.ends.waiting().map(|(id, at, scrapping)| Entry {
+            request: *id,
+            at: *at,
+            event: Event::Scrapping(Box::new(scrapping.clone())),
+        });
+        let open = self.open.values().flat_map(OpenUnit::entries);
+        (open.chain(waiting).collect(), summary)
     }
 
     fn key(&mut self, entry: &Entry, keyed: &Keyed) -> Result<(), String> {
@@ -217,6 +251,9 @@ impl History {
         let passed = closed.verdict == Verdict::Pass;
         let state = self.serials.entry((closed.lot, closed.serial)).or_default();
         state.taken |= passed || issued;
+        if !passed && unit.is_some() {
+            state.failures = state.failures.saturating_add(1);
+        }
         self.chips
             .entry(closed.uid)
             .or_insert(KnownChip::NeverKeyed);
@@ -254,7 +291,7 @@ impl History {
     }
 
     /// A void frees the serial, never the chip.
-    fn void(&mut self, request: RequestId) -> Result<(), String> {
+    fn void(&mut self, request: RequestId) -> Result<FailedUnit, String> {
         let unit = self
             .failed
             .remove(&request)
@@ -264,7 +301,67 @@ impl History {
         {
             state.taken = false;
         }
+        Ok(unit)
+    }
+
+    /// So does a scrapping. The unit was closed before, if it was open.
+    fn scrap(&mut self, id: &RequestId) -> Result<(), String> {
+        let scrapping = self.ends.answered(id)?;
+        let failed = self.failed.keys().find(|it| ends::is_of(&scrapping, it));
+        if let Some(request) = failed.copied() {
+            self.void(request)?;
+        }
+        let place = (scrapping.lot, scrapping.serial);
+        let state = self.serials.entry(place).or_default();
+        state.failures = 0;
+        self.ends.scrapped(&scrapping, state.attempts);
         Ok(())
+    }
+
+    /// Boards of a lot that will never ship.
+    #[must_use]
+    pub fn boards(&self, lot: &Id) -> Boards {
+        self.ends.boards(lot)
+    }
+
+    /// Scrappings that wait for the CA's answer.
+    #[must_use]
+    pub fn scrappings(&self) -> Vec<RequestId> {
+        self.ends.waiting().map(|(id, ..)| *id).collect()
+    }
+
+    /// A scrapping that waits for the CA's answer.
+    #[must_use]
+    pub fn scrapping(&self, id: &RequestId) -> Option<&Scrapping> {
+        let mut waiting = self.ends.waiting();
+        waiting.find(|(of, ..)| *of == id).map(|(.., it)| it)
+    }
+
+    /// Whether a serial failed so often since its last scrapping that it gets no further chip.
+    #[must_use]
+    pub fn is_used_up(&self, lot: &Id, serial: &DeviceSerial, most: u32) -> bool {
+        let state = self.serials.get(&(*lot, *serial));
+        let failures = state.map_or(0, |state| state.failures);
+        self.outcome(lot, serial) == Outcome::Failed && failures >= most
+    }
+
+    /// Where a serial of a lot stands.
+    #[must_use]
+    pub fn outcome(&self, lot: &Id, serial: &DeviceSerial) -> Outcome {
+        let mut open = self.open.values();
+        if open.any(|unit| unit.keyed.lot == *lot && unit.keyed.serial == *serial) {
+            return Outcome::Held;
+        }
+        let Some(state) = self.serials.get(&(*lot, *serial)) else {
+            return Outcome::Unused;
+        };
+        let mut failed = self.failed.values();
+        let is_bound = failed.any(|unit| unit.lot == *lot && unit.serial == *serial && unit.issued);
+        match state.taken {
+            true if !is_bound => Outcome::Passed,
+            false if self.ends.is_scrapped(lot, serial, state.attempts) => Outcome::Scrapped,
+            true | false => Outcome::Failed,
+        }
     }
 
     /// Units that are neither done nor dropped, by request.
@@ -459,6 +556,60 @@ mod tests {
             Some(request(1))
         );
         assert_eq!(history.aside().count(), 0);
+    }
+
+    #[test]
+    #[expect(clippy::cognitive_complexity, reason = "one story of one serial")]
+    fn a_serial_that_failed_often_enough_gets_no_chip_until_it_is_scrapped() {
+        let (lot, serial) = (
+            Id::new("26W48-A").unwrap(),
+            DeviceSerial::new("26480001001").unwrap(),
+        );
+        let mut history = History::default();
+        for attempt in 1..=3 {
+            assert_eq!(history.next_attempt(&lot, &serial), attempt);
+            assert!(!history.is_used_up(&lot, &serial, 3));
+            let mut keyed = keyed(1);
+            if let Event::Keyed(unit) = &mut keyed.event {
+                unit.attempt = attempt;
+            }
+            history.apply(&keyed).unwrap();
+            history.apply(&closed(1)).unwrap();
+        }
+        assert!(history.is_used_up(&lot, &serial, 3));
+        assert!(!history.is_used_up(&lot, &serial, 4));
+        let (_, summary) = history.summary();
+        let mut compacted = History::default();
+        summary.into_iter().for_each(|line| compacted.take(line));
+        assert_eq!(compacted, history);
+
+        let Event::Sent(signed) = sent(1).event else {
+            panic!("a sample is what it is called")
+        };
+        let scrapping = Scrapping {
+            lot,
+            serial,
+            unit: None,
+            voided: false,
+            signed,
+        };
+        let id = request(9);
+        let announced = bare(9, Event::Scrapping(Box::new(scrapping)));
+        let line = serde_json::to_string(&announced).unwrap();
+        assert_eq!(serde_json::from_str::<Entry>(&line).unwrap(), announced);
+        history.apply(&announced).unwrap();
+        assert_eq!(history.scrappings(), [id]);
+        history.apply(&bare(9, Event::Scrapped)).unwrap();
+        assert!(history.apply(&bare(9, Event::Scrapped)).is_err());
+        assert!(history.scrappings().is_empty());
+        assert!(!history.is_used_up(&lot, &serial, 3));
+        assert_eq!(history.outcome(&lot, &serial), Outcome::Scrapped);
+        assert_eq!(history.boards(&lot).scrapped, 1);
+        assert_eq!(history.next_attempt(&lot, &serial), 4);
+        let (_, summary) = history.summary();
+        let mut compacted = History::default();
+        summary.into_iter().for_each(|line| compacted.take(line));
+        assert_eq!(compacted, history);
     }
 
     #[test]

@@ -1,0 +1,137 @@
+//! The commands by which units and lots end, and the serials that were tried often enough.
+
+use super::{AppError, on_floor};
+use crate::ca_link::ClosedLot;
+use crate::config::Config;
+use crate::display::complain;
+use crate::lot::Lot;
+use crate::orders::{Order, Orders};
+use crate::station::close;
+use crate::station::floor::Floor;
+use crate::station::scrap::{self, Scrapped};
+use crate::verdict::{Exit, Verdict};
+use identity::fault::Fault;
+use identity::lot::LotCounts;
+use identity::{ChipUid, DeviceSerial, Id, RequestId};
+use std::collections::BTreeSet;
+use std::io::{self, Write};
+use std::path::Path;
+
+/// What the command line says of a unit to be scrapped.
+///
+/// # Errors
+/// Which word is none of its kind.
+pub fn scrapped(
+    (serial, lot, reason): (&str, &str, &str),
+    uid: Option<&str>,
+    voided: Option<&str>,
+) -> Result<Scrapped, String> {
+    let text = |error: identity::text::TextError| error.to_string();
+    let bytes = |word: &str| hex::decode(word).map_err(|error| format!("{word}: {error}"));
+    let uid = uid.map(|word| {
+        let chip = ChipUid::new(&bytes(word)?);
+        chip.map_err(|error| format!("{word}: {error}"))
+    });
+    let voided = voided.map(|word| {
+        let id = bytes(word)?.try_into().map(RequestId);
+        id.map_err(|_length| format!("{word}: a request id has 16 bytes"))
+    });
+    Ok(Scrapped {
+        serial: DeviceSerial::new(serial).map_err(text)?,
+        lot: Id::new(lot).map_err(text)?,
+        reason: Id::new(reason).map_err(text)?,
+        uid: uid.transpose()?,
+        voided: voided.transpose()?,
+    })
+}
+
+/// Scraps a unit.
+///
+/// # Errors
+/// [`AppError::Ended`] if the CA refused or did not answer: then the scrapping waits in the journal for the next run.
+pub fn scrap_unit(config: &Config, unit: &Scrapped, out: &mut dyn Write) -> Result<Exit, AppError> {
+    let orders = Orders::load(&config.grants, &config.station)?;
+    let order = order_of(&orders, &unit.lot)?;
+    on_floor(config, &orders, |floor, _| {
+        scrap::send_waiting(&floor).map_err(AppError::Ended)?;
+        let id = scrap::scrap(&floor, order, unit).map_err(AppError::Ended)?;
+        writeln!(out, "{} scrapping={id} scrapped", unit.serial)?;
+        Ok(Exit::Done)
+    })
+}
+
+/// Closes a lot with what this station's journal says of it.
+///
+/// # Errors
+/// [`AppError::Ended`] if the CA refused or did not answer.
+pub fn close_lot(config: &Config, lot: &Path, out: &mut dyn Write) -> Result<Exit, AppError> {
+    let orders = Orders::load(&config.grants, &config.station)?;
+    let lot = Lot::read(lot, &orders)?;
+    let order = order_of(&orders, &lot.id)?;
+    on_floor(config, &orders, |floor, _| {
+        scrap::send_waiting(&floor).map_err(AppError::Ended)?;
+        crate::station::void::send_waiting(&floor).map_err(AppError::Ended)?;
+        let (counts, closed) = close::close(&floor, order, &lot).map_err(AppError::Ended)?;
+        tell(&lot.id, &counts, &closed, out)?;
+        if closed.differences.is_empty() {
+            return Ok(Exit::Done);
+        }
+        let detail = format!("lot {}, leaf {}", lot.id, closed.index);
+        let mut stderr = io::stderr().lock();
+        complain(&mut stderr, Fault::LotDiffers, &detail, config.language)?;
+        Ok(Exit::Lot(Verdict::Fail))
+    })
+}
+
+fn tell(lot: &Id, counts: &LotCounts, closed: &ClosedLot, out: &mut dyn Write) -> io::Result<()> {
+    let LotCounts {
+        planned,
+        pass,
+        hold,
+        fail,
+        scrapped,
+        unused,
+        open,
+        voided,
+        boards_scrapped,
+    } = counts;
+    writeln!(out, "{lot} closed leaf={}", closed.index)?;
+    writeln!(
+        out,
+        "planned {planned} = pass {pass} + hold {hold} + fail {fail} + scrapped {scrapped} + unused {unused}"
+    )?;
+    writeln!(
+        out,
+        "boards: open {open}, voided {voided}, scrapped {boards_scrapped}"
+    )?;
+    for (what, stated, found) in &closed.differences {
+        writeln!(out, "difference {what}: {stated} stated, {found} found")?;
+    }
+    Ok(())
+}
+
+fn order_of<'a>(orders: &'a Orders, lot: &Id) -> Result<&'a Order, AppError> {
+    orders.for_lot(lot).ok_or(AppError::UnknownLot(*lot))
+}
+
+/// Serials that failed as often as they may: each is told, and gets no further chip until it is scrapped.
+pub(crate) fn tell_used_up(
+    config: &Config,
+    floor: &Floor<'_>,
+    lot: &Lot,
+) -> Result<BTreeSet<DeviceSerial>, AppError> {
+    let (id, most) = (lot.id, config.attempts);
+    let used_up: BTreeSet<_> = floor.journal.with(|history| {
+        let is_used_up = |serial: &DeviceSerial| history.is_used_up(&id, serial, most);
+        let serials = lot.units.iter().map(|unit| unit.serial);
+        serials.filter(is_used_up).collect()
+    });
+    for serial in &used_up {
+        let detail = format!(
+            "{serial}: {most} attempts; line-agent unit scrap {serial} --lot {id} --reason LINE-0220"
+        );
+        let mut stderr = io::stderr().lock();
+        complain(&mut stderr, Fault::AttemptsUsedUp, &detail, config.language)?;
+    }
+    Ok(used_up)
+}

@@ -1,0 +1,107 @@
+//! A lot is closed: every serial of the lot file has one outcome, and the CA holds their numbers against the log.
+
+use super::floor::Floor;
+use super::journal::History;
+use super::{Failure, Step};
+use crate::ca_link::ClosedLot;
+use crate::lot::Lot;
+use crate::orders::Order;
+use identity::ChipUid;
+use identity::envelope::Version1;
+use identity::fault::Fault;
+use identity::lot::{LotCloseRequest, LotCounts};
+
+/// Counts the lot and closes it. The same counts again get the same answer.
+///
+/// # Errors
+/// [`Fault::CaUnreachable`]: nothing is closed, or that is not known; closing again tells. [`Fault::LotClosed`]: it was
+/// closed with other counts.
+pub fn close(floor: &Floor<'_>, order: &Order, lot: &Lot) -> Step<(LotCounts, ClosedLot)> {
+    let counts = count(floor, lot)?;
+    let request = floor.sign(&LotCloseRequest {
+        version: Version1,
+        station: floor.station.id,
+        time: floor.clock.now(),
+        grant: order.grant_hash,
+        lot: lot.id,
+        counts,
+    })?;
+    let closed = floor.ca.close_lot(&request).map_err(Failure::from)?;
+    Ok((counts, closed))
+}
+
+/// What this station's journal says of the serials of a lot and of its boards. Whether a unit is bound whose answer was
+/// lost, only the CA knows.
+fn count(floor: &Floor<'_>, lot: &Lot) -> Step<LotCounts> {
+    let (mut counts, in_doubt) = floor
+        .journal
+        .with(|history| (outcomes(history, lot), in_doubt(history, lot)));
+    for uid in in_doubt {
+        let found = floor.ca.find_chip(&uid);
+        let bound = match found {
+            Ok(found) => found.is_some(),
+            Err(crate::ca_link::CaError::Refused(Fault::Voided, _)) => false,
+            Err(error) => return Err(error.into()),
+        };
+        counts.open = counts.open.saturating_add(u32::from(bound));
+    }
+    Ok(counts)
+}
+
+fn outcomes(history: &History, lot: &Lot) -> LotCounts {
+    let boards = history.boards(&lot.id);
+    let mut counts = LotCounts {
+        planned: u32::try_from(lot.units.len()).unwrap_or(u32::MAX),
+        voided: boards.voided,
+        boards_scrapped: boards.scrapped,
+        open: u32::try_from(certain(history, lot)).unwrap_or(u32::MAX),
+        ..LotCounts::default()
+    };
+    for unit in &lot.units {
+        let count = match history.outcome(&lot.id, &unit.serial) {
+            Outcome::Passed => &mut counts.pass,
+            Outcome::Held => &mut counts.hold,
+            Outcome::Failed => &mut counts.fail,
+            Outcome::Scrapped => &mut counts.scrapped,
+            Outcome::Unused => &mut counts.unused,
+        };
+        *count = count.saturating_add(1);
+    }
+    counts
+}
+
+/// Where a serial of a lot stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Its device ships.
+    Passed,
+    /// A unit with it is open.
+    Held,
+    /// Its last unit failed.
+    Failed,
+    /// Its last unit was scrapped.
+    Scrapped,
+    /// No unit ever had it.
+    Unused,
+}
+
+/// Boards that are bound for certain, and undecided.
+fn certain(history: &History, lot: &Lot) -> usize {
+    let open = history.open_units();
+    let open = open.filter(|unit| unit.keyed.lot == lot.id && unit.issued.is_some());
+    let failed = history.failed_units();
+    let failed = failed.filter(|unit| unit.lot == lot.id && unit.issued);
+    open.count().saturating_add(failed.count())
+}
+
+/// Chips of which the CA was asked to bind them, and whose answer never came.
+fn in_doubt(history: &History, lot: &Lot) -> Vec<ChipUid> {
+    let open = history.open_units();
+    let open = open
+        .filter(|unit| unit.keyed.lot == lot.id && unit.sent.is_some() && unit.issued.is_none());
+    let failed = history.failed_units();
+    let failed = failed.filter(|unit| unit.lot == lot.id && !unit.issued);
+    open.map(|unit| unit.keyed.uid)
+        .chain(failed.map(|unit| unit.uid))
+        .collect()
+}
