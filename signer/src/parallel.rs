@@ -1,15 +1,19 @@
 //! Work on all processors.
 
 use std::panic::resume_unwind;
+use std::sync::OnceLock;
 use std::thread::{available_parallelism, scope};
 
 /// Fewer things than this for each processor are done faster by one.
 const LEAST: usize = 4;
 
+/// How many there are. Finding out reads files, so it is done once.
+static PROCESSORS: OnceLock<usize> = OnceLock::new();
+
 /// Applies `work` to each of `things`; the results stand in their order.
 pub(crate) fn map<T: Sync, R: Send>(things: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    let processors = available_parallelism().map_or(1, Into::into);
-    let share = things.len().div_ceil(processors).max(LEAST);
+    let processors = PROCESSORS.get_or_init(|| available_parallelism().map_or(1, Into::into));
+    let share = things.len().div_ceil(*processors).max(LEAST);
     let (own, others) = things.split_at(share.min(things.len()));
     let work = &work;
     scope(|scope| {

@@ -1,10 +1,12 @@
 //! The corridor's two threads and the handle that everybody else holds.
 //!
-//! The *writer* takes what queued up while it was committing and reserves it in one transaction (door 2). The
-//! *finisher* takes reserved batches in order through doors 3 to 6. So the next batch is reserved while the one
-//! before is being signed, and each commit serves as many units as were waiting for it.
+//! The *writer* takes what queued up while the finisher was busy and reserves it in one transaction (door 2). The
+//! *finisher* takes reserved batches in order through doors 3 to 6. The next batch is reserved as soon as the one
+//! before is recorded, so that each commit serves all who came meanwhile: what a batch costs whatever its size (five
+//! flushes, a checkpoint signed, files made) is more than what two threads at work at once could save.
 
 mod lots;
+mod hands;
 mod peers;
 mod state;
 mod steps;
@@ -44,7 +46,7 @@ use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use threads::Finisher;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use translog::checkpoint::TrustedLog;
 
 /// Jobs that may wait for door 2; more are refused with a hint when to come again.
@@ -130,6 +132,7 @@ struct Shared {
     approvers: ApproverSet,
     queue: Mutex<Option<SyncSender<Queued>>>,
     shares: Shares<Id>,
+    verifiers: Semaphore,
     inside: Shares<()>,
     rates: Rates<Id>,
     readers: Mutex<Vec<Reader>>,
@@ -208,6 +211,7 @@ impl Corridor {
             approvers: parts.approvers,
             queue: Mutex::new(Some(queue)),
             shares: Shares::new(QUEUE_SHARE),
+            verifiers: Semaphore::new(processors()),
             inside: Shares::new(QUEUE),
             rates: Rates::default(),
             readers: Mutex::default(),
@@ -314,7 +318,9 @@ impl Corridor {
         let mut room = self.room(peer)?;
         let (this, station, name) = (self.clone(), *peer, request_hash::<Envelope>(&envelope));
         let since = Stopwatch::start();
-        let admitted = blocking(move || this.admit_units(&station, envelope, signature)).await?;
+        let admitted = self
+            .verifying(move || this.admit_units(&station, envelope, signature))
+            .await?;
         self.shared.state.meters.pass(Door::Admit, since);
         let jobs = match admitted {
             Ok(jobs) => jobs,
@@ -337,6 +343,18 @@ impl Corridor {
         answered
             .await
             .map_err(|error| Refusal::new(Fault::Internal, error))
+    }
+
+    /// Runs what checks signatures, on as many threads as there are processors: more would only keep the corridor's own
+    /// threads from theirs.
+    async fn verifying<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let turn = self.shared.verifiers.acquire().await.map_err(internal)?;
+        let done = blocking(work).await;
+        drop(turn);
+        done
     }
 
     /// Room for one envelope more, before anything of it is parsed or verified: who comes when all is full, or faster
@@ -441,7 +459,7 @@ impl Corridor {
     ) -> Result<Receipt, Refusal> {
         let _room = self.room(peer)?;
         let (this, station) = (self.clone(), *peer);
-        match blocking(move || admit(&this, &station)).await? {
+        match self.verifying(move || admit(&this, &station)).await? {
             Ok(job) => receipt(wait(self.enqueue(job)?).await?),
             Err(refusal) => Err(self.recorded(peer, refusal, Some(name)).await),
         }
@@ -750,6 +768,10 @@ fn overloaded(detail: &str) -> Refusal {
 
 fn internal(error: impl std::fmt::Display) -> Refusal {
     Refusal::new(Fault::Internal, error)
+}
+
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, Into::into)
 }
 
 async fn blocking<T: Send + 'static>(

@@ -123,19 +123,11 @@ impl<'a> Releaser<'a> {
         let Body::Bind(body) = Leaf::from_bytes(&bytes).map_err(internal)?.body else {
             return Err(Refusal::new(Fault::Internal, "a binding without its leaf"));
         };
+        let extra = self.extra(&binding, vec![bytes])?;
         Ok(Issued {
             index: bind,
             certificate: identity::idevid::assemble(&binding.tbs, &signature).map_err(internal)?,
-            proof: self.proof(
-                bind,
-                Some(self.extra(
-                    &binding,
-                    EntryRef {
-                        index: bind,
-                        hash: leaf,
-                    },
-                )?),
-            )?,
+            proof: self.proof(bind, Some(extra))?,
             nonce: self.challenge.confirm_nonce(&leaf),
             leaf,
             grant: body.grant.grant,
@@ -155,7 +147,7 @@ impl<'a> Releaser<'a> {
                     .binding(bind)
                     .map_err(internal)?
                     .ok_or(Fault::NotBound)?;
-                Some(self.extra(&binding, entry)?)
+                Some(self.extra(&binding, self.history(bind, entry.index)?)?)
             }
             None => None,
         };
@@ -180,9 +172,9 @@ impl<'a> Releaser<'a> {
         Ok(proof.to_string())
     }
 
-    fn extra(&self, binding: &StoredBinding, last: EntryRef) -> Result<Vec<u8>, Refusal> {
+    /// What comes with a proof: the subject's entries so far, openings and evidence.
+    fn extra(&self, binding: &StoredBinding, history: Vec<Vec<u8>>) -> Result<Vec<u8>, Refusal> {
         let evidence = self.evidence(binding)?;
-        let history = self.history(binding.bind, last.index)?;
         let extra = ReceiptExtra {
             version: Version1,
             history: history

@@ -49,7 +49,8 @@ impl<'c> Transaction<'c> {
         inner: &'c rusqlite::Transaction<'c>,
         fence: i64,
     ) -> Result<Self, StoreError> {
-        let head = inner.query_row(Head::SELECT, [], Head::from_row)??;
+        let mut select = inner.prepare_cached(Head::SELECT)?;
+        let head = select.query_row([], Head::from_row)??;
         Ok(Self {
             inner,
             fence,
@@ -402,18 +403,18 @@ impl<'c> Transaction<'c> {
             return Ok(());
         }
         let root = self.head.frontier.root();
-        let moved = self.inner.execute(
+        let mut update = self.inner.prepare_cached(
             "UPDATE head SET size = ?1, root = ?2, frontier = ?3, last_ms = ?4, wall_ms = ?7 WHERE size = ?5 AND fence = ?6",
-            (
-                to_sql(self.head.size)?,
-                root.as_bytes().as_slice(),
-                self.head.frontier.to_bytes(),
-                to_sql(self.head.last_ms)?,
-                to_sql(self.before)?,
-                self.fence,
-                to_sql(self.head.wall_ms)?,
-            ),
         )?;
+        let moved = update.execute((
+            to_sql(self.head.size)?,
+            root.as_bytes().as_slice(),
+            self.head.frontier.to_bytes(),
+            to_sql(self.head.last_ms)?,
+            to_sql(self.before)?,
+            self.fence,
+            to_sql(self.head.wall_ms)?,
+        ))?;
         if moved != 1 {
             return Err(StoreError::Fenced);
         }

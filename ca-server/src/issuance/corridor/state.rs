@@ -1,5 +1,6 @@
 //! What the threads tell the handle: the newest checkpoint, and whether and why nothing is issued.
 
+use super::hands::Hands;
 use crate::issuance::Refusal;
 use crate::issuance::admit::DebugClock;
 use crate::metrics::Meters;
@@ -36,6 +37,7 @@ pub struct Stop {
 pub(super) struct State {
     pub(super) meters: Arc<Meters>,
     pub(super) pulses: Pulses,
+    pub(super) hands: Hands,
     clock: Arc<dyn DebugClock>,
     published: RwLock<(u64, Timestamp)>,
     note: RwLock<Option<String>>,
@@ -48,6 +50,7 @@ impl State {
         Self {
             meters: Arc::default(),
             pulses: Pulses::default(),
+            hands: Hands::default(),
             clock,
             published: RwLock::new((0, Timestamp(0))),
             note: RwLock::default(),

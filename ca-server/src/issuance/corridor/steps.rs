@@ -79,7 +79,11 @@ impl Steps {
         };
         let finish = spawn(
             "finisher",
-            Box::new(move || batches.iter().for_each(|work| finisher.work(work))),
+            Box::new(move || {
+                let state = Arc::clone(&finisher.state);
+                let _freed = state.hands.freed_at_the_end();
+                batches.iter().for_each(|work| finisher.work(work));
+            }),
         )?;
         let write = spawn("writer", Box::new(move || writer.run(&jobs)))?;
         Ok(vec![write, finish])

@@ -43,7 +43,10 @@ impl Writer {
     pub(super) fn run(&self, jobs: &Receiver<Queued>) {
         loop {
             match jobs.recv_timeout(IDLE) {
-                Ok(first) => self.round(first, jobs),
+                Ok(first) => {
+                    self.state.hands.wait();
+                    self.round(first, jobs);
+                }
                 Err(RecvTimeoutError::Timeout) => {
                     let _turn = self.state.pulses.writer.begin();
                     self.look_after();
@@ -100,6 +103,7 @@ impl Writer {
     }
 
     fn pass_on(&self, work: Work) {
+        self.state.hands.fill();
         if self.batches.send(work).is_err() {
             let gone = Refusal::new(Fault::Internal, "the finisher is gone");
             self.state.stop(&gone, Ends::ByRestart);
@@ -252,6 +256,7 @@ impl Finisher {
                 refuse_all(waiting.into_iter().map(|waiting| waiting.reply), &refusal);
             }
         }
+        state.hands.free();
     }
 
     /// The same doors for a new batch and for what was left open.
@@ -276,6 +281,8 @@ impl Finisher {
         let recorded = record::record(&self.store, signed)
             .map_err(|(error, waiting)| with(store_failed(&error), waiting))?;
         meters.pass(Door::Record, since);
+        // What is left reads only: the next batch may be reserved beside it.
+        self.state.hands.free();
         let since = Stopwatch::start();
         release::release(&self.reader, self.ledger.files(), &self.challenge, recorded);
         meters.pass(Door::Release, since);
