@@ -6,10 +6,12 @@
 mod files;
 mod head_file;
 mod key;
+mod tiles;
 
 pub use files::LogFiles;
 pub use head_file::HeadFile;
 pub use key::{LogKey, LogKeyError};
+pub use tiles::LogTiles;
 
 use crate::store::{Head, Reader, StoreError};
 use std::path::Path;
@@ -24,6 +26,18 @@ const REBUILD_STEP: u64 = 4096;
 /// Newest entries whose files are held against the rows at every start: more than are written between two flushes
 /// of the file system.
 const RECENT: u64 = 65_536;
+
+/// Most batches in a row whose partial files are left for a later one to write.
+const MOST_LEFT: u32 = 7;
+
+/// Whether anybody waits for the next batch already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Somebody does: partial tiles and the checkpoint's file, which the next batch replaces, may be left to it.
+    Waits,
+    /// Nobody does: all files are written.
+    Nobody,
+}
 
 /// Why nothing could be published.
 #[derive(Debug, thiserror::Error)]
@@ -77,6 +91,8 @@ pub struct Ledger {
     /// Entries of the bundle that is not full yet.
     tail: Vec<Vec<u8>>,
     note: Option<SignedNote>,
+    /// Batches whose partial files and checkpoint are not written yet.
+    left: u32,
 }
 
 /// Where a ledger lives and signs.
@@ -126,9 +142,10 @@ impl Ledger {
             edge,
             tail,
             note: None,
+            left: 0,
         };
         if head.size > 0 {
-            ledger.publish(head.size, head.root, &[])?;
+            ledger.publish(head.size, head.root, &[], Next::Nobody)?;
         }
         Ok(ledger)
     }
@@ -151,14 +168,18 @@ impl Ledger {
         &self.trusted
     }
 
-    /// The static files.
+    /// The tiles of the newest head, whether or not the partial ones are written.
     #[must_use]
-    pub const fn files(&self) -> &LogFiles {
-        &self.files
+    pub fn tiles(&self) -> LogTiles {
+        LogTiles::new(self.files.clone(), self.edge.partials().collect())
     }
 
     /// Publishes a committed head: head file (durable), tiles, then the signed checkpoint. If the power goes in
     /// between, [`Self::open`] does the rest from the store.
+    ///
+    /// While more waits, partial tiles and the checkpoint's file are left to a batch that follows, at most to the
+    /// eighth: each would be replaced at once. Full tiles are always written, and whoever is answered gets the newest
+    /// checkpoint with the answer.
     ///
     /// # Errors
     /// [`LedgerError`]; the head stays committed, and is published when the same is asked again, or at the next start.
@@ -167,18 +188,44 @@ impl Ledger {
         size: u64,
         root: Hash,
         entries: &[Vec<u8>],
+        next: Next,
     ) -> Result<&SignedNote, LedgerError> {
+        let leave = next == Next::Waits && self.left < MOST_LEFT;
         // Edge and tail move last: after a write that failed, the same entries are published again.
         let (mut edge, mut tail) = (self.edge.clone(), self.tail.clone());
-        append(&self.files, &mut edge, &mut tail, entries)?;
+        let parts = if leave { Parts::Full } else { Parts::All };
+        append(&self.files, parts, (&mut edge, &mut tail), entries)?;
         if edge.size() != size || edge.frontier().root() != root {
             return Err(LedgerError::Root);
         }
         self.head_file.write(size, *root.as_bytes())?;
         let note = self.sign(size, root)?;
-        self.files.write_checkpoint(&note.to_string())?;
+        if !leave {
+            if self.left > 0 {
+                write_partials(&self.files, &edge, &tail)?;
+            }
+            self.files.write_checkpoint(&note.to_string())?;
+        }
+        self.left = if leave {
+            self.left.saturating_add(1)
+        } else {
+            0
+        };
         (self.edge, self.tail) = (edge, tail);
         Ok(self.note.insert(note))
+    }
+
+    /// Writes partial files and checkpoint that were left to a batch that did not come.
+    ///
+    /// # Errors
+    /// [`LedgerError`]; the same is tried again with the next batch.
+    pub fn write_what_was_left(&mut self) -> Result<(), LedgerError> {
+        if let Some(note) = self.note.as_ref().filter(|_| self.left > 0) {
+            write_partials(&self.files, &self.edge, &self.tail)?;
+            self.files.write_checkpoint(&note.to_string())?;
+            self.left = 0;
+        }
+        Ok(())
     }
 
     /// Signs a head that the store committed, now or earlier.
@@ -232,7 +279,7 @@ fn right_edge(
         if entries.is_empty() {
             return Err(LedgerError::Root);
         }
-        append(files, &mut edge, &mut tail, &entries)?;
+        append(files, Parts::All, (&mut edge, &mut tail), &entries)?;
     }
     mend_recent(files, store, head.size)?;
     mend_partials(files, head.size, &tail)?;
@@ -287,23 +334,41 @@ fn mend_recent(files: &LogFiles, store: &Reader, size: u64) -> Result<(), Ledger
     Ok(())
 }
 
+/// Which files are written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Parts {
+    All,
+    /// Only what never changes any more.
+    Full,
+}
+
+impl Parts {
+    fn hold(self, width: Width) -> bool {
+        self == Self::All || width.is_full()
+    }
+}
+
 fn append(
     files: &LogFiles,
-    edge: &mut RightEdge,
-    tail: &mut Vec<Vec<u8>>,
+    parts: Parts,
+    (edge, tail): (&mut RightEdge, &mut Vec<Vec<u8>>),
     entries: &[Vec<u8>],
 ) -> Result<(), LedgerError> {
     let hashes: Vec<_> = entries.iter().map(|entry| leaf_hash(entry)).collect();
     let old_size = edge.size();
     for (id, tile) in edge.append(&hashes) {
-        files.write_tile(id, &tile)?;
+        if parts.hold(id.width()) {
+            files.write_tile(id, &tile)?;
+        }
     }
     for bundle in bundles_between(old_size, edge.size()) {
         let missing = bundle.width().hashes().saturating_sub(tail.len());
         let taken = usize::try_from(bundle.entries().start + tail_len(tail) - old_size)
             .unwrap_or(usize::MAX);
         tail.extend(entries.iter().skip(taken).take(missing).cloned());
-        files.write_bundle(bundle, tail)?;
+        if parts.hold(bundle.width()) {
+            files.write_bundle(bundle, tail)?;
+        }
         if bundle.width().is_full() {
             tail.clear();
         }
@@ -311,6 +376,75 @@ fn append(
     Ok(())
 }
 
+/// All partial files of a size.
+fn write_partials(files: &LogFiles, edge: &RightEdge, tail: &[Vec<u8>]) -> Result<(), LedgerError> {
+    for (id, tile) in edge.partials() {
+        files.write_tile(id, &tile)?;
+    }
+    let size = edge.size();
+    BundleId::in_log(size / u64::from(Width::FULL), size)
+        .map_or(Ok(()), |bundle| files.write_bundle(bundle, tail))
+}
+
 fn tail_len(tail: &[Vec<u8>]) -> u64 {
     u64::try_from(tail.len()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+    use std::path::PathBuf;
+
+    fn files_below(directory: &Path, found: &mut BTreeMap<PathBuf, Vec<u8>>, root: &Path) {
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                files_below(&path, found, root);
+            } else {
+                let name = path.strip_prefix(root).unwrap().to_owned();
+                found.insert(name, std::fs::read(&path).unwrap());
+            }
+        }
+    }
+
+    /// Files of a log that grew to these sizes, each step with these parts; what was left is written at the end.
+    fn grown(steps: &[(u16, Parts)]) -> BTreeMap<PathBuf, Vec<u8>> {
+        let home = tempfile::tempdir().unwrap();
+        let files = LogFiles::open(home.path()).unwrap();
+        let (mut edge, mut tail, mut size) = (RightEdge::new(), Vec::new(), 0);
+        for (step, parts) in steps {
+            let entries: Vec<_> = (size..*step)
+                .map(|at: u16| at.to_be_bytes().to_vec())
+                .collect();
+            append(&files, *parts, (&mut edge, &mut tail), &entries).unwrap();
+            size = *step;
+        }
+        write_partials(&files, &edge, &tail).unwrap();
+        let mut found = BTreeMap::new();
+        files_below(home.path(), &mut found, home.path());
+        found
+    }
+
+    #[test]
+    fn partial_files_that_were_left_are_written_with_the_last_batch() {
+        for size in [1, 255, 256, 257, 300, 512, 700] {
+            let at_once = grown(&[(size, Parts::All)]);
+            let steps = [size / 3, size / 2, size].map(|size| (size, Parts::Full));
+            assert_eq!(grown(&steps), at_once, "{size}");
+        }
+    }
+
+    #[test]
+    fn a_full_tile_is_never_left() {
+        let home = tempfile::tempdir().unwrap();
+        let files = LogFiles::open(home.path()).unwrap();
+        let (mut edge, mut tail) = (RightEdge::new(), Vec::new());
+        let entries: Vec<_> = (0..300_u16).map(|at| at.to_be_bytes().to_vec()).collect();
+        append(&files, Parts::Full, (&mut edge, &mut tail), &entries).unwrap();
+        let mut found = BTreeMap::new();
+        files_below(home.path(), &mut found, home.path());
+        let names: Vec<_> = found.keys().map(|name| name.to_str().unwrap()).collect();
+        assert_eq!(names, ["tile/0/000", "tile/entries/000"]);
+    }
 }

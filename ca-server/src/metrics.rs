@@ -199,6 +199,11 @@ impl Meters {
         *self.taken() = Stopwatch::start();
     }
 
+    /// Whether a job waits to be reserved.
+    pub(crate) fn somebody_waits(&self) -> bool {
+        self.waiting.get() > 0
+    }
+
     /// How long the oldest job waits at most: nothing waits longer than since the writer last took all there was.
     fn age(&self) -> Duration {
         match self.waiting.get() {

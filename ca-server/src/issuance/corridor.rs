@@ -5,9 +5,10 @@
 //! before is recorded, so that each commit serves all who came meanwhile: what a batch costs whatever its size (five
 //! flushes, a checkpoint signed, files made) is more than what two threads at work at once could save.
 
-mod lots;
 mod hands;
+mod lots;
 mod peers;
+mod room;
 mod state;
 mod steps;
 mod threads;
@@ -26,11 +27,11 @@ use super::reserve::Queued;
 use super::{Answer, Challenge, Issued, Outcome, Receipt, Refusal, time};
 use crate::challenge::ChallengeKey;
 use crate::directory::{Directory, DirectoryError};
-use crate::ledger::{Ledger, LedgerError, LedgerParts, LogFiles, LogKey};
+use crate::ledger::{Ledger, LedgerError, LedgerParts, LogKey, LogTiles};
 use crate::metrics::{Door, Meters, Stopwatch};
 use crate::pulse::Look;
 use crate::rates::Rates;
-use crate::shares::{Share, Shares};
+use crate::shares::Shares;
 use crate::store::{ClaimKey, Reader, SetAside, Store, StoreError};
 use identity::approval::{Approval, ApproverSet};
 use identity::document::{Ceremony, Grant, LotOrder, Profile, StationStatement};
@@ -137,7 +138,6 @@ struct Shared {
     rates: Rates<Id>,
     readers: Mutex<Vec<Reader>>,
     store: Arc<Store>,
-    files: LogFiles,
     trusted: TrustedLog,
     state: Arc<State>,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -187,7 +187,7 @@ impl Corridor {
             entropy: parts.entropy,
         };
         let state = Arc::new(State::new(Arc::clone(&admission.clock)));
-        let (files, trusted) = (ledger.files().clone(), ledger.trusted().clone());
+        let trusted = ledger.trusted().clone();
         let mut finisher = Finisher {
             ledger,
             signer: parts.signer,
@@ -211,12 +211,11 @@ impl Corridor {
             approvers: parts.approvers,
             queue: Mutex::new(Some(queue)),
             shares: Shares::new(QUEUE_SHARE),
-            verifiers: Semaphore::new(processors()),
+            verifiers: Semaphore::new(room::processors()),
             inside: Shares::new(QUEUE),
             rates: Rates::default(),
             readers: Mutex::default(),
             store,
-            files,
             trusted,
             state,
             threads: Mutex::default(),
@@ -343,42 +342,6 @@ impl Corridor {
         answered
             .await
             .map_err(|error| Refusal::new(Fault::Internal, error))
-    }
-
-    /// Runs what checks signatures, on as many threads as there are processors: more would only keep the corridor's own
-    /// threads from theirs.
-    async fn verifying<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, Refusal> {
-        let turn = self.shared.verifiers.acquire().await.map_err(internal)?;
-        let done = blocking(work).await;
-        drop(turn);
-        done
-    }
-
-    /// Room for one envelope more, before anything of it is parsed or verified: who comes when all is full, or faster
-    /// than it may, costs nothing.
-    fn room(&self, peer: &Id) -> Result<Room, Refusal> {
-        if let Some(stopped) = self.shared.state.stopped() {
-            return Err(stopped.refusal);
-        }
-        self.keep_pace(peer, 1)?;
-        let all = self.shared.inside.take((), 1);
-        let all = all.ok_or_else(|| overloaded("the queue is full"))?;
-        let own = self.shared.shares.take(*peer, 1);
-        let own = own.ok_or_else(|| overloaded("the station has its share of the queue"))?;
-        Ok(Room { own, all })
-    }
-
-    /// A station that asks faster than it may is told when to come again.
-    fn keep_pace(&self, peer: &Id, pieces: usize) -> Result<(), Refusal> {
-        let now = self.shared.admission.clock.now();
-        let taken = self.shared.rates.take(*peer, pieces, now);
-        taken.map_err(|wait_ms| {
-            let detail = "the station asks faster than it may";
-            Refusal::passing(Fault::Overloaded, detail, wait_ms)
-        })
     }
 
     /// How fast one station may ask from now on.
@@ -725,40 +688,25 @@ impl Corridor {
         value
     }
 
+    /// The newest checkpoint with the tiles under it.
+    fn newest(&self) -> Result<(String, LogTiles), Refusal> {
+        let newest = self.shared.state.newest();
+        newest.ok_or_else(|| Refusal::new(Fault::Stopped, "the log has not begun"))
+    }
+
     fn with_releaser<T>(
         &self,
         make: impl FnOnce(&Releaser<'_>) -> Result<T, Refusal>,
     ) -> Result<T, Refusal> {
-        let note = self.checkpoint()?;
+        let (note, tiles) = self.newest()?;
         self.with_reader(|reader| {
             make(&Releaser::new(
                 reader,
-                &self.shared.files,
+                &tiles,
                 &self.shared.admission.challenge,
                 &note,
             )?)
         })
-    }
-}
-
-/// Room for one envelope in the queue: of all that there is, and of its station's share.
-#[derive(Debug)]
-struct Room {
-    own: Share<Id>,
-    all: Share<()>,
-}
-
-impl Room {
-    /// Room for all units of the envelope; one of them has it already.
-    fn grow(&mut self, units: usize) -> Result<(), Refusal> {
-        let more = units.saturating_sub(1);
-        if !self.own.grow(more, QUEUE_SHARE) {
-            return Err(overloaded("the station has its share of the queue"));
-        }
-        match self.all.grow(more, QUEUE) {
-            true => Ok(()),
-            false => Err(overloaded("the queue is full")),
-        }
     }
 }
 
@@ -768,10 +716,6 @@ fn overloaded(detail: &str) -> Refusal {
 
 fn internal(error: impl std::fmt::Display) -> Refusal {
     Refusal::new(Fault::Internal, error)
-}
-
-fn processors() -> usize {
-    std::thread::available_parallelism().map_or(1, Into::into)
 }
 
 async fn blocking<T: Send + 'static>(

@@ -2,7 +2,7 @@
 //! publishes from the rows.
 
 use super::reserve::{Entered, Reserved, Waiting};
-use crate::ledger::{Ledger, LedgerError};
+use crate::ledger::{Ledger, LedgerError, Next};
 
 /// A batch below a signed checkpoint. Only [`publish`] makes one.
 #[derive(Debug)]
@@ -58,6 +58,7 @@ impl Published {
 pub fn publish(
     ledger: &mut Ledger,
     batch: Reserved,
+    next: Next,
 ) -> Result<Published, (LedgerError, Vec<Waiting>)> {
     let parts = batch.into_parts();
     let published =
@@ -73,9 +74,10 @@ pub fn publish(
         .filter(|_| ledger.size() == parts.size)
         .map(ToString::to_string);
     let note = match unchanged {
+        Some(note) if next == Next::Nobody => ledger.write_what_was_left().map(|()| note),
         Some(note) => Ok(note),
         None => ledger
-            .publish(parts.size, parts.root, &entries)
+            .publish(parts.size, parts.root, &entries, next)
             .map(ToString::to_string),
     };
     match note {

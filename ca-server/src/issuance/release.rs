@@ -4,7 +4,7 @@ use super::record::Recorded;
 use super::reserve::{Due, Waiting};
 use super::{Answer, Issued, Outcome, Receipt, Refusal};
 use crate::challenge::ChallengeKey;
-use crate::ledger::LogFiles;
+use crate::ledger::LogTiles;
 use crate::store::{Reader, StoredBinding};
 use der::asn1::OctetString;
 use identity::document::Version1;
@@ -23,7 +23,7 @@ use translog::receipt::TlogProof;
 /// Makes answers from what is stored, under one published checkpoint.
 pub struct Releaser<'a> {
     reader: &'a Reader,
-    hashes: TileHashes<'a, LogFiles>,
+    hashes: TileHashes<'a, LogTiles>,
     challenge: &'a ChallengeKey,
     note: SignedNote,
     size: u64,
@@ -40,9 +40,9 @@ impl std::fmt::Debug for Releaser<'_> {
 }
 
 /// Answers everybody who waits for a recorded batch.
-pub fn release(reader: &Reader, files: &LogFiles, challenge: &ChallengeKey, batch: Recorded) {
+pub fn release(reader: &Reader, tiles: &LogTiles, challenge: &ChallengeKey, batch: Recorded) {
     let (note, waiting) = batch.into_parts();
-    let releaser = Releaser::new(reader, files, challenge, &note);
+    let releaser = Releaser::new(reader, tiles, challenge, &note);
     for Waiting { due, reply } in waiting {
         let answer = match &releaser {
             Ok(releaser) => releaser.answer(due),
@@ -61,7 +61,7 @@ impl<'a> Releaser<'a> {
     /// [`Refusal`] if the note cannot be read.
     pub fn new(
         reader: &'a Reader,
-        files: &'a LogFiles,
+        tiles: &'a LogTiles,
         challenge: &'a ChallengeKey,
         note: &str,
     ) -> Result<Self, Refusal> {
@@ -69,7 +69,7 @@ impl<'a> Releaser<'a> {
         let checkpoint: Checkpoint = note.text().parse().map_err(internal)?;
         Ok(Self {
             reader,
-            hashes: TileHashes::new(files, checkpoint.size()),
+            hashes: TileHashes::new(tiles, checkpoint.size()),
             challenge,
             note,
             size: checkpoint.size(),

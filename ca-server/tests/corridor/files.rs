@@ -96,3 +96,39 @@ fn without_the_newest_files_only_what_follows_the_checkpoint_is_written() {
         },
     );
 }
+
+/// While more waits, files of partial tiles are left to a later batch; once nobody waits any more, none is missing.
+#[test]
+fn when_nobody_waits_the_files_are_those_of_the_newest_checkpoint() {
+    run(
+        concat!(
+            module_path!(),
+            "::when_nobody_waits_the_files_are_those_of_the_newest_checkpoint"
+        ),
+        |room| {
+            tell(async {
+                let world = World::open(room, Places::below(room)).await;
+                let runtime = tokio::runtime::Handle::current();
+                for round in 0..3 {
+                    std::thread::scope(|scope| {
+                        for device in 1..=16 {
+                            let (world, runtime) = (&world, &runtime);
+                            scope.spawn(move || {
+                                let device = 16 * round + device;
+                                let issued = runtime.block_on(world.provision(device)).unwrap();
+                                runtime.block_on(world.confirm(device, &issued)).unwrap();
+                            });
+                        }
+                    });
+                    let log = Places::below(room).log;
+                    let written = fs::read_to_string(log.join("checkpoint")).unwrap();
+                    assert_eq!(written, world.corridor.checkpoint().unwrap());
+                    let size = world.corridor.status().unwrap().log_size;
+                    assert!(log.join(format!("tile/0/000.p/{size}")).exists(), "{size}");
+                    assert!(log.join(format!("tile/entries/000.p/{size}")).exists());
+                }
+                world.corridor.stop();
+            });
+        },
+    );
+}

@@ -3,7 +3,7 @@ use crate::world::{Places, World, fault, id, request, tell};
 use ca_server::challenge::ChallengeKey;
 use ca_server::issuance::release::Releaser;
 use ca_server::issuance::{Receipts, UnitName};
-use ca_server::ledger::LogFiles;
+use ca_server::ledger::{LogFiles, LogTiles};
 use ca_server::store::Reader;
 use identity::fault::Fault;
 use translog::checkpoint::Checkpoint;
@@ -87,7 +87,8 @@ fn a_proof_under_an_older_checkpoint_is_made_from_tiles_that_grew_meanwhile() {
                     LogFiles::open(&places.log).unwrap(),
                 );
                 let challenge = ChallengeKey::new(Zeroizing::new([9; 32]));
-                let releaser = Releaser::new(&reader, &files, &challenge, &older).unwrap();
+                let tiles = LogTiles::new(files, Vec::new());
+                let releaser = Releaser::new(&reader, &tiles, &challenge, &older).unwrap();
                 let proof = releaser.proof(first.index, None).unwrap();
                 let proof = TlogProof::parse(proof.as_bytes()).unwrap();
                 let checkpoint: Checkpoint = proof.note().text().parse().unwrap();

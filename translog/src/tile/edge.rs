@@ -65,6 +65,14 @@ impl RightEdge {
         Frontier::from_peaks(self.size, peaks)
     }
 
+    /// The partial tiles of this size, lowest level first.
+    pub fn partials(&self) -> impl Iterator<Item = (TileId, Tile)> {
+        (0_u8..).zip(&self.levels).filter_map(|(level, hashes)| {
+            let above = u32::from(level).saturating_mul(TileId::HEIGHT);
+            tile_at(level, self.size.checked_shr(above)? / 256, hashes)
+        })
+    }
+
     /// Appends leaf hashes and yields the tiles to write for the new size, lowest level first and
     /// in order: those completed on the way, and of every level touched the new partial one.
     pub fn append(&mut self, leaf_hashes: &[Hash]) -> Vec<(TileId, Tile)> {

@@ -3,6 +3,7 @@
 use super::hands::Hands;
 use crate::issuance::Refusal;
 use crate::issuance::admit::DebugClock;
+use crate::ledger::LogTiles;
 use crate::metrics::Meters;
 use crate::pulse::Pulses;
 use identity::Timestamp;
@@ -40,7 +41,7 @@ pub(super) struct State {
     pub(super) hands: Hands,
     clock: Arc<dyn DebugClock>,
     published: RwLock<(u64, Timestamp)>,
-    note: RwLock<Option<String>>,
+    newest: RwLock<Option<(String, LogTiles)>>,
     stop: RwLock<Option<Stop>>,
     ending: watch::Sender<Option<Refusal>>,
 }
@@ -53,7 +54,7 @@ impl State {
             hands: Hands::default(),
             clock,
             published: RwLock::new((0, Timestamp(0))),
-            note: RwLock::default(),
+            newest: RwLock::default(),
             stop: RwLock::default(),
             ending: watch::Sender::new(None),
         }
@@ -103,9 +104,10 @@ impl State {
         }
     }
 
-    pub(super) fn note(&self) -> Option<String> {
-        let note = self.note.read().unwrap_or_else(PoisonError::into_inner);
-        note.clone()
+    /// The newest checkpoint, a signed note, with the tiles under it.
+    pub(super) fn newest(&self) -> Option<(String, LogTiles)> {
+        let newest = self.newest.read().unwrap_or_else(PoisonError::into_inner);
+        newest.clone()
     }
 
     /// Size of the newest checkpoint, and when it was signed.
@@ -116,13 +118,14 @@ impl State {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn publish(&self, size: u64, note: String) {
-        let newest = (size, self.clock.now());
+    pub(super) fn publish(&self, size: u64, note: String, tiles: LogTiles) {
+        let published = (size, self.clock.now());
         *self
             .published
             .write()
-            .unwrap_or_else(PoisonError::into_inner) = newest;
-        *self.note.write().unwrap_or_else(PoisonError::into_inner) = Some(note);
+            .unwrap_or_else(PoisonError::into_inner) = published;
+        let newest = Some((note, tiles));
+        *self.newest.write().unwrap_or_else(PoisonError::into_inner) = newest;
     }
 }
 

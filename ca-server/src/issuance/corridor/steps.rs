@@ -83,6 +83,7 @@ impl Steps {
                 let state = Arc::clone(&finisher.state);
                 let _freed = state.hands.freed_at_the_end();
                 batches.iter().for_each(|work| finisher.work(work));
+                finisher.leave();
             }),
         )?;
         let write = spawn("writer", Box::new(move || writer.run(&jobs)))?;

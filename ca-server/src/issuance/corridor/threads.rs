@@ -6,7 +6,7 @@ use crate::issuance::admit::{Admission, Job};
 use crate::issuance::reserve::{Queued, ReserveError, Reserved, Waiting, reserve};
 use crate::issuance::sign::SignError;
 use crate::issuance::{Answer, Refusal, publish, record, release, sign};
-use crate::ledger::{Ledger, LedgerError};
+use crate::ledger::{Ledger, LedgerError, Next};
 use crate::metrics::{Door, Stopwatch};
 use crate::store::{Reader, Store, StoreError};
 use identity::fault::Fault;
@@ -259,14 +259,27 @@ impl Finisher {
         state.hands.free();
     }
 
+    /// At the end: no batch follows that files could be left to.
+    pub(super) fn leave(&mut self) {
+        if let Err(error) = self.ledger.write_what_was_left() {
+            tracing::warn!(%error, "files of the log are left for the next start to write");
+        }
+    }
+
     /// The same doors for a new batch and for what was left open.
     fn pass(&mut self, batch: Reserved) -> Result<(), Failed> {
         let meters = Arc::clone(&self.state.meters);
         let since = Stopwatch::start();
-        let published = publish::publish(&mut self.ledger, batch)
+        let next = if meters.somebody_waits() {
+            Next::Waits
+        } else {
+            Next::Nobody
+        };
+        let published = publish::publish(&mut self.ledger, batch, next)
             .map_err(|(error, waiting)| with(ledger_failed(&error), waiting))?;
         if let Some(note) = self.ledger.note() {
-            self.state.publish(self.ledger.size(), note.to_string());
+            let (size, tiles) = (self.ledger.size(), self.ledger.tiles());
+            self.state.publish(size, note.to_string(), tiles);
         }
         meters.pass(Door::Publish, since);
         let since = Stopwatch::start();
@@ -284,7 +297,8 @@ impl Finisher {
         // What is left reads only: the next batch may be reserved beside it.
         self.state.hands.free();
         let since = Stopwatch::start();
-        release::release(&self.reader, self.ledger.files(), &self.challenge, recorded);
+        let tiles = self.ledger.tiles();
+        release::release(&self.reader, &tiles, &self.challenge, recorded);
         meters.pass(Door::Release, since);
         Ok(())
     }

@@ -184,10 +184,7 @@ impl Corridor {
     /// # Errors
     /// [`Refusal`] before the first leaf.
     pub fn checkpoint(&self) -> Result<String, Refusal> {
-        self.shared
-            .state
-            .note()
-            .ok_or_else(|| Refusal::new(Fault::Stopped, "the log has not begun"))
+        self.newest().map(|(note, _)| note)
     }
 
     /// An entry with its proof.

@@ -1,0 +1,71 @@
+//! Who may come in: room in the queue, the pace of a station, and a processor to check signatures on.
+
+use super::{Corridor, QUEUE, QUEUE_SHARE, blocking, internal, overloaded};
+use crate::issuance::Refusal;
+use crate::shares::Share;
+use identity::Id;
+use identity::fault::Fault;
+
+/// Room for one envelope in the queue: of all that there is, and of its station's share.
+#[derive(Debug)]
+pub(super) struct Room {
+    own: Share<Id>,
+    all: Share<()>,
+}
+
+impl Room {
+    /// Room for all units of the envelope; one of them has it already.
+    pub(super) fn grow(&mut self, units: usize) -> Result<(), Refusal> {
+        let more = units.saturating_sub(1);
+        if !self.own.grow(more, QUEUE_SHARE) {
+            return Err(overloaded("the station has its share of the queue"));
+        }
+        match self.all.grow(more, QUEUE) {
+            true => Ok(()),
+            false => Err(overloaded("the queue is full")),
+        }
+    }
+}
+
+impl Corridor {
+    /// Runs what checks signatures, on as many threads as there are processors: more would only keep the corridor's own
+    /// threads from theirs.
+    pub(super) async fn verifying<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let turn = self.shared.verifiers.acquire().await.map_err(internal)?;
+        let done = blocking(work).await;
+        drop(turn);
+        done
+    }
+
+    /// Room for one envelope more, before anything of it is parsed or verified: who comes when all is full, or faster
+    /// than it may, costs nothing.
+    pub(super) fn room(&self, peer: &Id) -> Result<Room, Refusal> {
+        if let Some(stopped) = self.shared.state.stopped() {
+            return Err(stopped.refusal);
+        }
+        self.keep_pace(peer, 1)?;
+        let all = self.shared.inside.take((), 1);
+        let all = all.ok_or_else(|| overloaded("the queue is full"))?;
+        let own = self.shared.shares.take(*peer, 1);
+        let own = own.ok_or_else(|| overloaded("the station has its share of the queue"))?;
+        Ok(Room { own, all })
+    }
+
+    /// A station that asks faster than it may is told when to come again.
+    pub(super) fn keep_pace(&self, peer: &Id, pieces: usize) -> Result<(), Refusal> {
+        let now = self.shared.admission.clock.now();
+        let taken = self.shared.rates.take(*peer, pieces, now);
+        taken.map_err(|wait_ms| {
+            let detail = "the station asks faster than it may";
+            Refusal::passing(Fault::Overloaded, detail, wait_ms)
+        })
+    }
+}
+
+/// How many processors there are.
+pub(super) fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, Into::into)
+}
