@@ -23,10 +23,11 @@ fn invariants_hold_in_simulated_mornings() {
 
 #[test]
 fn planted_bugs_are_found_by_the_simulation() {
-    for (bug, finding) in [
-        ("answer-before-fsync", "a head of"),
-        ("quota-outside", "ordinal"),
-        ("retry-signs-anew", "I3: one request got two answers"),
+    // Whichever comes first: the certificate is asked for again, or its confirmation.
+    for (bug, findings) in [
+        ("answer-before-fsync", ["a head of"; 2]),
+        ("quota-outside", ["ordinal"; 2]),
+        ("retry-signs-anew", ["I3: ", "I11: "]),
     ] {
         let lived = simulate(&["--seeds", "60", "--plant", bug]);
         let told = told(&lived);
@@ -34,7 +35,8 @@ fn planted_bugs_are_found_by_the_simulation() {
             lived.status.success() && told.contains("the planted bug is found"),
             "{bug}: {told}"
         );
-        assert!(told.contains(finding), "{bug}: {told}");
+        let is_it = findings.iter().any(|finding| told.contains(finding));
+        assert!(is_it, "{bug}: {told}");
     }
 }
 

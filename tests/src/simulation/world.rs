@@ -495,6 +495,14 @@ impl World<'_> {
                 piece.owed = [None, None];
             }
             Err(refusal) if passes(refusal.fault) => return Ok(()),
+            Err(refusal) if refusal.fault == Fault::ConfirmMismatch => {
+                return Err(Failure::new(format_args!(
+                    "I3: what was given is not what is to be confirmed: {refusal:?}"
+                )));
+            }
+            Err(refusal) if refusal.fault == Fault::NotBound => {
+                return Err(Failure::new("I11: what was given is not there any more"));
+            }
             Err(refusal) => {
                 return Err(Failure::new(format_args!("a unit is stuck: {refusal:?}")));
             }
