@@ -19,7 +19,7 @@ use translog::checkpoint::{Checkpoint, TrustedLog};
 use translog::note::{NoteSigner as _, SignedNote};
 use translog::proof::TileReader as _;
 use translog::tile::{BundleId, RightEdge, Tile, TileId, Width, bundles_between};
-use translog::tree::{Hash, leaf_hash};
+use translog::tree::{Hash, leaf_hash, root_of};
 
 /// Leaves read at once when files are rebuilt.
 const REBUILD_STEP: u64 = 4096;
@@ -282,6 +282,7 @@ fn right_edge(
         append(files, Parts::All, (&mut edge, &mut tail), &entries)?;
     }
     mend_recent(files, store, head.size)?;
+    mend_above(files, head.size)?;
     mend_partials(files, head.size, &tail)?;
     Ok((edge, tail))
 }
@@ -346,6 +347,30 @@ impl Parts {
     fn hold(self, width: Width) -> bool {
         self == Self::All || width.is_full()
     }
+}
+
+/// The newest full tile of each level above the leaves, if it became full lately: it is made again of the tiles below.
+fn mend_above(files: &LogFiles, size: u64) -> Result<(), LedgerError> {
+    let tile = |level, index| TileId::new(level, index, Width::FULL).ok_or(LedgerError::Root);
+    let full = u64::from(Width::FULL);
+    // Of each level: how many leaves an entry stands for, and how many whole entries there are.
+    let (mut level, mut span, mut entries) = (1, full, size / full);
+    while let Some(index) = (entries / full).checked_sub(1) {
+        let first = index * full;
+        if size - (first + full) * span < RECENT {
+            let hashes = (first..first + full).map(|below| {
+                let below = files.tile(tile(level - 1, below)?)?;
+                Ok(root_of(below.hashes()))
+            });
+            let made = Tile::new(hashes.collect::<Result<_, LedgerError>>()?);
+            files.write_tile(
+                tile(level, index)?,
+                &made.map_err(|_empty| LedgerError::Root)?,
+            )?;
+        }
+        (level, span, entries) = (level + 1, span.saturating_mul(full), entries / full);
+    }
+    Ok(())
 }
 
 fn append(
@@ -446,5 +471,36 @@ mod tests {
         files_below(home.path(), &mut found, home.path());
         let names: Vec<_> = found.keys().map(|name| name.to_str().unwrap()).collect();
         assert_eq!(names, ["tile/0/000", "tile/entries/000"]);
+    }
+
+    #[test]
+    fn a_full_tile_of_an_upper_level_that_a_power_cut_tore_is_made_again() {
+        let home = tempfile::tempdir().unwrap();
+        let files = LogFiles::open(home.path()).unwrap();
+        let leaves: Vec<_> = (0..65_600_u32)
+            .map(|number| leaf_hash(&number.to_be_bytes()))
+            .collect();
+        let mut edge = RightEdge::new();
+        for (id, tile) in edge.append(&leaves) {
+            files.write_tile(id, &tile).unwrap();
+        }
+        let path = home.path().join("tile/1/000");
+        let whole = std::fs::read(&path).unwrap();
+        assert_eq!(whole.len(), 256 * 32);
+        let mut zeros = whole.clone();
+        zeros[4096..].fill(0);
+        for torn in [&whole[..0], &whole[..4096], &zeros] {
+            std::fs::write(&path, torn).unwrap();
+            mend_above(&files, edge.size()).unwrap();
+            assert!(std::fs::read(&path).unwrap() == whole);
+        }
+        // Other bytes are no tear.
+        let mut other = whole;
+        other[5000] ^= 1;
+        std::fs::write(&path, other).unwrap();
+        assert!(matches!(
+            mend_above(&files, edge.size()),
+            Err(LedgerError::Differs(_))
+        ));
     }
 }

@@ -130,14 +130,18 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, LedgerError> {
     }
 }
 
-/// A file that is there already holds these bytes, or was torn by a power cut: then it is shorter, and was never
-/// covered by a checkpoint that survived.
+/// A file that is there already holds these bytes, or was torn by a power cut: then it is shorter, or zeros stand where it
+/// was not written yet.
 fn mend(path: &Path, bytes: &[u8]) -> Result<(), LedgerError> {
     let present = read(path)?.unwrap_or_default();
-    match bytes.strip_prefix(present.as_slice()) {
-        Some([]) => Ok(()),
-        Some(_) => replace(path, bytes),
-        None => Err(LedgerError::Differs(path.to_path_buf())),
+    if present == bytes {
+        return Ok(());
+    }
+    let same = present.iter().zip(bytes).take_while(|(has, is)| has == is);
+    let (_, rest) = present.split_at(same.count());
+    match present.len() <= bytes.len() && rest.iter().all(|byte| *byte == 0) {
+        true => replace(path, bytes),
+        false => Err(LedgerError::Differs(path.to_path_buf())),
     }
 }
 
