@@ -126,8 +126,16 @@ impl Signer {
         let head = match followed {
             Err(fault) if fault.code.reach() == Reach::Store => {
                 transaction.rollback()?;
-                self.store
-                    .set_halt(&fault, self.head.note(), request.checkpoint.as_bytes())?;
+                let theirs = request.checkpoint.as_bytes();
+                if let Err(error) = self.store.set_halt(&fault, self.head.note(), theirs) {
+                    // This process signs nothing more in any case; the log of the service keeps both notes.
+                    tracing::error!(
+                        %error,
+                        ours = %String::from_utf8_lossy(self.head.note()),
+                        theirs = %String::from_utf8_lossy(theirs),
+                        "a fork could not be written down"
+                    );
+                }
                 return Err(fault);
             }
             followed => followed?,
