@@ -92,7 +92,11 @@ pub fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
 /// # Errors
 /// [`FileError::Io`]
 pub fn ensure_directory(path: &Path) -> Result<(), FileError> {
-    std::fs::create_dir_all(path).map_err(FileError::io(path))
+    let is_new = |path: &&Path| !path.as_os_str().is_empty() && !path.exists();
+    let made: Vec<_> = path.ancestors().take_while(is_new).collect();
+    std::fs::create_dir_all(path).map_err(FileError::io(path))?;
+    let mut parents = made.iter().filter_map(|path| path.parent());
+    parents.try_for_each(sync_directory)
 }
 
 /// Flushes the names in a directory.

@@ -1,12 +1,12 @@
 //! A unit outlives the station that began it: another station finishes it, a person gives it up, or a stopped station
 //! says where it stands and goes on later.
 
-use crate::every_step::governed_shop;
+use crate::every_step::{governed_shop, governed_shop_for};
 use crate::support::Shop;
 use acceptance::chips::Programmer;
 use acceptance::faults::{Deed, Plan};
 use acceptance::hsm::Hsm;
-use acceptance::lines::CAMERAS;
+use acceptance::lines::{CAMERAS, Line, SENSORS};
 use acceptance::patience::until;
 use acceptance::process::{program, succeed};
 use acceptance::station::{Ended, Station};
@@ -32,13 +32,12 @@ pub(crate) struct Work {
     pub(crate) lot: PathBuf,
 }
 
-pub(crate) fn work(shop: &mut Shop) -> Work {
+pub(crate) fn work(shop: &mut Shop, line: Line) -> Work {
     let mut tray = shop.tray();
-    tray.put(&shop.factory.vendor, CAMERAS.part, 1, UNITS)
-        .unwrap();
+    tray.put(&shop.factory.vendor, line.part, 1, UNITS).unwrap();
     Work {
         programmer: tray.present(1).unwrap(),
-        lot: shop.lot(CAMERAS, 0, UNITS),
+        lot: shop.lot(line, 0, UNITS),
     }
 }
 
@@ -91,18 +90,28 @@ fn counted(shop: &Shop, station: &Station) -> serde_json::Value {
 
 #[test]
 fn a_second_station_finishes_what_a_burnt_down_one_had_bound() {
-    let mut shop = governed_shop();
-    let work = work(&mut shop);
+    finished_by_another(CAMERAS);
+}
+
+/// The receipt of the injection was in the lost journal; it comes back with the proof of the binding.
+#[test]
+fn a_second_station_finishes_a_unit_whose_key_the_first_injected() {
+    finished_by_another(SENSORS);
+}
+
+fn finished_by_another(line: Line) {
+    let mut shop = governed_shop_for(line);
+    let work = work(&mut shop, line);
     let left = leave_a_bound_unit(&shop, &work);
     let mut second = Station::enroll(&shop.factory, SECOND).unwrap();
     second
-        .take_grant(&shop.factory, CAMERAS.grant, &[CAMERAS.lot])
+        .take_grant(&shop.factory, line.grant, &[line.lot])
         .unwrap();
     let before = counted(&shop, &second);
     let lost = std::mem::replace(&mut shop.station, second);
     lost.lose_home().unwrap();
     // What the execution system still waits for.
-    let rest = format!("lot,serial,label\n{},{},unit\n", CAMERAS.lot, left.serial);
+    let rest = format!("lot,serial,label\n{},{},unit\n", line.lot, left.serial);
     let lot = shop.station.lot_file("rest.csv", rest.as_bytes()).unwrap();
     let ended = shop.station.run(&lot, &work.programmer.sockets).unwrap();
     assert_eq!(ended.code, Some(0), "{}", ended.said);
@@ -118,7 +127,7 @@ fn a_second_station_finishes_what_a_burnt_down_one_had_bound() {
 #[test]
 fn a_unit_given_up_is_void_and_its_serial_is_made_with_another_chip() {
     let mut shop = governed_shop();
-    let work = work(&mut shop);
+    let work = work(&mut shop, CAMERAS);
     let left = leave_a_bound_unit(&shop, &work);
     let told = shop.station.void(&left.serial, "board-broken").unwrap();
     assert!(told.trim_end().ends_with(" void"), "{told}");

@@ -5,7 +5,7 @@ use crate::support::Shop;
 use acceptance::chips::Programmer;
 use acceptance::faults::{Deed, Faults, Kind, Plan, Shim};
 use acceptance::hsm::Hsm;
-use acceptance::lines::CAMERAS;
+use acceptance::lines::{CAMERAS, Line};
 use acceptance::outside::{HandedOver, made_once};
 use acceptance::process::Daemon;
 use acceptance::station::Ended;
@@ -97,7 +97,11 @@ fn the_server_is_killed_at_its_commits_under_a_real_agent() {
 
 /// A shop whose programs run under a page of faults.
 pub(crate) fn governed_shop() -> Shop {
-    Shop::open_with(Hsm::of_this_run(), &[CAMERAS], |factory| {
+    governed_shop_for(CAMERAS)
+}
+
+pub(crate) fn governed_shop_for(line: Line) -> Shop {
+    Shop::open_with(Hsm::of_this_run(), &[line], |factory| {
         let shim = Shim::build(&factory.path("")).unwrap();
         factory.govern(&shim).unwrap();
     })

@@ -93,7 +93,7 @@ fn thirty_ghosts_are_found_when_the_lot_closes() {
 #[test]
 fn a_scrapped_board_makes_room_for_another_and_the_lot_still_adds_up() {
     let mut shop = governed_shop();
-    let work = work(&mut shop);
+    let work = work(&mut shop, CAMERAS);
     let left = leave_a_bound_unit(&shop, &work);
     let scrap = |serial: &str, more: &[&str]| {
         let words = ["unit", "scrap", serial, "--lot", CAMERAS.lot, "--reason"];

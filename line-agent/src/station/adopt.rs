@@ -2,8 +2,8 @@
 //! its journal. Whoever holds the chip may adopt the unit, if the CA says it is bound and not confirmed, and if its
 //! serial is one of the lot in work; the same bytes come back, and only the newest holder confirms or voids.
 //!
-//! A key made on the chip can be attested again. The receipt of an injected key is in the lost journal alone: such a
-//! chip is put aside.
+//! A key made on the chip is attested again. The receipt of an injected key was in the lost journal; it comes back with
+//! the proof of the binding, and is held against the leaf.
 
 use super::checks::{check_genuine, endorsed};
 use super::journal::Event;
@@ -22,20 +22,19 @@ pub struct Orphan {
     chip: Identification,
     key: P256Key,
     serial: DeviceSerial,
+    /// Of an injected key, as it was bound.
+    evidence: Option<Evidence>,
 }
 
 impl Orphan {
-    /// Finds out whether this chip can be adopted. `None` if it is blank, ours, injected, or bound nowhere.
+    /// Finds out whether this chip can be adopted. `None` if it is blank, ours, bound nowhere, or injected and bound without
+    /// its evidence.
     ///
     /// # Errors
     /// [`Fault::UidSeen`] for a finished device or a clone of one, [`Fault::Voided`], [`Fault::CaUnreachable`],
     /// [`Fault::ProofInvalid`], or the chip's.
     pub fn find(chip: &Identification, bench: &Bench<'_>) -> Step<Option<Self>> {
-        let ChipState::Burnt {
-            key,
-            origin: Origin::Made,
-        } = chip.state
-        else {
+        let ChipState::Burnt { key, origin } = chip.state else {
             return Ok(None);
         };
         let floor = &bench.floor;
@@ -54,14 +53,20 @@ impl Orphan {
             let detail = format!("UID {}: its device is finished", chip.uid);
             return Err(Failure::new(Fault::UidSeen, detail));
         }
-        let serial =
+        let (serial, bound_with) =
             floor
                 .inspector
                 .inspect_orphan(&found.certificate, &found.proof, &chip.uid, &key)?;
+        let evidence = match (origin, bound_with) {
+            (Origin::Made, _) => None,
+            (Origin::Injected, Some(evidence)) => Some(evidence),
+            (Origin::Injected, None) => return Ok(None),
+        };
         Ok(Some(Self {
             chip: *chip,
             key,
             serial,
+            evidence,
         }))
     }
 
@@ -73,19 +78,10 @@ impl Orphan {
     pub fn adopt(self, bench: &mut Bench<'_>) -> Step<Burnt> {
         bench.floor.stop.check()?;
         self.take_serial(bench)?;
-        let nonce = bench.floor.random()?;
-        let made = bench.programmer.attest(&nonce)?;
-        if made.key != self.key || !made.is_attested_by(&self.chip, &nonce, &AwsLcVerifier) {
-            return Err(Failure::new(
-                Fault::ChipNotGenuine,
-                "the chip did not attest the key as its own",
-            ));
-        }
-        let evidence = Evidence::OnChip(OnChip {
-            chip: endorsed(&self.chip),
-            nonce: Bytes32(nonce),
-            origin: Signature(made.origin),
-        });
+        let evidence = match self.evidence.clone() {
+            Some(evidence) => evidence,
+            None => self.attest(bench)?,
+        };
         let unit = UnitFacts {
             request: bench.request,
             purpose: Purpose::Adopt,
@@ -97,6 +93,22 @@ impl Orphan {
         bench.journal(Event::Keyed(Box::new(unit.entry(&bench.task))))?;
         bench.done("adopt");
         Ok(Burnt::adopted(unit))
+    }
+
+    fn attest(&self, bench: &mut Bench<'_>) -> Step<Evidence> {
+        let nonce = bench.floor.random()?;
+        let made = bench.programmer.attest(&nonce)?;
+        if made.key != self.key || !made.is_attested_by(&self.chip, &nonce, &AwsLcVerifier) {
+            return Err(Failure::new(
+                Fault::ChipNotGenuine,
+                "the chip did not attest the key as its own",
+            ));
+        }
+        Ok(Evidence::OnChip(OnChip {
+            chip: endorsed(&self.chip),
+            nonce: Bytes32(nonce),
+            origin: Signature(made.origin),
+        }))
     }
 
     /// The unit was bound with its own serial, not with the one whose turn it is.

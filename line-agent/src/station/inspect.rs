@@ -3,8 +3,9 @@
 
 use super::{Failure, Step};
 use base64ct::{Base64, Encoding as _};
+use identity::evidence::Evidence;
 use identity::fault::Fault;
-use identity::leaf::EntryRef;
+use identity::leaf::{Body, EntryRef};
 use identity::receipt::ReceiptExtra;
 use identity::{ChipUid, Clock, DeviceSerial, P256Key, idevid};
 use koseki_verify::{Level, Trust, verify_device};
@@ -39,7 +40,8 @@ pub trait Inspect: Sync {
         expected: &Expected<'_>,
     ) -> Step<EntryRef>;
 
-    /// Checks what the CA says of a chip that is bound and not confirmed. Returns the serial it was bound with.
+    /// Checks what the CA says of a chip that is bound and not confirmed. Returns the serial and, if the proof brings it, the
+    /// evidence it was bound with.
     ///
     /// # Errors
     /// [`Fault::ProofInvalid`]; [`Fault::UidSeen`] if the chip in hand has another key.
@@ -49,7 +51,7 @@ pub trait Inspect: Sync {
         proof: &[u8],
         uid: &ChipUid,
         key: &P256Key,
-    ) -> Step<DeviceSerial>;
+    ) -> Step<(DeviceSerial, Option<Evidence>)>;
 
     /// Checks the receipt of a confirmation of this certificate.
     ///
@@ -119,11 +121,11 @@ impl<C: Clock> Inspect for Inspector<'_, C> {
         proof: &[u8],
         uid: &ChipUid,
         key: &P256Key,
-    ) -> Step<DeviceSerial> {
+    ) -> Step<(DeviceSerial, Option<Evidence>)> {
         self.demand(certificate, proof, Level::Bound)?;
         let parsed = idevid::parse_certificate(certificate).map_err(refuse)?;
         match (parsed.uid == *uid, parsed.key == *key) {
-            (true, true) => Ok(parsed.device_serial),
+            (true, true) => Ok((parsed.device_serial, bound_with(proof)?)),
             (true, false) => Err(Failure::new(
                 Fault::UidSeen,
                 format!("UID {uid}: bound with another key"),
@@ -134,6 +136,21 @@ impl<C: Clock> Inspect for Inspector<'_, C> {
 
     fn inspect_confirm(&self, certificate: &[u8], receipt: &[u8]) -> Step<()> {
         self.demand(certificate, receipt, Level::Confirmed)
+    }
+}
+
+/// The evidence beside a proof that was verified, if it is the one that the `bind` leaf names.
+fn bound_with(proof: &[u8]) -> Step<Option<Evidence>> {
+    let extra = extra_of(proof)?;
+    let (leaves, _) = extra.linked_history().map_err(refuse)?;
+    let Some((Body::Bind(bind), der)) = leaves.first().map(|leaf| &leaf.body).zip(extra.evidence)
+    else {
+        return Ok(None);
+    };
+    let evidence = Evidence::from_bytes(der.as_bytes()).map_err(refuse)?;
+    match evidence.hash() == bind.evidence.hash {
+        true => Ok(Some(evidence)),
+        false => Err(refuse("the evidence is not the one that was bound")),
     }
 }
 

@@ -113,12 +113,13 @@ fn resume(open: &OpenUnit, chip: Identification, bench: &mut Bench<'_>) -> Step<
     }
 }
 
-/// A challenge that went stale, as after a long power cut, is answered by a new proof under the same request.
+/// A challenge that went stale, as after a long power cut, is answered by a new proof under the same request; so is a
+/// signature of a request key that the station had before it was enrolled anew.
 fn issue(sent: Sent, bench: &mut Bench<'_>) -> Step<Issued> {
     let again = sent.before_proof();
     match sent.provision(bench) {
         Err(Failure {
-            fault: Fault::ChallengeStale | Fault::ChallengeInvalid,
+            fault: Fault::ChallengeStale | Fault::ChallengeInvalid | Fault::EnvelopeSignature,
             ..
         }) => again.prove(bench)?.provision(bench),
         outcome => outcome,

@@ -11,7 +11,7 @@ use identity::document::SerialRange;
 use identity::envelope::{
     ConfirmRequest, Envelope, Observation, Purpose, StationRequest, VoidRequest, signed_by,
 };
-use identity::evidence::{EvidenceFacts, Grade};
+use identity::evidence::{Evidence, EvidenceFacts, Grade};
 use identity::fault::Fault;
 use identity::field::Tag;
 use identity::key::PortableVerifier;
@@ -358,10 +358,11 @@ impl Inspect for FakeInspector {
         proof: &[u8],
         _uid: &ChipUid,
         _key: &P256Key,
-    ) -> Step<DeviceSerial> {
+    ) -> Step<(DeviceSerial, Option<Evidence>)> {
         assert!(proof.starts_with(b"bind"));
         let serial = certificate.strip_prefix(b"certificate of ").unwrap();
-        Ok(DeviceSerial::new(std::str::from_utf8(serial).unwrap()).unwrap())
+        let serial = DeviceSerial::new(std::str::from_utf8(serial).unwrap());
+        Ok((serial.unwrap(), None))
     }
     fn inspect_confirm(&self, _certificate: &[u8], receipt: &[u8]) -> Step<()> {
         assert!(receipt.starts_with(b"confirm"));
