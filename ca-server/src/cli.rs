@@ -43,7 +43,7 @@ Exit codes: 0 done, 64 wrong command line, 69 not available, 75 try again, 77 no
 enum Command {
     /// Hold the key ceremony: tokens, keys, certificates, transcript
     Init(Init),
-    /// Serve stations, auditors and the operator until told to stop
+    /// Serve stations and the operator until told to stop
     Serve(Where),
     /// Read configuration and policies, and say what is wrong with them
     Check(Check),
@@ -182,6 +182,8 @@ struct Enroll {
 enum Grant {
     /// Put an approved grant into force
     Load(Load),
+    /// Close a grant before its time: nothing more is bound or opened under it, and what is bound is finished
+    Close(CloseGrant),
 }
 
 #[derive(Debug, Args)]
@@ -200,6 +202,18 @@ struct Load {
     /// Directory that gets grant.der and profile.der, for stations and auditors
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct CloseGrant {
+    #[command(flatten)]
+    at: Where,
+    /// Name of the grant
+    #[arg(long, value_name = "NAME")]
+    grant: String,
+    /// Why, in one word that the log shows in the open, such as recall
+    #[arg(long, value_name = "WORD")]
+    reason: String,
 }
 
 #[derive(Debug, Subcommand)]
@@ -333,6 +347,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Approve(approve) => prepare::approve(&approve),
         Command::Station(Station::Enroll(enroll)) => operate::enroll(&enroll),
         Command::Grant(Grant::Load(load)) => operate::load_grant_into_server(&load),
+        Command::Grant(Grant::Close(close)) => operate::close_grant(&close),
         Command::Lot(Lot::Open(open)) => operate::open_lot(&open),
         Command::Unit(Unit::Void(void)) => operate::void(&void),
         Command::Unit(Unit::Retry(retry)) => operate::retry(&retry),

@@ -101,6 +101,7 @@ faults! {
     LotClosed = "CA-0212" Policy, "the lot is closed", "ロットは締め切られています", "use a lot that is open", "開いているロットを使ってください";
     ScrapUsedUp = "CA-0213" Policy, "the grant's scrap allowance is used up", "許可の廃棄枠を使い切りました", "stop; find out why so much is scrapped", "停止し、廃棄が多い原因を調べてください";
     LotDiffers = "CA-0214" Policy, "the lot's counts differ from the log", "ロットの数がログと一致しません", "find every unit that is named as a difference before anything ships", "差異のある機器をすべて確認するまで出荷しないでください";
+    GrantClosed = "CA-0215" Policy, "the grant is closed", "許可は打ち切られています", "stop; ask the CA operator why, and for a new grant", "停止し、CA 運用者に理由を確認し、新しい許可を申請してください";
     // CA-03xx: door 1, proofs
     ChallengeInvalid = "CA-0301" Station, "the challenge is not one of this CA for this chip and station", "チャレンジが無効です", "ask for a challenge and prove again", "チャレンジを取り直してください";
     ChallengeStale = "CA-0302" Station, "the challenge has expired", "チャレンジの期限切れです", "ask for a challenge and prove again", "チャレンジを取り直してください";
@@ -118,6 +119,7 @@ faults! {
     DocumentConflict = "CA-0408" Policy, "this document, or another of its name, is in force", "この文書、または同名の別の文書がすでに有効です", "give the document a name of its own, or go on with the one in force", "別の名前を付けるか、有効な文書を使ってください";
     ChipScrapped = "CA-0409" Unit, "the chip was scrapped", "このチップは廃棄済みです", "do not use it; look where it came from", "使用せず、出所を確認してください";
     OtherSuperseded = "CA-0410" Station, "the board that the unit is to replace is not the last one with this serial, or still in use", "交換前の基板がこの製造番号の最後の基板ではないか、まだ使用中です", "void or scrap the board that has the serial, then start the unit anew", "その番号の基板を無効または廃棄してからやり直してください";
+    AdoptedOften = "CA-0411" Station, "the unit was taken over as often as it may", "引き継ぎの上限に達しました", "have the CA operator void the unit; scrap it", "CA 運用者に無効化を依頼し、廃棄してください";
     // CA-05xx: confirm
     ConfirmMismatch = "CA-0501" Unit, "what the chip confirms is not what was issued", "チップの確認内容が発行内容と違います", "write the certificate again; else void the unit", "証明書を書き直し、だめなら無効にしてください";
     ConfirmSignature = "CA-0502" Unit, "the chip's confirmation is not signed by the bound key", "確認の署名が正しくありません", "void the unit", "機器を無効にしてください";

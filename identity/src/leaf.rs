@@ -140,6 +140,13 @@ pub enum Body {
         /// Bounds in the open.
         terms: GrantTerms,
     },
+    /// A grant is closed before its time: nothing more is bound or opened under it. Written as kind `policy`.
+    GrantClose {
+        /// Hash of the grant.
+        grant: DocumentHash,
+        /// Why, in one word.
+        reason: Id,
+    },
     /// A lot is opened under a grant.
     LotOpen {
         /// Hash of the lot order.
@@ -282,6 +289,7 @@ impl Body {
             Self::Ceremony { .. } => Kind::Ceremony,
             Self::Station { .. } => Kind::Station,
             Self::Grant { .. } => Kind::Grant,
+            Self::GrantClose { .. } => Kind::Policy,
             Self::LotOpen { .. } => Kind::LotOpen,
             Self::LotClose(_) => Kind::LotClose,
             Self::Bind(_) => Kind::Bind,
@@ -305,6 +313,7 @@ impl Body {
             Self::Ceremony { .. }
             | Self::Station { .. }
             | Self::Grant { .. }
+            | Self::GrantClose { .. }
             | Self::LotOpen { .. }
             | Self::LotClose(_)
             | Self::Refuse(_) => None,
@@ -322,6 +331,7 @@ impl Body {
             Self::Ceremony { .. }
             | Self::Station { .. }
             | Self::Grant { .. }
+            | Self::GrantClose { .. }
             | Self::LotOpen { .. }
             | Self::LotClose(_)
             | Self::Bind(_)

@@ -49,6 +49,8 @@ pub struct GrantState {
     pub scrapped: u32,
     /// Whether a `bind` entry under it has named its lot, or a lot of it was closed; from then on each one must.
     pub in_lots: bool,
+    /// The entry that closed it, once there is one.
+    pub closed: Option<u64>,
 }
 
 /// What is known of a lot.
@@ -132,6 +134,8 @@ pub enum Effect {
     Grant(DocumentHash, GrantTerms),
     /// Every further `bind` entry under this grant names its lot.
     InLots(DocumentHash),
+    /// A grant is closed by this entry.
+    GrantClosed(DocumentHash, u64),
     /// A subject and a key are bound; the grant's count is now `issued`, and it is in lots if the subject is.
     Bound {
         /// The subject.
@@ -175,6 +179,11 @@ pub enum Violation {
     GrantDays,
     /// The grant is used up.
     GrantUsedUp,
+    /// The grant is closed.
+    GrantClosed {
+        /// The entry that closed it.
+        entry: u64,
+    },
     /// The ordinal is not the next one.
     Ordinal {
         /// The one that is next.
@@ -233,6 +242,7 @@ impl fmt::Display for Violation {
             Self::UnknownGrant => f.write_str("the grant was never entered"),
             Self::GrantDays => f.write_str("the day lies outside the grant's validity"),
             Self::GrantUsedUp => f.write_str("the grant is used up"),
+            Self::GrantClosed { entry } => write!(f, "the grant was closed at entry {entry}"),
             Self::Ordinal { next } => write!(f, "the next ordinal of the grant is {next}"),
             Self::SubjectTwice { bind } => write!(f, "the fixed key was bound at entry {bind}"),
             Self::KeyTwice => f.write_str("the key was certified before"),
@@ -316,6 +326,10 @@ pub fn check<K: Known>(
         Body::Grant {
             document, terms, ..
         } => check_grant(document, *terms, known),
+        Body::GrantClose { grant, .. } => {
+            open_grant(grant, known)?;
+            Ok(Effect::GrantClosed(*grant, entry.index).into())
+        }
         Body::LotOpen {
             document,
             grant,
@@ -364,15 +378,26 @@ fn check_grant<K: Known>(document: &DocumentHash, terms: GrantTerms, known: &K) 
     }
 }
 
-fn grant_in_force<K: Known>(
+fn open_grant<K: Known>(
     grant: &DocumentHash,
-    day: Day,
     known: &K,
 ) -> Result<GrantState, RuleError<K::Error>> {
     let state = known
         .grant(grant)
         .map_err(RuleError::Lookup)?
         .ok_or(Violation::UnknownGrant)?;
+    match state.closed {
+        Some(entry) => Err(Violation::GrantClosed { entry }.into()),
+        None => Ok(state),
+    }
+}
+
+fn grant_in_force<K: Known>(
+    grant: &DocumentHash,
+    day: Day,
+    known: &K,
+) -> Result<GrantState, RuleError<K::Error>> {
+    let state = open_grant(grant, known)?;
     match (state.terms.first..=state.terms.last).contains(&day) {
         true => Ok(state),
         false => Err(Violation::GrantDays.into()),

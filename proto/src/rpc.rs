@@ -61,7 +61,7 @@ mod tests {
             }
         }
         assert_eq!(paths, Rpc::ALL.map(|rpc| rpc.path().to_owned()));
-        assert_eq!(paths.len(), 24);
+        assert_eq!(paths.len(), 25);
     }
 
     #[test]

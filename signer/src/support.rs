@@ -51,7 +51,8 @@ pub(crate) fn check(
             );
             Ok(Supported::LotOrder(order))
         }
-        Body::LotClose(_)
+        Body::GrantClose { .. }
+        | Body::LotClose(_)
         | Body::Bind(_)
         | Body::Adopt(_)
         | Body::Confirm(_)

@@ -94,6 +94,49 @@ fn a_grant_without_enough_approvals_is_not_loaded() {
 }
 
 #[test]
+fn a_closed_grant_binds_nothing_more_and_the_auditor_sees_it_closed() {
+    let mut shop = Shop::open(Hsm::of_this_run(), &[SENSORS]);
+    let made = shop.make(SENSORS, 1, 1);
+    assert_eq!(made.code, Some(0), "{}", made.said);
+    let close = [
+        "grant",
+        "close",
+        "--grant",
+        SENSORS.grant,
+        "--reason",
+        "recall",
+    ];
+    let closed = shop.factory.try_ca_server(&close).unwrap();
+    assert!(closed.status.success(), "{}", said(&closed.stderr));
+    let again = shop.factory.try_ca_server(&close).unwrap();
+    assert!(
+        said(&again.stderr).contains("CA-0215"),
+        "{}",
+        said(&again.stderr)
+    );
+    let status = shop.factory.try_ca_server(&["status"]).unwrap();
+    assert!(
+        said(&status.stdout).contains("issued, closed"),
+        "{}",
+        said(&status.stdout)
+    );
+
+    let before = leaves(&shop);
+    let more = shop.make(SENSORS, 10, 1);
+    assert_eq!(more.code, Some(20), "{}", more.said);
+    assert!(more.said.contains("CA-0215"), "{}", more.said);
+    assert_eq!(shop.station.devices().unwrap().len(), 1);
+    let after = leaves(&shop);
+    assert_eq!(after["kinds"]["bind"], before["kinds"]["bind"]);
+    assert_eq!(after["kinds"]["policy"], 1);
+    let closed = |grant: &serde_json::Value| grant["closed"].as_u64().is_some();
+    assert!(
+        after["grants"].as_array().unwrap().iter().any(closed),
+        "{after}"
+    );
+}
+
+#[test]
 fn unknown_keys_in_policies_are_refused() {
     let shop = Shop::open(Hsm::of_this_run(), &[]);
     let file = shop.factory.policies.file("grants", CAMERAS.grant);

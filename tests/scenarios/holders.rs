@@ -102,6 +102,27 @@ async fn only_the_newest_holder_confirms_or_voids() {
 }
 
 #[tokio::test]
+async fn a_unit_changes_hands_so_often_and_no_more() {
+    let floor = Floor::open(100);
+    let [first, second] = [FIRST, SECOND].map(|id| floor.station(id));
+    let unit = bind(&floor, &first, 1).await;
+    let mut last = None;
+    for time in 0..16 {
+        let station = if time % 2 == 0 { &second } else { &first };
+        last = Some(adopt(&floor, station, &unit, 1).await.unwrap());
+    }
+    assert_eq!(
+        adopt(&floor, &second, &unit, 1).await.unwrap_err(),
+        "CA-0411"
+    );
+    // Its last holder finishes it all the same.
+    let (request, _) = last.unwrap();
+    let confirm = confirmation(&first, &unit, request);
+    first.confirm(&confirm).await.unwrap().unwrap();
+    floor.assert_sound();
+}
+
+#[tokio::test]
 async fn what_is_confirmed_or_void_changes_hands_no_more() {
     let floor = Floor::open(100);
     let [first, second] = [FIRST, SECOND].map(|id| floor.station(id));

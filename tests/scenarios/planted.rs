@@ -83,6 +83,14 @@ async fn a_store_from_before_an_acknowledgement_is_refused_or_reported() {
     let lost = held(&aged, &aged.ledger, &ground.trust());
     assert!(lost.starts_with("LOST"), "{lost}");
     let ahead = as_seen(&aged.station, &aged.signed, &aged.given);
+    // Also if what it asks for would be refused, and the refusal be a leaf: a log that is behind does not grow.
+    let before = checkpoint(&aged);
+    let unknown = under_no_lot(&aged.station, &ahead);
+    let refused = answered(|| aged.station.certify(&unknown))
+        .await
+        .unwrap_err();
+    assert_eq!(refused.code.as_deref(), Some("CA-0904"), "{refused}");
+    assert_eq!(checkpoint(&aged), before);
     let refused = answered(|| aged.station.certify(&ahead)).await.unwrap_err();
     assert_eq!(refused.code.as_deref(), Some("CA-0904"), "{refused}");
     let refused = aged.station.certify(&aged.signed).await.unwrap_err();
@@ -152,6 +160,17 @@ fn held(aged: &Aged, ledger: &Acknowledged, trust: &Path) -> String {
         .hold_against(&aged.factory.log_dir(), trust)
         .unwrap_err()
         .to_string()
+}
+
+fn checkpoint(aged: &Aged) -> String {
+    std::fs::read_to_string(aged.factory.log_dir().join("checkpoint")).unwrap()
+}
+
+/// The same request for a lot that nobody opened.
+fn under_no_lot(station: &SoftStation, signed: &Signed) -> Signed {
+    let mut envelope = Envelope::from_bytes(&signed.envelope).unwrap();
+    envelope.lot = identity::Id::new("no-such-lot").unwrap();
+    station.seal(&envelope).unwrap()
 }
 
 /// The same request with the checkpoint that came with its first answer, as a line agent would send it.

@@ -1,10 +1,10 @@
 //! The operator's side of the local socket.
 
 use proto::admin::{
-    AdminServiceClient, ConfirmClockRequest, EnrollStationRequest, EnrollStationResponse,
-    GetStatusRequest, GetStatusResponse, ListRefusalsRequest, LoadGrantRequest, LoadGrantResponse,
-    MakeBackupRequest, MakeBackupResponse, OpenLotRequest, RefusalSummary, RetryUnitRequest,
-    SetAside, VoidUnitRequest,
+    AdminServiceClient, CloseGrantRequest, ConfirmClockRequest, EnrollStationRequest,
+    EnrollStationResponse, GetStatusRequest, GetStatusResponse, ListRefusalsRequest,
+    LoadGrantRequest, LoadGrantResponse, MakeBackupRequest, MakeBackupResponse, OpenLotRequest,
+    RefusalSummary, RetryUnitRequest, SetAside, VoidUnitRequest,
 };
 use proto::common::Fault;
 use std::path::{Path, PathBuf};
@@ -76,6 +76,19 @@ impl Client {
         request: LoadGrantRequest,
     ) -> Result<LoadGrantResponse, ClientError> {
         answer(self.0.load_grant(request).await)
+    }
+
+    /// Closes a grant before its time and gives the index of the leaf.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn close_grant(
+        &mut self,
+        grant_id: String,
+        reason: String,
+    ) -> Result<u64, ClientError> {
+        let request = CloseGrantRequest { grant_id, reason };
+        answer(self.0.close_grant(request).await).map(|it| it.index)
     }
 
     /// Opens a lot and gives the index of its leaf.

@@ -120,6 +120,22 @@ impl wire::AdminService for Admin {
         }))
     }
 
+    async fn close_grant(
+        &self,
+        request: Request<wire::CloseGrantRequest>,
+    ) -> Result<Response<wire::CloseGrantResponse>, Status> {
+        let request = request.into_inner();
+        let id = Id::new(&request.grant_id);
+        let id = id.map_err(|error| malformed(&format!("the grant's name: {error}")))?;
+        let closed = self
+            .corridor
+            .close_grant(&id, reason(&request.reason)?)
+            .await;
+        let index = closed.map_err(|refusal| status(&refusal))?.index;
+        tracing::warn!(grant = %id, index, "grant closed");
+        Ok(Response::new(wire::CloseGrantResponse { index }))
+    }
+
     async fn open_lot(
         &self,
         request: Request<wire::OpenLotRequest>,
@@ -138,8 +154,7 @@ impl wire::AdminService for Admin {
     ) -> Result<Response<wire::VoidUnitResponse>, Status> {
         let request = request.into_inner();
         let id = request_id(request.request_id)?;
-        let reason = Id::new(&request.reason)
-            .map_err(|error| malformed(&format!("the reason is one word: {error}")))?;
+        let reason = reason(&request.reason)?;
         let receipt = self
             .corridor
             .void_by_operator(id, reason)
@@ -304,6 +319,10 @@ fn request_id(bytes: Vec<u8>) -> Result<RequestId, Status> {
     id.map_err(|_length| malformed("a request id has 16 bytes"))
 }
 
+fn reason(word: &str) -> Result<Id, Status> {
+    Id::new(word).map_err(|error| malformed(&format!("the reason is one word: {error}")))
+}
+
 fn set_aside(unit: SetAside) -> wire::SetAside {
     wire::SetAside {
         index: unit.bind,
@@ -343,5 +362,6 @@ fn grant_summary(view: &GrantView) -> wire::GrantSummary {
         grant_hash: view.grant.hash().as_bytes().to_vec(),
         limit: view.grant.limit.into(),
         issued: view.issued.into(),
+        closed: view.closed,
     }
 }

@@ -77,6 +77,7 @@ const fn row(rpc: Rpc) -> &'static [Role] {
         Rpc::AuditGetCheckpoint | Rpc::AuditGetEntry | Rpc::AuditListEntries => READERS,
         Rpc::AdminEnrollStation
         | Rpc::AdminLoadGrant
+        | Rpc::AdminCloseGrant
         | Rpc::AdminOpenLot
         | Rpc::AdminVoidUnit
         | Rpc::AdminRetryUnit

@@ -1,7 +1,7 @@
 //! Commands that talk to the running server's local socket.
 
 use super::prepare::write_new;
-use super::{Enroll, Exit, Failure, Load, Open, Retry, Void, Where, say};
+use super::{CloseGrant, Enroll, Exit, Failure, Load, Open, Retry, Void, Where, say};
 use crate::admin::approval::{self, ApprovalFileError};
 use crate::admin::{Client, StationRequest};
 use crate::config::Config;
@@ -61,6 +61,17 @@ pub(super) fn load_grant_into_server(order: &Load) -> Result<(), Failure> {
     ))
 }
 
+pub(super) fn close_grant(order: &CloseGrant) -> Result<(), Failure> {
+    let (grant, reason) = (order.grant.clone(), reason(&order.reason)?.to_string());
+    let index = at_server(&order.at, |mut client| async move {
+        Ok(client.close_grant(grant, reason).await?)
+    })?;
+    say(&format!(
+        "grant {} is closed for ever; leaf {index}\n",
+        order.grant
+    ))
+}
+
 pub(super) fn open_lot(order: &Open) -> Result<(), Failure> {
     let proposal = load_grant(&order.policies, &order.grant)?;
     let lot = load_lot(&order.lot, &proposal.grant)?;
@@ -73,13 +84,7 @@ pub(super) fn open_lot(order: &Open) -> Result<(), Failure> {
 
 pub(super) fn void(order: &Void) -> Result<(), Failure> {
     let id = request_id(&order.request)?;
-    let reason = Id::new(&order.reason).map_err(|error| {
-        Failure::new(
-            Exit::Usage,
-            format!("--reason: {error}"),
-            "give one word, such as recall or a fault code; it stands in the log for ever",
-        )
-    })?;
+    let reason = reason(&order.reason)?;
     let index = at_server(&order.at, |mut client| async move {
         Ok(client.void(id, reason.to_string()).await?)
     })?;
@@ -105,6 +110,16 @@ pub(super) fn retry(order: &Retry) -> Result<(), Failure> {
             "mend what it names, or void the unit",
         )),
     }
+}
+
+fn reason(word: &str) -> Result<Id, Failure> {
+    Id::new(word).map_err(|error| {
+        Failure::new(
+            Exit::Usage,
+            format!("--reason: {error}"),
+            "give one word, such as recall or a fault code; it stands in the log for ever",
+        )
+    })
 }
 
 fn request_id(text: &str) -> Result<[u8; 16], Failure> {

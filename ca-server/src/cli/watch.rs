@@ -52,8 +52,9 @@ fn describe(status: &GetStatusResponse) -> String {
         health(status.hsm())
     );
     for grant in &status.grants {
+        let closed = if grant.closed { ", closed" } else { "" };
         let line = format!(
-            "grant    {} {} of {} issued\n",
+            "grant    {} {} of {} issued{closed}\n",
             grant.grant_id, grant.issued, grant.limit
         );
         text.push_str(&line);

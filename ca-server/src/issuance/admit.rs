@@ -43,6 +43,8 @@ pub enum Job {
     Scrap(Box<ScrapJob>),
     /// A lot is closed.
     CloseLot(Box<CloseJob>),
+    /// Close a grant before its time, and why.
+    CloseGrant(DocumentHash, Id),
     /// A document that people approved.
     Enter(Box<DocumentJob>),
     /// A request of a known station was refused.
@@ -70,6 +72,8 @@ pub struct Admitted {
     pub(super) unit: Unit,
     pub(super) key: P256Key,
     pub(super) grade: Grade,
+    /// Why the evidence does not hold by itself; a unit that is taken over may bring what it was bound with.
+    pub(super) doubt: Option<Refusal>,
     pub(super) station: Arc<StationStatement>,
     pub(super) grant: Arc<GrantEntry>,
     pub(super) lot: Arc<LotEntry>,
@@ -198,7 +202,8 @@ impl Admission {
         }
     }
 
-    /// Opens an envelope and checks what its units have in common.
+    /// Opens an envelope and checks what its units have in common. What its station has seen of the log is looked at before
+    /// anything is refused: a refusal on record is a leaf, and a log that is behind must not grow.
     ///
     /// # Errors
     /// [`Refusal`] of the whole envelope.
@@ -207,9 +212,11 @@ impl Admission {
         peer: &Id,
         der: Vec<u8>,
         signature: Vec<u8>,
+        seen: impl FnOnce(&Envelope) -> Result<(), Refusal>,
     ) -> Result<Opened, Refusal> {
         let now = self.clock.now();
         let (request, station) = self.open_request::<Envelope>(peer, &der, &signature)?;
+        seen(&request)?;
         let hash = request_hash::<Envelope>(&der);
         let grant = self.granted(&station, &request.grant)?;
         let unknown = || Refusal::new(Fault::LotUnknown, request.lot);
@@ -251,7 +258,8 @@ impl Admission {
             return Err(Refusal::new(Fault::LotClosed, opened.request.lot));
         }
         let grant = &opened.grant.grant;
-        match grant.valid_at(opened.now) {
+        // What was bound in time is finished, by whichever station.
+        match opened.request.purpose == Purpose::Adopt || grant.valid_at(opened.now) {
             true => Ok(()),
             false => Err(Refusal::new(Fault::GrantExpired, grant.id)),
         }
@@ -296,7 +304,12 @@ impl Admission {
     /// certificate fields are never used, because what is stored goes out.
     pub(super) fn known_unit(&self, opened: &Opened, position: usize, unit: &Unit) -> Job {
         let repeated = check_form(opened, unit).and_then(|key| {
-            self.assemble(opened, position, unit, (key, opened.grant.profile.grade))
+            self.assemble(
+                opened,
+                position,
+                unit,
+                (key, Ok(opened.grant.profile.grade)),
+            )
         });
         match repeated {
             Ok(admitted) => Job::Repeat(Box::new(admitted)),
@@ -333,8 +346,13 @@ impl Admission {
         let key = check_form(opened, unit)?;
         self.check_challenge(opened, unit)?;
         check_possession(opened, unit, &key)?;
-        let grade = judge_evidence(opened, unit, &key)?;
-        self.assemble(opened, position, unit, (key, grade))
+        let judged = judge_evidence(opened, unit, &key);
+        match (judged, opened.request.purpose) {
+            (Err(refusal), Purpose::Provision) => Err(refusal),
+            (judged, Purpose::Provision | Purpose::Adopt) => {
+                self.assemble(opened, position, unit, (key, judged))
+            }
+        }
     }
 
     fn assemble(
@@ -342,9 +360,12 @@ impl Admission {
         opened: &Opened,
         position: usize,
         unit: &Unit,
-        judged: (P256Key, Grade),
+        (key, judged): (P256Key, Result<Grade, Refusal>),
     ) -> Result<Admitted, Refusal> {
-        let (key, grade) = judged;
+        let (grade, doubt) = match judged {
+            Ok(grade) => (grade, None),
+            Err(refusal) => (opened.grant.profile.grade, Some(refusal)),
+        };
         let now = opened.now;
         let openings = seal_fields(opened, unit, self.entropy.as_ref())?;
         let issuer_key = self.directory.issuer().key().spki_hash();
@@ -365,6 +386,7 @@ impl Admission {
             unit: unit.clone(),
             key,
             grade,
+            doubt,
             station: Arc::clone(&opened.station),
             grant: Arc::clone(&opened.grant),
             lot: Arc::clone(&opened.lot),

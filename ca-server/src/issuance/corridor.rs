@@ -5,6 +5,7 @@
 //! before is recorded, so that each commit serves all who came meanwhile: what a batch costs whatever its size (five
 //! flushes, a checkpoint signed, files made) is more than what two threads at work at once could save.
 
+mod documents;
 mod hands;
 mod lots;
 mod peers;
@@ -21,7 +22,6 @@ pub use views::{GrantView, LotEnd, LotView, Receipts, Status, UnitName};
 
 use super::admit::{Admission, DebugClock, DebugEntropy, Job};
 use super::confirm::VoidJob;
-use super::enter::DocumentJob;
 use super::release::Releaser;
 use super::reserve::Queued;
 use super::{Answer, Challenge, Issued, Outcome, Receipt, Refusal, time};
@@ -33,8 +33,7 @@ use crate::pulse::Look;
 use crate::rates::Rates;
 use crate::shares::Shares;
 use crate::store::{ClaimKey, Reader, SetAside, Store, StoreError};
-use identity::approval::{Approval, ApproverSet};
-use identity::document::{Ceremony, Grant, LotOrder, Profile, StationStatement};
+use identity::approval::ApproverSet;
 use identity::envelope::{ConfirmRequest, Envelope, Unit, VoidRequest, request_hash};
 use identity::fault::Fault;
 use identity::hash::RequestHash;
@@ -285,7 +284,10 @@ impl Corridor {
     ) -> Result<Vec<Challenge>, Refusal> {
         match self.offer(station, uids) {
             Ok(challenges) => Ok(challenges),
-            Err(refusal) => Err(self.recorded(station, refusal, None).await),
+            Err(refusal) => {
+                self.keep_pace(station, 1)?;
+                Err(self.recorded(station, refusal, None).await)
+            }
         }
     }
 
@@ -460,71 +462,6 @@ impl Corridor {
         }
     }
 
-    /// Begins the log with its ceremony.
-    ///
-    /// # Errors
-    /// [`Refusal`] if the log has begun.
-    pub async fn begin(&self, ceremony: Ceremony) -> Result<Receipt, Refusal> {
-        self.enter(DocumentJob::ceremony(&ceremony)?).await
-    }
-
-    /// Enters an approved station.
-    ///
-    /// # Errors
-    /// [`Refusal`] if it is not approved, or was entered before.
-    pub async fn enter_station(
-        &self,
-        statement: StationStatement,
-        approvals: Vec<Approval>,
-    ) -> Result<Receipt, Refusal> {
-        self.enter(DocumentJob::station(
-            &statement,
-            &approvals,
-            &self.shared.approvers,
-        )?)
-        .await
-    }
-
-    /// Enters an approved grant with its profile.
-    ///
-    /// # Errors
-    /// [`Refusal`] if it is not approved, or was entered before.
-    pub async fn enter_grant(
-        &self,
-        grant: Grant,
-        profile: Profile,
-        approvals: Vec<Approval>,
-    ) -> Result<Receipt, Refusal> {
-        self.enter(DocumentJob::grant(
-            &grant,
-            &profile,
-            &approvals,
-            &self.shared.approvers,
-        )?)
-        .await
-    }
-
-    /// Opens a lot under a grant.
-    ///
-    /// # Errors
-    /// [`Refusal`] if the grant is not in force, or another lot of this name is open.
-    pub async fn open_lot(&self, order: LotOrder) -> Result<Receipt, Refusal> {
-        let Some(grant) = self.shared.admission.directory.grant(&order.grant) else {
-            return Err(Refusal::new(Fault::GrantUnknown, order.grant));
-        };
-        if order.quantity > grant.grant.per_lot {
-            return Err(Refusal::new(
-                Fault::LotFull,
-                format!("the grant allows {} a lot", grant.grant.per_lot),
-            ));
-        }
-        self.enter(DocumentJob::lot(&order)?).await
-    }
-
-    async fn enter(&self, job: DocumentJob) -> Result<Receipt, Refusal> {
-        receipt(wait(self.enqueue(Job::Enter(Box::new(job)))?).await?)
-    }
-
     fn admit_units(
         &self,
         peer: &Id,
@@ -532,8 +469,8 @@ impl Corridor {
         signature: Vec<u8>,
     ) -> Result<Vec<Job>, Refusal> {
         let admission = &self.shared.admission;
-        let opened = admission.open(peer, envelope, signature)?;
-        self.check_seen(&opened.request)?;
+        let seen = |request: &Envelope| self.check_seen(request);
+        let opened = admission.open(peer, envelope, signature, seen)?;
         let known = self.known_requests(&opened.request)?;
         let now = admission.check_now(&opened);
         if let Err(refusal) = &now

@@ -194,6 +194,23 @@ pub(super) fn enter(round: &mut Round<'_, '_>, job: &DocumentJob) -> Result<Due,
     Ok(Due::Leaf(entry, None))
 }
 
+/// Closes a grant inside the transaction. What is bound under it is finished all the same.
+pub(super) fn close_grant(
+    round: &mut Round<'_, '_>,
+    grant: DocumentHash,
+    reason: Id,
+) -> Result<Due, StoreError> {
+    let leaf = Leaf {
+        day: round.day,
+        body: Body::GrantClose { grant, reason },
+    };
+    let appended = round.append(&leaf, None)?;
+    Ok(appended.map_or_else(
+        |violation| Due::Refusal(refusal_of(violation)),
+        |entry| Due::Leaf(entry, None),
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

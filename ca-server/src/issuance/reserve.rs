@@ -23,6 +23,9 @@ use std::collections::BTreeMap;
 use tokio::sync::oneshot;
 use translog::tree::Hash;
 
+/// How often a unit may be taken over. Each time is a leaf, and stands in every receipt of the unit.
+const MOST_ADOPTIONS: usize = 16;
+
 /// A job and whoever waits for it.
 #[derive(Debug)]
 pub struct Queued {
@@ -255,6 +258,7 @@ impl<'t, 'c> Round<'t, 'c> {
             }
             Job::Scrap(job) => lots::scrap(self, job),
             Job::CloseLot(job) => lots::close(self, job),
+            Job::CloseGrant(grant, reason) => enter::close_grant(self, *grant, *reason),
             Job::Enter(job) => enter::enter(self, job),
             Job::Refuse(job) => {
                 self.record_refusal(&job.station, job.refusal.clone(), job.request, job.unit)
@@ -405,6 +409,17 @@ impl<'t, 'c> Round<'t, 'c> {
         if known.facts != unit.facts() {
             return self.settle(unit, Err(Fault::RequestConflict.into()));
         }
+        if self
+            .transaction
+            .history_reaches(&known.state, MOST_ADOPTIONS)?
+        {
+            return self.settle(unit, Err(Fault::AdoptedOften.into()));
+        }
+        if let Some(doubt) = &unit.doubt
+            && self.transaction.bind_body(bind)?.evidence.hash != unit.unit.evidence.hash()
+        {
+            return self.settle(unit, Err(doubt.clone()));
+        }
         let body = Adopt {
             subject: unit.subject(),
             previous: known.state.last,
@@ -517,6 +532,7 @@ fn repeated(unit: &Admitted, known: &BindingState) -> Result<Due, Refusal> {
 pub(super) fn refusal_of(violation: Violation) -> Refusal {
     let fault = match violation {
         Violation::GrantUsedUp => Fault::GrantUsedUp,
+        Violation::GrantClosed { .. } => Fault::GrantClosed,
         Violation::GrantDays => Fault::GrantExpired,
         Violation::UnknownGrant => Fault::GrantUnknown,
         Violation::SubjectTwice { .. } | Violation::KeyTwice => Fault::KeySeen,

@@ -8,7 +8,7 @@ use identity::document::{Document as _, LotOrder};
 use identity::hash::DocumentHash;
 use identity::leaf::{Bind, Body, EntryRef, Leaf, LotClose};
 use identity::lot::LotTally;
-use identity::rules::LotState;
+use identity::rules::{LotState, SubjectState};
 use rusqlite::{Connection, OptionalExtension as _, Row};
 use std::collections::BTreeMap;
 
@@ -81,6 +81,21 @@ impl Transaction<'_> {
     pub fn entry_ref(&self, entry: u64) -> Result<EntryRef, StoreError> {
         let hash = LeafHash::of(&self.leaf_bytes(entry)?);
         Ok(EntryRef { index: entry, hash })
+    }
+
+    /// Whether so many entries of a unit follow its `bind` entry, or more.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn history_reaches(&self, state: &SubjectState, count: usize) -> Result<bool, StoreError> {
+        let mut at = state.last.index;
+        for _ in 0..count {
+            match self.leaf_body(at)?.previous() {
+                Some(entry) if at != state.bind => at = entry.index,
+                Some(_) | None => return Ok(false),
+            }
+        }
+        Ok(true)
     }
 
     fn leaf_body(&self, entry: u64) -> Result<Body, StoreError> {

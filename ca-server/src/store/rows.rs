@@ -124,7 +124,7 @@ impl ClaimKey {
 }
 
 /// Reads a grant's state; columns as [`grant_state`] takes them.
-pub(super) const GRANT: &str = "SELECT maximum, scrap, first, last, issued, scrapped, in_lots FROM grant_state WHERE hash = ?1";
+pub(super) const GRANT: &str = "SELECT maximum, scrap, first, last, issued, scrapped, in_lots, closed FROM grant_state WHERE hash = ?1";
 
 pub(super) fn grant_state(row: &Row<'_>) -> rusqlite::Result<Result<GrantState, StoreError>> {
     let columns: [i64; 6] = [
@@ -135,7 +135,7 @@ pub(super) fn grant_state(row: &Row<'_>) -> rusqlite::Result<Result<GrantState, 
         row.get(4)?,
         row.get(5)?,
     ];
-    let in_lots: bool = row.get(6)?;
+    let (in_lots, closed): (bool, Option<i64>) = (row.get(6)?, row.get(7)?);
     let read = || {
         let [limit, scrap, first, last, issued, scrapped] = columns;
         let (first, last) = (Day(small(first)?), Day(small(last)?));
@@ -150,6 +150,7 @@ pub(super) fn grant_state(row: &Row<'_>) -> rusqlite::Result<Result<GrantState, 
             issued: small(issued)?,
             scrapped: small(scrapped)?,
             in_lots,
+            closed: closed.map(from_sql).transpose()?,
         })
     };
     Ok(read())

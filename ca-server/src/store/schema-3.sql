@@ -1,5 +1,6 @@
 -- Version 3: lots as the log's rules count them, how they end, and what stations asked for beside envelopes.
 ALTER TABLE grant_state ADD COLUMN in_lots INTEGER NOT NULL DEFAULT 0;  -- whether every further bind names its lot
+ALTER TABLE grant_state ADD COLUMN closed INTEGER;                       -- index of the entry that closed it
 ALTER TABLE lot ADD COLUMN scrapped INTEGER NOT NULL DEFAULT 0;         -- units whose stage is 4 now
 ALTER TABLE binding ADD COLUMN in_lot INTEGER NOT NULL DEFAULT 0;       -- whether the leaf names the lot
 

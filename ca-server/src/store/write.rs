@@ -104,6 +104,10 @@ impl<'c> Transaction<'c> {
         match effect {
             Effect::None | Effect::Document(_) => Ok(()),
             Effect::Grant(hash, terms) => self.put_grant(hash, terms),
+            Effect::GrantClosed(grant, entry) => self.execute_one(
+                "UPDATE grant_state SET closed = ?2 WHERE hash = ?1",
+                (grant.as_ref(), to_sql(*entry)?),
+            ),
             Effect::InLots(grant) => self.execute_one(
                 "UPDATE grant_state SET in_lots = 1 WHERE hash = ?1",
                 [grant.as_ref()],

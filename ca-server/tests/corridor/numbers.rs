@@ -35,3 +35,45 @@ fn a_lot_is_shown_in_true_numbers() {
         },
     );
 }
+
+#[test]
+fn under_a_closed_grant_nothing_more_is_bound_and_what_is_bound_is_finished() {
+    run(
+        concat!(
+            module_path!(),
+            "::under_a_closed_grant_nothing_more_is_bound_and_what_is_bound_is_finished"
+        ),
+        |room| {
+            tell(async {
+                let world = World::open(room, Places::below(room)).await;
+                let grant = world.grant.id;
+                let issued = world.provision(1).await.unwrap();
+                let other = id("other");
+                let nobodys = world.corridor.close_grant(&other, id("recall"));
+                assert_eq!(fault(nobodys.await), Fault::GrantUnknown);
+                world
+                    .corridor
+                    .close_grant(&grant, id("recall"))
+                    .await
+                    .unwrap();
+                let again = world.corridor.close_grant(&grant, id("recall"));
+                assert_eq!(fault(again.await), Fault::GrantClosed);
+
+                assert_eq!(fault(world.provision(2).await), Fault::GrantClosed);
+                let refusal = world.corridor.refusals(u64::MAX, 1).unwrap().remove(0);
+                assert_eq!(refusal.reason, "CA-0215");
+                let lot = world.corridor.open_lot(world.lot("lot-2"));
+                assert_eq!(fault(lot.await), Fault::GrantClosed);
+                assert_eq!(
+                    world.provision(1).await.unwrap().certificate,
+                    issued.certificate
+                );
+                world.confirm(1, &issued).await.unwrap();
+
+                let world = world.restart();
+                assert_eq!(fault(world.provision(2).await), Fault::GrantClosed);
+                assert!(world.corridor.grants().unwrap()[0].closed);
+            });
+        },
+    );
+}

@@ -155,6 +155,10 @@ impl From<&Leaf> for LeafForm {
                 form.put_approved(document, approvals);
                 form.terms = Some(*terms);
             }
+            Body::GrantClose { grant, reason } => {
+                form.grant = Some(*grant);
+                form.reason = Some(*reason);
+            }
             Body::LotOpen {
                 document,
                 grant,
@@ -249,6 +253,10 @@ impl LeafForm {
             }),
             Kind::Station => self.take_station(),
             Kind::Grant => self.take_grant(),
+            Kind::Policy => Ok(Body::GrantClose {
+                grant: take(&mut self.grant)?,
+                reason: take(&mut self.reason)?,
+            }),
             Kind::LotOpen => self.take_lot_open(),
             Kind::LotClose => self.take_lot_close().map(Body::LotClose),
             Kind::Bind => self.take_bind().map(Body::Bind),
@@ -257,8 +265,7 @@ impl LeafForm {
             Kind::Void => self.take_void().map(Body::Void),
             Kind::Scrap => self.take_scrap().map(Body::Scrap),
             Kind::Refuse => self.take_refuse().map(Body::Refuse),
-            Kind::Policy
-            | Kind::Lease
+            Kind::Lease
             | Kind::LeaseReturn
             | Kind::Revoke
             | Kind::Renew

@@ -13,10 +13,11 @@ const NOT_CANONICAL: WireError = WireError::Rule("not the canonical encoding");
 
 /// Context tags of the parts that a kind must have, and of those it may have. Written down here a second time on
 /// purpose: this is the table at `Leaf` in the ASN.1 module.
-const PARTS: [(Kind, &[u8], &[u8]); 11] = [
+const PARTS: [(Kind, &[u8], &[u8]); 12] = [
     (Kind::Ceremony, &[8], &[]),
     (Kind::Station, &[8, 9], &[]),
     (Kind::Grant, &[8, 9, 10], &[]),
+    (Kind::Policy, &[6, 11], &[]),
     (Kind::LotOpen, &[8, 11, 12], &[]),
     (Kind::LotClose, &[4, 14, 16, 17], &[6]),
     (Kind::Bind, &[0, 2, 3, 4, 5, 7], &[14, 15]),
@@ -126,6 +127,7 @@ fn the_numbers_of_the_kinds_are_what_they_always_were() {
     for (kind, leaf) in leaves() {
         let number = match leaf.body.kind() {
             Kind::Ceremony => 1,
+            Kind::Policy => 2,
             Kind::Station => 3,
             Kind::Grant => 4,
             Kind::LotOpen => 5,
@@ -189,7 +191,7 @@ fn a_part_beyond_the_last_is_refused() {
 #[test]
 fn reserved_kinds_are_refused_and_unknown_ones_too() {
     let mut taken = Taken::apart(&bind());
-    for number in [2, 7, 8, 14, 16, 17, 18, 19, 20, 21, 22, 23] {
+    for number in [7, 8, 14, 16, 17, 18, 19, 20, 21, 22, 23] {
         taken.head[1][2] = number;
         assert_eq!(taken.read(), Err(RESERVED), "kind {number}");
     }

@@ -1,6 +1,6 @@
 //! Which leaf may follow which: every transition, and every violation reached.
 
-use crate::rules_model::{Book, GRANT, Unit, lot_close, reason};
+use crate::rules_model::{Book, GRANT, Unit, grant_close, lot_close, reason};
 use identity::hash::DocumentHash;
 use identity::leaf::{Body, EntryRef, GrantTerms, Leaf};
 use identity::lot::LotTally;
@@ -137,6 +137,8 @@ fn no_stage_lets_a_subject_or_a_key_be_bound_again() {
 /// Each row: what the log holds, the leaf that comes, and the rule it breaks.
 #[expect(clippy::too_many_lines, reason = "a table")]
 fn violations() -> Vec<(Book, Leaf, Violation)> {
+    let ended = with(begun(), &[grant_close(GRANT)]);
+    let is_ended = Violation::GrantClosed { entry: 2 };
     let unit = Unit(1);
     let bound = with_unit_at(Some(Stage::Bound));
     let last = bound.last(unit);
@@ -239,6 +241,14 @@ fn violations() -> Vec<(Book, Leaf, Violation)> {
         (begun(), on(21, lot(GRANT)), Violation::GrantDays),
         (begun(), on(21, unit.bind(0)), Violation::GrantDays),
         (full, on(12, Unit(3).bind(2)), Violation::GrantUsedUp),
+        (
+            begun(),
+            on(10, grant_close(document(4))),
+            Violation::UnknownGrant,
+        ),
+        (ended.clone(), on(11, unit.bind(0)), is_ended),
+        (ended.clone(), on(11, lot(GRANT)), is_ended),
+        (ended, on(11, grant_close(GRANT)), is_ended),
         (
             begun(),
             on(10, unit.bind(1)),
@@ -431,6 +441,24 @@ fn a_difference_is_named_and_never_prevents_the_end() {
     assert_eq!(named, ["pass: 0 stated, 1 in the log"]);
 }
 
+#[test]
+fn what_is_bound_under_a_grant_is_finished_after_it_was_closed() {
+    let mut book = with(
+        begun(),
+        &[Unit(1).bind(0), Unit(2).bind(1), grant_close(GRANT)],
+    );
+    let (first, second) = (book.last(Unit(1)), book.last(Unit(2)));
+    for body in [
+        Unit(1).adopt(first),
+        Unit(2).void(second),
+        Unit::scrap_without_key(),
+    ] {
+        book.must(&on(11, body));
+    }
+    let adopted = book.last(Unit(1));
+    book.must(&on(12, Unit(1).confirm(adopted)));
+}
+
 /// Number of a violation. A new one does not compile until it stands here, and fails until it is reached.
 const fn number(violation: Violation) -> u8 {
     match violation {
@@ -458,6 +486,7 @@ const fn number(violation: Violation) -> u8 {
         Violation::LotTally => 21,
         Violation::LotReason => 22,
         Violation::Superseded => 23,
+        Violation::GrantClosed { .. } => 24,
     }
 }
 
@@ -471,7 +500,7 @@ fn every_violation_is_reached_and_changes_nothing() {
         assert!(!violation.to_string().is_empty());
         reached.insert(number(violation));
     }
-    assert!(reached.into_iter().eq(0..=23));
+    assert!(reached.into_iter().eq(0..=24));
 }
 
 #[test]

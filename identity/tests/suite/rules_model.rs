@@ -135,6 +135,13 @@ pub(crate) fn reason() -> Id {
     Id::new("LINE-0105").unwrap()
 }
 
+pub(crate) fn grant_close(grant: DocumentHash) -> Body {
+    Body::GrantClose {
+        grant,
+        reason: reason(),
+    }
+}
+
 /// The end of a lot of one, of which the station counted `pass` as confirmed.
 pub(crate) fn lot_close(lot: DocumentHash, pass: u32, tally: LotTally, reason: Option<Id>) -> Body {
     let counts = LotCounts {
@@ -237,8 +244,12 @@ impl Book {
                         issued: 0,
                         scrapped: 0,
                         in_lots: false,
+                        closed: None,
                     },
                 );
+            }
+            Effect::GrantClosed(grant, entry) => {
+                self.grants.get_mut(&grant).unwrap().closed = Some(entry);
             }
             Effect::InLots(grant) => self.grants.get_mut(&grant).unwrap().in_lots = true,
             Effect::Bound {
@@ -298,6 +309,7 @@ fn body_permitted(log: &[Leaf], next: &Leaf) -> bool {
         Body::Grant {
             document, terms, ..
         } => terms_of(log, document).is_none() && terms.limit > 0 && terms.first <= terms.last,
+        Body::GrantClose { grant, .. } => terms_of(log, grant).is_some() && !is_ended(log, grant),
         Body::LotClose(body) => close_permitted(log, body),
         Body::Bind(bind) => {
             bind_permitted(log, bind, next.day) && bind_fits(log, bind) && may_supersede(log, bind)
@@ -471,7 +483,14 @@ fn terms_of(log: &[Leaf], grant: &DocumentHash) -> Option<GrantTerms> {
 }
 
 fn in_force(log: &[Leaf], grant: &DocumentHash, day: Day) -> Option<GrantTerms> {
-    terms_of(log, grant).filter(|terms| terms.first <= day && day <= terms.last)
+    terms_of(log, grant)
+        .filter(|terms| terms.first <= day && day <= terms.last)
+        .filter(|_| !is_ended(log, grant))
+}
+
+fn is_ended(log: &[Leaf], ended: &DocumentHash) -> bool {
+    log.iter()
+        .any(|leaf| matches!(&leaf.body, Body::GrantClose { grant, .. } if grant == ended))
 }
 
 /// Whether `previous` is the subject's newest entry, and that left it at one of these stages.
@@ -528,6 +547,7 @@ enum Try {
         ahead: u64,
     },
     ScrapWithoutKey(Option<usize>),
+    GrantClose(DocumentHash),
     Refuse(u32),
 }
 
@@ -555,6 +575,7 @@ fn tries() -> impl Strategy<Value = Try> {
         8 => (0..6_u8, unit(), prop_oneof![9 => Just(0_u64), 1 => Just(1)])
             .prop_map(|(what, unit, ahead)| Try::Later { what, unit, ahead }),
         1 => lot().prop_map(Try::ScrapWithoutKey),
+        1 => prop_oneof![1 => Just(GRANT), 4 => Just(SMALL_GRANT)].prop_map(Try::GrantClose),
         1 => (0..2_u32).prop_map(Try::Refuse),
     ]
 }
@@ -614,6 +635,7 @@ impl Try {
                 lot_close(LOTS[lot], pass, tally, has_reason.then(reason))
             }
             Self::ScrapWithoutKey(lot) => scrap(None, None, lot.map(|lot| LOTS[lot])),
+            Self::GrantClose(grant) => grant_close(grant),
             Self::Refuse(count) => Unit::refuse(count),
         }
     }

@@ -584,6 +584,13 @@ pub(crate) fn leaves() -> Vec<(&'static str, Leaf)> {
         ),
         ("grant", approved(granted, &grant_by_two)),
         (
+            "policy",
+            leaf(Body::GrantClose {
+                grant: grant().hash(),
+                reason: id("recall"),
+            }),
+        ),
+        (
             "lot-open",
             leaf(Body::LotOpen {
                 document: lot_order().hash(),

@@ -116,13 +116,13 @@ impl Register {
                         issued: 0,
                         scrapped: 0,
                         in_lots: false,
+                        closed: None,
                     },
                 );
             }
-            Effect::InLots(grant) => {
-                if let Some(grant) = self.grants.get_mut(&grant) {
-                    grant.in_lots = true;
-                }
+            Effect::InLots(grant) => self.alter(&grant, |grant| grant.in_lots = true),
+            Effect::GrantClosed(grant, entry) => {
+                self.alter(&grant, |grant| grant.closed = Some(entry));
             }
             Effect::Bound {
                 subject,
@@ -150,12 +150,17 @@ impl Register {
                 scrapped,
             } => {
                 self.subjects.extend(subject);
-                if let Some(grant) = self.grants.get_mut(&grant) {
-                    grant.scrapped = scrapped;
-                }
+                self.alter(&grant, |grant| grant.scrapped = scrapped);
             }
         }
         self.advance(leaf.day);
+    }
+
+    /// The rules found this grant a moment ago.
+    fn alter(&mut self, grant: &DocumentHash, change: impl FnOnce(&mut GrantState)) {
+        if let Some(grant) = self.grants.get_mut(grant) {
+            change(grant);
+        }
     }
 
     fn advance(&mut self, day: Day) {

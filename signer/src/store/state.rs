@@ -75,8 +75,13 @@ impl Sets<'_> {
                     issued: 0,
                     scrapped: 0,
                     in_lots: false,
+                    closed: None,
                 },
             ),
+            Effect::GrantClosed(grant, entry) => {
+                let (known, closed) = (self.known_grant(&grant)?, Some(entry));
+                self.put_grant(&grant, GrantState { closed, ..known })
+            }
             Effect::InLots(grant) => {
                 let known = self.known_grant(&grant)?;
                 let in_lots = true;
@@ -205,7 +210,8 @@ fn read_subject(bytes: &[u8]) -> Result<SubjectState, Fault> {
     parse().ok_or_else(|| damaged("a subject's state"))
 }
 
-/// limit ‖ scrap allowance ‖ first day ‖ last day ‖ issued ‖ scrapped ‖ 1, if it is in lots.
+/// limit ‖ scrap allowance ‖ first day ‖ last day ‖ issued ‖ scrapped, then what came later and may be missing: 1 if it is
+/// in lots, else 0 ‖ index of the entry that closed it.
 fn write_grant(state: &GrantState) -> Vec<u8> {
     let GrantState {
         terms:
@@ -218,38 +224,46 @@ fn write_grant(state: &GrantState) -> Vec<u8> {
         issued,
         scrapped,
         in_lots,
+        closed,
     } = *state;
     let numbers = [limit, scrap, first.0, last.0, issued, scrapped];
-    let in_lots = in_lots.then_some(1);
-    numbers
-        .into_iter()
-        .chain(in_lots)
-        .flat_map(u32::to_be_bytes)
-        .collect()
+    let in_lots = (in_lots || closed.is_some()).then_some(u32::from(in_lots));
+    let words = numbers.into_iter().chain(in_lots);
+    let closed = closed.map(u64::to_be_bytes);
+    let words = words.flat_map(u32::to_be_bytes);
+    words.chain(closed.into_iter().flatten()).collect()
 }
 
 fn read_grant(bytes: &[u8]) -> Result<GrantState, Fault> {
-    let (words, rest) = bytes.as_chunks();
-    let numbers: Vec<_> = words.iter().copied().map(u32::from_be_bytes).collect();
-    let (numbers, in_lots) = match numbers.as_slice() {
-        [numbers @ .., 1] if numbers.len() == 6 => (numbers, true),
-        numbers => (numbers, false),
+    let parse = || {
+        let (numbers, rest) = bytes.split_first_chunk::<24>()?;
+        let (words, []) = numbers.as_chunks::<4>() else {
+            return None;
+        };
+        let words = <[[u8; 4]; 6]>::try_from(words).ok()?;
+        let [limit, scrap, first, last, issued, scrapped] = words.map(u32::from_be_bytes);
+        let (in_lots, closed) = match rest.split_first_chunk::<4>() {
+            None if rest.is_empty() => (false, None),
+            None => return None,
+            Some((in_lots, [])) => (u32::from_be_bytes(*in_lots) == 1, None),
+            Some((in_lots, entry)) => {
+                let entry = u64::from_be_bytes(entry.try_into().ok()?);
+                (u32::from_be_bytes(*in_lots) == 1, Some(entry))
+            }
+        };
+        let terms = GrantTerms {
+            limit,
+            scrap,
+            first: Day(first),
+            last: Day(last),
+        };
+        Some(GrantState {
+            terms,
+            issued,
+            scrapped,
+            in_lots,
+            closed,
+        })
     };
-    match (numbers, rest) {
-        (&[limit, scrap, first, last, issued, scrapped], []) => {
-            let terms = GrantTerms {
-                limit,
-                scrap,
-                first: Day(first),
-                last: Day(last),
-            };
-            Ok(GrantState {
-                terms,
-                issued,
-                scrapped,
-                in_lots,
-            })
-        }
-        _ => Err(damaged("a grant's state")),
-    }
+    parse().ok_or_else(|| damaged("a grant's state"))
 }

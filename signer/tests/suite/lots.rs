@@ -273,3 +273,19 @@ fn an_altered_lot_is_noticed_by_the_next_leaf_that_names_it() {
     world.bind(&birth);
     assert_eq!(followed(&world).unwrap_err(), "SIGN-0132");
 }
+
+#[test]
+fn a_closed_grant_stays_closed_whatever_the_server_says() {
+    let mut world = world();
+    let birth = birth_in(&world, 1, Some(world.lot_order().hash()));
+    world.bind(&birth);
+    let grant = birth.envelope.grant;
+    let reason = id("recall");
+    world.push(Body::GrantClose { grant, reason }, None);
+    followed(&world).unwrap();
+    // Read again from the signer's own store.
+    let later = birth_in(&world, 2, Some(world.lot_order().hash()));
+    world.bind(&later);
+    let refused = followed(&world).unwrap_err();
+    assert!(refused.contains("SIGN-"), "{refused}");
+}

@@ -210,7 +210,7 @@ fn signer_failed(error: &SignError) -> (Refusal, Ends) {
             Ends::ByRestart,
         );
     }
-    (Refusal::new(Fault::HsmUnavailable, error), Ends::ByRepair)
+    (Refusal::new(error.fault(), error), Ends::ByRepair)
 }
 
 fn refuse_all(replies: impl Iterator<Item = oneshot::Sender<Answer>>, refusal: &Refusal) {

@@ -35,6 +35,8 @@ pub struct GrantView {
     pub issued: u32,
     /// Units scrapped.
     pub scrapped: u32,
+    /// Whether it was closed before its time.
+    pub closed: bool,
     /// Its lots.
     pub lots: Vec<LotView>,
 }
@@ -174,6 +176,7 @@ impl Corridor {
                 grant,
                 issued: state.issued,
                 scrapped: state.scrapped,
+                closed: state.closed.is_some(),
                 lots,
             })
         })

@@ -47,6 +47,9 @@ pub struct GrantCount {
     pub scrapped: u64,
     /// Most units scrapped.
     pub scrap_limit: u32,
+    /// The entry that closed it before its time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub closed: Option<u64>,
 }
 
 /// A lot, and what became of its boards so far.
@@ -125,6 +128,7 @@ impl Tally {
             Body::Ceremony { .. }
             | Body::Station { .. }
             | Body::Grant { .. }
+            | Body::GrantClose { .. }
             | Body::LotOpen { .. }
             | Body::LotClose(_)
             | Body::Adopt(_)
@@ -158,6 +162,7 @@ impl Tally {
                 limit,
                 scrapped,
                 scrap_limit,
+                closed: state.closed,
             }
         };
         self.findings.grants = register.grants().map(count).collect();
@@ -185,6 +190,7 @@ const fn name(body: &Body) -> &'static str {
         Body::Ceremony { .. } => "ceremony",
         Body::Station { .. } => "station",
         Body::Grant { .. } => "grant",
+        Body::GrantClose { .. } => "policy",
         Body::LotOpen { .. } => "lot-open",
         Body::LotClose(_) => "lot-close",
         Body::Bind(_) => "bind",

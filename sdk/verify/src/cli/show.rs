@@ -73,6 +73,10 @@ impl Show {
             .map(|(kind, count)| format!("{kind} {count}"))
             .collect();
         writeln!(self.out, "  entries   {}", kinds.join(", "))?;
+        writeln!(
+            self.out,
+            "  {OPEN}approvals{OPEN:#} not checked: the leaves hold their hashes, and the signer held the documents"
+        )?;
         for grant in &findings.grants {
             let (issued, limit, scrapped, most) =
                 (grant.issued, grant.limit, grant.scrapped, grant.scrap_limit);
@@ -81,6 +85,9 @@ impl Show {
                 "  grant     {} issued {issued}/{limit}, scrapped {scrapped}/{most}",
                 grant.grant
             )?;
+            if let Some(entry) = grant.closed {
+                writeln!(self.out, "            closed at entry {entry}")?;
+            }
         }
         for lot in &findings.lots {
             self.lot(lot)?;

@@ -57,6 +57,7 @@ impl History {
             Body::Ceremony { .. }
             | Body::Station { .. }
             | Body::Grant { .. }
+            | Body::GrantClose { .. }
             | Body::LotOpen { .. }
             | Body::LotClose(_)
             | Body::Bind(_)

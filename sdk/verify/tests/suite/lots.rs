@@ -295,3 +295,29 @@ fn a_lot_that_was_never_opened_cannot_close() {
     let (code, at, _) = the_finding(&findings);
     assert_eq!((code, at), (Reason::AuditRule, Some(entry)));
 }
+
+#[test]
+fn a_certificate_under_a_closed_grant_is_a_finding() {
+    let mut lot = Lot::open();
+    lot.bind();
+    let reason = Id::new("recall").unwrap();
+    let (grant, closed) = (
+        GRANT,
+        lot.house
+            .enter(Body::GrantClose {
+                grant: GRANT,
+                reason,
+            })
+            .1,
+    );
+    let clean = lot.audit();
+    assert!(clean.is_clean(), "{clean:#?}");
+    let count = clean.grants.iter().find(|it| it.grant == grant.to_string());
+    assert_eq!(count.unwrap().closed, Some(closed.index));
+
+    lot.bind();
+    let found = lot.audit();
+    let (_, entry, note) = the_finding(&found);
+    assert_eq!(entry, Some(closed.index + 1));
+    assert!(note.contains("closed"), "{note}");
+}
