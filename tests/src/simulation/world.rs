@@ -440,8 +440,8 @@ impl World<'_> {
                 // A leaf names envelope and key: of two units of one envelope with one key, one may be bound.
                 let mut others = pieces.filter(|(other, _)| *other != at);
                 let is_alone = others.all(|(_, it)| self.ground.chips[it.chip].public != key);
-                // A serial is free again when its unit is voided; all else that refuses stays.
-                let is_final = is_alone && refusal.fault != F::SerialSeen;
+                // A serial is free again when its unit is voided, and so is a place in the lot; all else that refuses stays.
+                let is_final = is_alone && !matches!(refusal.fault, F::SerialSeen | F::LotFull);
                 if let Some(name) = name.filter(|_| is_final) {
                     self.ledger.refused(name, &self.ground.chips[chip]);
                 }
