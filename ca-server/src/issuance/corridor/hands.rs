@@ -6,50 +6,67 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 /// up meanwhile shares one commit, one checkpoint and one way through the doors. Whoever comes alone never waits.
 #[derive(Debug, Default)]
 pub(super) struct Hands {
-    full: Mutex<bool>,
+    hold: Mutex<Hold>,
     freed: Condvar,
 }
 
-/// Frees the hands when it is dropped: a finisher that ended badly keeps nobody waiting.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Hold {
+    #[default]
+    Nothing,
+    Batch,
+    /// There is no finisher any more; nobody waits for it, whatever is still sent.
+    Gone,
+}
+
+/// Says that the finisher is gone when it is dropped: one that ended badly keeps nobody waiting.
 #[derive(Debug)]
 pub(super) struct Freed<'a>(&'a Hands);
 
 impl Hands {
     /// A batch is on its way to the finisher.
     pub(super) fn fill(&self) {
-        *self.full() = true;
+        self.change(Hold::Batch);
     }
 
     /// The finisher can take the next one.
     pub(super) fn free(&self) {
-        *self.full() = false;
-        self.freed.notify_all();
+        self.change(Hold::Nothing);
     }
 
-    /// Frees them at the end of a scope.
+    /// Frees them for ever at the end of a scope.
     pub(super) const fn freed_at_the_end(&self) -> Freed<'_> {
         Freed(self)
     }
 
     /// Waits until the finisher can take a batch.
     pub(super) fn wait(&self) {
-        let mut full = self.full();
-        while *full {
-            full = self
+        let mut hold = self.hold();
+        while *hold == Hold::Batch {
+            hold = self
                 .freed
-                .wait(full)
+                .wait(hold)
                 .unwrap_or_else(PoisonError::into_inner);
         }
     }
 
-    fn full(&self) -> MutexGuard<'_, bool> {
-        self.full.lock().unwrap_or_else(PoisonError::into_inner)
+    fn change(&self, to: Hold) {
+        let mut hold = self.hold();
+        if *hold != Hold::Gone {
+            *hold = to;
+        }
+        drop(hold);
+        self.freed.notify_all();
+    }
+
+    fn hold(&self) -> MutexGuard<'_, Hold> {
+        self.hold.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Freed<'_> {
     fn drop(&mut self) {
-        self.0.free();
+        self.0.change(Hold::Gone);
     }
 }
 
@@ -85,6 +102,9 @@ mod tests {
             finisher.join()
         });
         assert!(ended.is_err());
+        hands.wait();
+        // Nor does a batch that is sent after it: the writer must come to its end, too.
+        hands.fill();
         hands.wait();
     }
 }

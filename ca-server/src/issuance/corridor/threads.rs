@@ -348,3 +348,26 @@ impl Finisher {
 fn with((refusal, ends): (Refusal, Ends), waiting: Vec<Waiting>) -> Failed {
     (refusal, ends, waiting)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stops_the_signer_is_told_under_its_own_fault() {
+        for (code, fault) in [
+            (Code::Fork, Fault::LogAhead),
+            (Code::Behind, Fault::LogAhead),
+            (Code::StoreDamaged, Fault::StoreUnavailable),
+            (Code::Unapproved, Fault::Stopped),
+            (Code::Rule, Fault::Stopped),
+        ] {
+            let (code, text) = (code.as_str().to_owned(), String::new());
+            let (refusal, ends) = signer_failed(&SignError::Stopped { code, text });
+            assert_eq!((refusal.fault, ends), (fault, Ends::ByRepair));
+            // Nobody is asked to send again what a forked log refuses.
+            let is_fork = fault == Fault::LogAhead;
+            assert!(!is_fork || refusal.retry_after_ms.is_none(), "{fault}");
+        }
+    }
+}
