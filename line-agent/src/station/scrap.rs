@@ -4,11 +4,10 @@
 //! As a void, it is in the journal before it is sent, and waits there while the CA is away.
 
 use super::floor::Floor;
-use super::journal::{Closed, Event, HexRequest, History, Scrapping};
-use super::{Failure, Step};
+use super::journal::{Event, HexRequest, History, Scrapping};
+use super::{Failure, Step, void};
 use crate::ca_link::CaError;
 use crate::orders::Order;
-use crate::verdict::Verdict;
 use identity::envelope::Version1;
 use identity::fault::Fault;
 use identity::lot::ScrapRequest;
@@ -132,16 +131,5 @@ fn close(floor: &Floor<'_>, unit: RequestId) -> Step<()> {
     let Some(open) = open else {
         return Ok(());
     };
-    let keyed = &open.keyed;
-    floor.enter(
-        unit,
-        Event::Closed(Closed {
-            socket: keyed.socket,
-            lot: keyed.lot,
-            serial: keyed.serial,
-            uid: keyed.uid,
-            verdict: Verdict::Fail,
-            fault: Some(Fault::ChipScrapped),
-        }),
-    )
+    void::close(floor, &open, Fault::ChipScrapped)
 }

@@ -142,6 +142,19 @@ fn a_challenge_gone_stale_is_proved_anew_under_the_same_request() {
 }
 
 #[test]
+fn an_envelope_under_a_key_that_was_replaced_meanwhile_is_sealed_anew_under_the_same_request() {
+    let world = World::new(good(1));
+    lock(&world.register).refuses_envelope = Some(Fault::EnvelopeSignature);
+    assert_eq!(world.run_to_end(), Verdict::Pass);
+    assert_eq!(
+        lock(&world.register).refuses_envelope,
+        None,
+        "it was never refused"
+    );
+    world.assert_all_made_once();
+}
+
+#[test]
 fn another_chip_in_the_socket_holds_until_the_right_one_is_back() {
     let mut held = 0;
     for touch in 0.. {

@@ -123,7 +123,8 @@ pub fn send_waiting(floor: &Floor<'_>) -> Step<Vec<(RequestId, Failure)>> {
     Ok(failed)
 }
 
-fn close(floor: &Floor<'_>, open: &OpenUnit, fault: Fault) -> Step<()> {
+/// Closes an open unit that a person has given up.
+pub(super) fn close(floor: &Floor<'_>, open: &OpenUnit, fault: Fault) -> Step<()> {
     let keyed = &open.keyed;
     floor.enter(
         open.request,

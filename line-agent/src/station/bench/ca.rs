@@ -47,6 +47,8 @@ pub(in crate::station) struct Register {
     challenges: u64,
     /// Units that changed hands.
     pub(in crate::station) adopted: usize,
+    /// What the next envelope is refused with.
+    pub(in crate::station) refuses_envelope: Option<Fault>,
     /// What every confirmation is refused with.
     pub(in crate::station) refuses_confirm: Option<Fault>,
     /// The CA is away for so many questions, from the one on that is asked after as many others.
@@ -203,7 +205,10 @@ impl Ca for FakeCa {
             &public(&STATION),
             &PortableVerifier
         ));
-        self.reach(|register| self.bind(register, &envelope.der))
+        self.reach(|register| match register.refuses_envelope.take() {
+            Some(fault) => Err(CaError::Refused(fault, "refused".to_owned())),
+            None => self.bind(register, &envelope.der),
+        })
     }
 
     fn adopt(&self, envelope: &SignedRequest) -> Result<Answer, CaError> {
