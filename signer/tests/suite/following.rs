@@ -155,6 +155,38 @@ fn another_leaf_where_one_was_followed_is_a_fork_for_ever() {
 }
 
 #[test]
+fn a_fork_that_cannot_be_written_down_stops_the_signer_all_the_same() {
+    let mut world = World::new();
+    let birth = world.birth(1);
+    world.bind(&birth);
+    let ca = TestCaKey::new(CA);
+    answers(world.ask(&mut world.open(&ca), &[])).unwrap();
+    let store = rusqlite::Connection::open(world.store()).unwrap();
+    let full =
+        "CREATE TRIGGER full BEFORE INSERT ON halt BEGIN SELECT RAISE(ABORT, 'no room'); END";
+    store.execute_batch(full).unwrap();
+    drop(store);
+    let mut signer = world.open(&ca);
+    let followed = world.request(0, &[]);
+    world.entries.truncate(3);
+    let other = world.birth(2);
+    world.bind(&other);
+    let mut forked = world.request(world.size(), &[]);
+    forked.first = world.size();
+    for request in [&forked, &followed, &forked] {
+        assert_eq!(
+            answers(exchange(&mut signer, request)).unwrap_err(),
+            "SIGN-0106"
+        );
+    }
+    drop(signer);
+    let store = rusqlite::Connection::open(world.store()).unwrap();
+    let halts = "SELECT count(*) FROM halt";
+    let halts: u32 = store.query_row(halts, [], |row| row.get(0)).unwrap();
+    assert_eq!(halts, 0, "it was written down");
+}
+
+#[test]
 fn a_second_tree_of_the_same_or_a_smaller_size_is_a_fork() {
     for length in [4, 3] {
         let mut world = World::new();

@@ -177,14 +177,20 @@ fn a_scrapped_unit_is_not_signed() {
     );
 }
 
-#[test]
-fn a_swapped_board_is_signed_in_place_of_the_one_that_is_void() {
+/// A board that is void, and another that is to take its place.
+fn swapped() -> (World, Birth, Birth) {
     let mut world = world();
     let lot = world.lot_order().hash();
     let first = birth_in(&world, 1, Some(lot));
     world.bind(&first);
     void(&mut world, &first);
-    let mut second = birth_in(&world, 2, Some(lot));
+    let second = birth_in(&world, 2, Some(lot));
+    (world, first, second)
+}
+
+#[test]
+fn a_swapped_board_is_signed_in_place_of_the_one_that_is_void() {
+    let (mut world, first, mut second) = swapped();
     second.bind.supersedes = Some(first.bind.subject);
     stated(&mut second, &world, first.bind.subject);
     let item = world.bind(&second);
@@ -194,12 +200,7 @@ fn a_swapped_board_is_signed_in_place_of_the_one_that_is_void() {
 
 #[test]
 fn a_leaf_that_hides_the_superseded_board_is_not_signed() {
-    let mut world = world();
-    let lot = world.lot_order().hash();
-    let first = birth_in(&world, 1, Some(lot));
-    world.bind(&first);
-    void(&mut world, &first);
-    let mut second = birth_in(&world, 2, Some(lot));
+    let (mut world, first, mut second) = swapped();
     stated(&mut second, &world, first.bind.subject);
     let item = world.bind(&second);
     let mut signer = world.open(&TestCaKey::new(CA));
