@@ -3,6 +3,7 @@
 //! WAL with `synchronous=FULL`: a COMMIT that returned is on the disk. An error from COMMIT means *unknown*, never
 //! *no*; the caller stops and finds out by reading (`docs/issuance.md`). Only a full disk is a plain no.
 
+mod bare;
 mod lots;
 mod read;
 mod refusals;
@@ -20,10 +21,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// What makes each version of the schema from the one before. The last is what this program writes.
-const VERSIONS: [&str; 3] = [
+const VERSIONS: [&str; 4] = [
     include_str!("store/schema.sql"),
     include_str!("store/schema-2.sql"),
     include_str!("store/schema-3.sql"),
+    include_str!("store/schema-4.sql"),
 ];
 /// Marks the file as ours ("KOSK").
 const APPLICATION_ID: i64 = 0x4B4F_534B;
@@ -55,6 +57,11 @@ pub enum StoreError {
     /// SQLite failed; nothing of the transaction was kept.
     #[error("the store failed: {0}")]
     Sqlite(rusqlite::Error),
+    /// A page is not what was written to its place, or is not there. No further attempt makes that good.
+    #[error(
+        "the store is damaged: {0}. Stop the server and restore a backup onto a sound disk (docs/operations.md)"
+    )]
+    DamagedPage(rusqlite::Error),
     /// The disk is full; nothing of the transaction was kept.
     #[error("the disk is full: {0}")]
     Full(rusqlite::Error),
@@ -83,6 +90,7 @@ impl StoreError {
             | Self::Newer { .. }
             | Self::Foreign(_)
             | Self::CommitUnknown(_)
+            | Self::DamagedPage(_)
             | Self::Damaged(_)
             | Self::Fenced => false,
         }
@@ -93,6 +101,8 @@ impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
         if is_full(&error) {
             Self::Full(error)
+        } else if pages::is_damage(&error) {
+            Self::DamagedPage(error)
         } else {
             Self::Sqlite(error)
         }
@@ -129,7 +139,8 @@ impl Store {
     /// [`StoreError`]: held by another process, of a newer version, not ours, or damaged.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let lock = take_lock(path)?;
-        let mut connection = Connection::open(path)?;
+        let mut connection = bare::connect(path)?;
+        pages::prepare(&connection)?;
         configure(&connection)?;
         make_durable(&connection, path)?;
         prepare_schema(&mut connection, path)?;
@@ -179,7 +190,7 @@ impl Store {
     /// [`StoreError`] if it cannot be opened.
     pub fn reader(&self) -> Result<Reader, StoreError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(&self.path, flags)?;
+        let connection = pages::connect(&self.path, flags)?;
         connection.busy_timeout(std::time::Duration::from_secs(5))?;
         Ok(Reader::new(connection))
     }
@@ -247,6 +258,12 @@ fn in_use(path: &Path) -> StoreError {
 }
 
 fn prepare_schema(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
+    let version = version_of_ours(connection, path)?;
+    raise_schema(connection, version, newest())
+}
+
+/// The version of the schema, of a file that is ours or empty.
+fn version_of_ours(connection: &Connection, path: &Path) -> Result<i64, StoreError> {
     let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let application: i64 =
         connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
@@ -256,14 +273,17 @@ fn prepare_schema(connection: &mut Connection, path: &Path) -> Result<(), StoreE
     if !empty && application != APPLICATION_ID {
         return Err(StoreError::Foreign(path.to_path_buf()));
     }
-    let newest = i64::try_from(VERSIONS.len()).unwrap_or(i64::MAX);
-    if version > newest {
+    if version > newest() {
         return Err(StoreError::Newer {
             found: version,
-            known: newest,
+            known: newest(),
         });
     }
-    raise_schema(connection, version, newest)
+    Ok(version)
+}
+
+fn newest() -> i64 {
+    i64::try_from(VERSIONS.len()).unwrap_or(i64::MAX)
 }
 
 /// Brings the schema from one version to another, in one transaction.
@@ -306,7 +326,7 @@ fn raise_fence(connection: &mut Connection) -> Result<i64, StoreError> {
 mod tests {
     use super::*;
 
-    /// A store as version 1 left it: one lot with a bound, two confirmed and a voided unit, another with a bound one.
+    /// A store as version 1 left it, without checksums: one lot with a bound, two confirmed and a voided unit, another with a bound one.
     fn of_version_one(path: &Path) {
         let mut connection = Connection::open(path).unwrap();
         configure(&connection).unwrap();
@@ -333,7 +353,7 @@ mod tests {
     }
 
     fn counts(path: &Path) -> Vec<(i64, i64, i64)> {
-        let connection = Connection::open(path).unwrap();
+        let connection = pages::open(path).unwrap();
         let query = "SELECT issued, confirmed, voided FROM lot ORDER BY hash";
         let mut query = connection.prepare(query).unwrap();
         let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));
@@ -345,9 +365,10 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("ca.sqlite");
         of_version_one(&path);
+        pages::open(&path).unwrap_err();
         drop(Store::open(&path).unwrap());
         assert_eq!(counts(&path), [(4, 2, 1), (1, 0, 0)]);
-        let connection = Connection::open(&path).unwrap();
+        let connection = pages::open(&path).unwrap();
         let believed: i64 = connection
             .query_row("SELECT wall_ms FROM head", [], |row| row.get(0))
             .unwrap();
@@ -358,6 +379,40 @@ mod tests {
         drop(connection);
         drop(Store::open(&path).unwrap());
         assert_eq!(counts(&path), [(4, 2, 1), (1, 0, 0)], "raised once");
+    }
+
+    /// One bit of the header says how many bytes are left for the checksum, and none covers the header by itself.
+    #[test]
+    fn a_header_that_denies_the_checksums_is_no_store_of_before() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("ca.sqlite");
+        drop(Store::open(&path).unwrap());
+        let mut bytes = std::fs::read(&path).unwrap();
+        assert_eq!(bytes[20], 8);
+        bytes[20] = 0;
+        std::fs::write(&path, &bytes).unwrap();
+        let refused = Store::open(&path).unwrap_err();
+        assert!(matches!(refused, StoreError::Damaged(_)), "{refused}");
+        let refused = Reader::open(&path).unwrap_err();
+        assert!(matches!(refused, StoreError::Damaged(_)), "{refused}");
+        assert!(std::fs::read(&path).unwrap() == bytes, "it was written to");
+    }
+
+    #[test]
+    fn a_backup_of_before_can_be_read() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("ca.sqlite");
+        of_version_one(&path);
+        let connection = Connection::open(&path).unwrap();
+        for step in VERSIONS.iter().skip(1) {
+            connection.execute_batch(step).unwrap();
+        }
+        connection.pragma_update(None, "user_version", 3).unwrap();
+        drop(connection);
+        let reader = Reader::open(&path).unwrap();
+        assert_eq!(reader.in_flight().unwrap(), 2);
+        let copy = home.path().join("copy.sqlite");
+        reader.copy_to(&copy).unwrap();
     }
 
     #[test]

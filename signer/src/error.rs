@@ -100,10 +100,13 @@ impl Fault {
     }
 }
 
-/// A failed statement: the transaction is rolled back and nothing has changed.
+/// A failed statement: the transaction is rolled back and nothing has changed. A damaged page stays damaged.
 impl From<rusqlite::Error> for Fault {
     fn from(error: rusqlite::Error) -> Self {
-        Self::new(Code::StoreFailed, error)
+        match pages::is_damage(&error) {
+            true => Self::new(Code::StoreDamaged, error),
+            false => Self::new(Code::StoreFailed, error),
+        }
     }
 }
 

@@ -73,7 +73,7 @@ impl Signer {
         let head = Head::load(&store, &pinned)?;
         let stopped = store
             .halt()
-            .map_err(|error| SignerError::Store { path, error })?;
+            .map_err(|error| crate::store::failed(&path, error))?;
         Ok(Self {
             pinned,
             key,

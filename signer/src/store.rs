@@ -1,9 +1,11 @@
 //! The signer's own store: one SQLite file that no other process opens while the signer runs.
 //!
 //! Whatever is read back is checked: leaf hashes against the newest checkpoint, leaves and documents against their
-//! hashes, states against a seal, signatures against the CA key. SQLite itself does not notice a flipped bit.
+//! hashes, states against a seal, signatures against the CA key. SQLite itself does not notice a flipped bit; the pages'
+//! checksums do (package `pages`).
 
 pub(crate) mod attempt;
+mod bare;
 pub(crate) mod document;
 pub(crate) mod leaf;
 pub(crate) mod lot;
@@ -45,7 +47,7 @@ impl Store {
             error,
         };
         let connection = connect(path).map_err(failed)?;
-        lock_and_read_version(&connection).map_err(failed)?;
+        lock_and_read_version(&connection, pages::prepare).map_err(failed)?;
         configure(&connection).map_err(failed)?;
         Self(connection).create(path, pinned)
     }
@@ -53,22 +55,13 @@ impl Store {
     /// Opens the store and keeps every other process out of it. A store that is gone is never made anew: it would
     /// permit once more everything that the lost one knows to be used up.
     pub(crate) fn open(path: &Path, pinned: &Pinned) -> Result<Self, SignerError> {
-        let failed = |error| SignerError::Store {
-            path: path.to_owned(),
-            error,
-        };
+        let failed = |error| failed(path, error);
         let missing = || SignerError::StoreMissing(path.to_owned());
         if !path.exists() {
             return Err(missing());
         }
-        let connection = connect(path).map_err(failed)?;
-        // No waiting: whoever holds the lock holds it for life. Nothing is written before the version is known.
-        let version = lock_and_read_version(&connection).map_err(|error| {
-            match error.sqlite_error_code() {
-                Some(rusqlite::ErrorCode::DatabaseBusy) => SignerError::InUse(path.to_owned()),
-                _ => failed(error),
-            }
-        })?;
+        let connection = bare::connect(path)?;
+        let version = lock(&connection, path, pages::prepare)?;
         if version > VERSION {
             return Err(SignerError::NewerStore {
                 found: version,
@@ -183,14 +176,43 @@ impl Store {
 }
 
 /// Never makes the file.
+const FLAGS: OpenFlags = OpenFlags::SQLITE_OPEN_READ_WRITE.union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
+
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    Connection::open_with_flags(path, flags)
+    pages::connect(path, FLAGS)
 }
 
-fn lock_and_read_version(connection: &Connection) -> rusqlite::Result<i64> {
+/// Takes the store for the life of the process and reads its version. No waiting: whoever holds the lock holds it for
+/// life. Nothing is written before the version is known.
+fn lock(
+    connection: &Connection,
+    path: &Path,
+    first: impl FnOnce(&Connection) -> rusqlite::Result<()>,
+) -> Result<i64, SignerError> {
+    lock_and_read_version(connection, first).map_err(|error| match error.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::DatabaseBusy) => SignerError::InUse(path.to_owned()),
+        _ => failed(path, error),
+    })
+}
+
+/// Why SQLite did not open the store.
+pub(crate) fn failed(path: &Path, error: rusqlite::Error) -> SignerError {
+    match pages::is_damage(&error) {
+        true => SignerError::Damaged(error.to_string()),
+        false => SignerError::Store {
+            path: path.to_owned(),
+            error,
+        },
+    }
+}
+
+fn lock_and_read_version(
+    connection: &Connection,
+    first: impl FnOnce(&Connection) -> rusqlite::Result<()>,
+) -> rusqlite::Result<i64> {
     connection.busy_timeout(std::time::Duration::ZERO)?;
     connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
+    first(connection)?;
     connection.execute_batch("BEGIN EXCLUSIVE; COMMIT")?;
     connection.pragma_query_value(None, "user_version", |row| row.get(0))
 }

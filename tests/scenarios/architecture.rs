@@ -6,17 +6,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Who may see whom; `acceptance` sees everybody.
-const DIRECTIONS: [(&str, &[&str]); 10] = [
+const DIRECTIONS: [(&str, &[&str]); 11] = [
     ("identity", &[]),
     ("translog", &[]),
     ("koseki-device", &["identity"]),
     ("keyvault", &[]),
+    ("pages", &[]),
     ("proto", &[]),
     ("koseki-verify", &["identity", "translog"]),
-    ("signer", &["identity", "translog", "keyvault"]),
+    ("signer", &["identity", "translog", "keyvault", "pages"]),
     (
         "ca-server",
-        &["identity", "translog", "keyvault", "proto", "signer"],
+        &[
+            "identity", "translog", "keyvault", "pages", "proto", "signer",
+        ],
     ),
     (
         "line-agent",

@@ -161,7 +161,7 @@ fn unknown_keys_in_policies_are_refused() {
 fn a_database_of_a_newer_version_is_refused() {
     let mut shop = Shop::open(Hsm::of_this_run(), &[]);
     shop.factory.stop_server().unwrap();
-    let store = rusqlite::Connection::open(shop.factory.path("ca/state/ca.sqlite")).unwrap();
+    let store = pages::open(&shop.factory.path("ca/state/ca.sqlite")).unwrap();
     store.pragma_update(None, "user_version", 9_999).unwrap();
     drop(store);
     let refused = shop.factory.start_server().unwrap_err().to_string();

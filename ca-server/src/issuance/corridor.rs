@@ -617,6 +617,12 @@ impl Corridor {
             None => self.shared.store.reader().map_err(internal)?,
         };
         let value = read(&reader);
+        // A reader that met damage is not lent again: the pages that are sound can still be read through others.
+        if let Some(damage) = reader.damage() {
+            let refusal = Refusal::new(Fault::StoreUnavailable, damage);
+            self.shared.state.stop(&refusal, Ends::ByRepair);
+            return Err(refusal);
+        }
         self.shared
             .readers
             .lock()

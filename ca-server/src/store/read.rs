@@ -8,7 +8,7 @@ use identity::RequestId;
 use identity::hash::{DocumentHash, LeafHash};
 use identity::leaf::EntryRef;
 use identity::rules::{GrantState, Stage};
-use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row};
+use rusqlite::{Connection, OptionalExtension as _, Row};
 use std::path::Path;
 
 /// A connection that cannot write.
@@ -105,8 +105,7 @@ impl Reader {
     /// # Errors
     /// [`StoreError`].
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        Ok(Self::new(Connection::open_with_flags(path, flags)?))
+        Ok(Self::new(super::bare::connect_to_read(path)?))
     }
 
     /// Copies the store as it is in this moment into a file that must not be there. The writer goes on meanwhile.
@@ -128,6 +127,12 @@ impl Reader {
     pub fn check(&self) -> Result<String, StoreError> {
         let check = "PRAGMA integrity_check(1)";
         Ok(self.connection.query_row(check, [], |row| row.get(0))?)
+    }
+
+    /// The damage that this reader met, if it met any.
+    #[must_use]
+    pub fn damage(&self) -> Option<StoreError> {
+        pages::met_damage(&self.connection).map(StoreError::from)
     }
 
     pub(super) const fn connection(&self) -> &Connection {

@@ -26,7 +26,7 @@ fn serve_limited(room: &Room) -> Child {
 /// server that is stopped does this too, if no reader is about at that moment.
 fn settle(room: &Room) {
     for store in ["state/ca.sqlite", "signer/signer.sqlite"] {
-        let store = rusqlite::Connection::open(room.path(store)).unwrap();
+        let store = pages::open(&room.path(store)).unwrap();
         let truncate = "PRAGMA wal_checkpoint(TRUNCATE)";
         let busy: i64 = store.query_row(truncate, [], |row| row.get(0)).unwrap();
         assert_eq!(busy, 0);

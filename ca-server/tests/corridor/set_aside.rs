@@ -1,7 +1,6 @@
 use crate::child::run;
 use crate::world::{Places, World, fault, request, tell};
 use identity::fault::Fault;
-use rusqlite::Connection;
 
 /// From now on what is stored beside a binding is not what its leaf commits to; the truth is kept aside.
 const SPOIL: &str = "CREATE TABLE truth (idx INTEGER PRIMARY KEY, openings BLOB);
@@ -26,7 +25,7 @@ fn a_unit_that_the_signer_set_aside_is_shown_and_signed_once_what_was_wrong_is_m
                 let store = places.store.clone();
                 let world = World::open(room, places).await;
                 world.provision(1).await.unwrap();
-                let hand = Connection::open(store).unwrap();
+                let hand = pages::open(&store).unwrap();
                 hand.execute_batch(SPOIL).unwrap();
                 assert_eq!(fault(world.provision(2).await), Fault::Alarmed);
                 let status = world.corridor.status().unwrap();

@@ -9,16 +9,18 @@ use std::path::Path;
 type Step = fn(&Connection) -> Result<(), Fault>;
 
 /// The first step makes version 1 of an empty file.
-const STEPS: [Step; 2] = [
+const STEPS: [Step; 3] = [
     |connection| Ok(connection.execute_batch(SCHEMA)?),
     |connection| {
         connection.execute_batch(LOTS)?;
         super::lot::begin_counting(connection)
     },
+    // Version 3 has the same tables. From here on every page of the file ends with its checksum (package `pages`).
+    |_connection| Ok(()),
 ];
 
 /// The version that this program writes.
-pub(super) const VERSION: i64 = 2;
+pub(super) const VERSION: i64 = 3;
 
 const SCHEMA: &str = "
 CREATE TABLE meta (id INTEGER PRIMARY KEY CHECK (id = 1), origin TEXT NOT NULL, log_vkey TEXT NOT NULL, issuer BLOB NOT NULL);

@@ -14,7 +14,7 @@ fn one_device() -> (World, Item) {
 
 /// Rows with an attempt, and how many of them have a signature. The signer must be closed.
 fn attempts(world: &World) -> (u32, u32) {
-    let store = rusqlite::Connection::open(world.store()).unwrap();
+    let store = pages::open(&world.store()).unwrap();
     store
         .query_row(
             "SELECT count(*), count(signature) FROM attempt",
@@ -114,7 +114,7 @@ fn nothing_is_signed_before_the_attempt_is_durable() {
     let mut signer = world.open(&ca);
     answers(world.ask(&mut signer, &[])).unwrap();
     drop(signer);
-    let store = rusqlite::Connection::open(world.store()).unwrap();
+    let store = pages::open(&world.store()).unwrap();
     let fail = "CREATE TRIGGER fail BEFORE INSERT ON attempt BEGIN SELECT raise(ABORT, 'disk I/O error'); END";
     store.execute_batch(fail).unwrap();
     drop(store);
@@ -125,7 +125,7 @@ fn nothing_is_signed_before_the_attempt_is_durable() {
     );
     assert_eq!(ca.asked(), 0);
     drop(signer);
-    let store = rusqlite::Connection::open(world.store()).unwrap();
+    let store = pages::open(&world.store()).unwrap();
     store.execute_batch("DROP TRIGGER fail").unwrap();
     drop(store);
     one(world.ask(&mut world.open(&ca), &[item])).unwrap();
@@ -136,7 +136,7 @@ fn a_signature_that_is_not_durable_is_not_answered() {
     let (world, item) = one_device();
     let ca = TestCaKey::new(CA);
     drop(world.open(&ca));
-    let store = rusqlite::Connection::open(world.store()).unwrap();
+    let store = pages::open(&world.store()).unwrap();
     let fail = "CREATE TRIGGER fail BEFORE UPDATE ON attempt BEGIN SELECT raise(ABORT, 'disk I/O error'); END";
     store.execute_batch(fail).unwrap();
     drop(store);
@@ -156,7 +156,7 @@ fn an_error_from_commit_stops_the_process_until_it_is_opened_again() {
     let (world, item) = one_device();
     let ca = TestCaKey::new(CA);
     drop(world.open(&ca));
-    let store = rusqlite::Connection::open(world.store()).unwrap();
+    let store = pages::open(&world.store()).unwrap();
     let fail = "CREATE TABLE parent (id INTEGER PRIMARY KEY);
         CREATE TABLE doomed (id INTEGER REFERENCES parent DEFERRABLE INITIALLY DEFERRED);
         CREATE TRIGGER fail AFTER INSERT ON attempt BEGIN INSERT INTO doomed VALUES (1); END";
@@ -171,7 +171,7 @@ fn an_error_from_commit_stops_the_process_until_it_is_opened_again() {
     }
     assert_eq!(ca.asked(), 0);
     drop(signer);
-    let store = rusqlite::Connection::open(world.store()).unwrap();
+    let store = pages::open(&world.store()).unwrap();
     store.execute_batch("DROP TRIGGER fail").unwrap();
     drop(store);
     one(world.ask(&mut world.open(&ca), &[item])).unwrap();

@@ -140,7 +140,7 @@ fn another_leaf_where_one_was_followed_is_a_fork_for_ever() {
         "SIGN-0106"
     );
     drop(signer);
-    let store = rusqlite::Connection::open(world.store()).unwrap();
+    let store = pages::open(&world.store()).unwrap();
     let evidence =
         |row: &rusqlite::Row<'_>| Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, Vec<u8>>(1)?));
     let (ours, theirs) = store
@@ -161,7 +161,7 @@ fn a_fork_that_cannot_be_written_down_stops_the_signer_all_the_same() {
     world.bind(&birth);
     let ca = TestCaKey::new(CA);
     answers(world.ask(&mut world.open(&ca), &[])).unwrap();
-    let store = rusqlite::Connection::open(world.store()).unwrap();
+    let store = pages::open(&world.store()).unwrap();
     let full =
         "CREATE TRIGGER full BEFORE INSERT ON halt BEGIN SELECT RAISE(ABORT, 'no room'); END";
     store.execute_batch(full).unwrap();
@@ -180,7 +180,7 @@ fn a_fork_that_cannot_be_written_down_stops_the_signer_all_the_same() {
         );
     }
     drop(signer);
-    let store = rusqlite::Connection::open(world.store()).unwrap();
+    let store = pages::open(&world.store()).unwrap();
     let halts = "SELECT count(*) FROM halt";
     let halts: u32 = store.query_row(halts, [], |row| row.get(0)).unwrap();
     assert_eq!(halts, 0, "it was written down");

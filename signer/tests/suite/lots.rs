@@ -222,12 +222,18 @@ fn a_board_that_is_in_use_is_never_superseded() {
     assert_eq!(followed(&world).unwrap_err(), "SIGN-0111");
 }
 
-/// A store as version 1 left it: the same tables but for the lots', and rows that name none.
+/// A store as version 1 left it: the same tables but for the lots', rows that name none, and pages without checksums.
 fn as_version_one(world: &World) {
-    let store = rusqlite::Connection::open(world.store()).unwrap();
+    let store = pages::open(&world.store()).unwrap();
     store
         .execute_batch("DROP TABLE lot_state; PRAGMA user_version = 1")
         .unwrap();
+    let bare = world.store().with_extension("bare");
+    let name = format!("file:{}?vfs=unix&reserve=0", bare.display());
+    store.execute("VACUUM INTO ?1", [name]).unwrap();
+    drop(store);
+    std::fs::rename(bare, world.store()).unwrap();
+    pages::open(&world.store()).unwrap_err();
 }
 
 #[test]
@@ -263,7 +269,7 @@ fn an_altered_lot_is_noticed_by_the_next_leaf_that_names_it() {
     let mut world = world();
     let lot = world.lot_order().hash();
     followed(&world).unwrap();
-    let store = rusqlite::Connection::open(world.store()).unwrap();
+    let store = pages::open(&world.store()).unwrap();
     store
         .execute_batch(
             "UPDATE lot_state SET state = CAST(substr(state, 1, 32) || x'00ffffff' || substr(state, 37) AS BLOB)",

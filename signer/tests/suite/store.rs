@@ -15,7 +15,7 @@ fn filled() -> (World, Item) {
 }
 
 fn edit(world: &World, sql: &str) {
-    let store = rusqlite::Connection::open(world.store()).unwrap();
+    let store = pages::open(&world.store()).unwrap();
     store.execute_batch(sql).unwrap();
 }
 
@@ -26,12 +26,12 @@ fn open_error(world: &World) -> SignerError {
 #[test]
 fn a_newer_store_is_refused_untouched() {
     let (world, _) = filled();
-    edit(&world, "PRAGMA user_version = 3");
+    edit(&world, "PRAGMA user_version = 4");
     assert!(matches!(
         open_error(&world),
-        SignerError::NewerStore { found: 3, known: 2 }
+        SignerError::NewerStore { found: 4, known: 3 }
     ));
-    edit(&world, "PRAGMA user_version = 2");
+    edit(&world, "PRAGMA user_version = 3");
     assert_eq!(world.open(&TestCaKey::new(CA)).size(), world.size());
 }
 

@@ -11,7 +11,6 @@ use identity::P256Key;
 use identity::key::{AwsLcVerifier, VerifyP256 as _};
 use keyvault::{Key, KeySpec, KeyUse, Pin, Token};
 use proto::factory::GetChainRequest;
-use rusqlite::Connection;
 use std::io::Write as _;
 use std::path::Path;
 use std::time::Duration;
@@ -216,7 +215,7 @@ fn ca_like_key(module: &Module, pins: &Path) -> Outcome<Key> {
 
 /// Commits of so many rows at the end of a table, each on the disk when it returns.
 fn commits(path: &Path, batch: u32, bytes: usize) -> Outcome<Times> {
-    let mut store = Connection::open(path).map_err(Failure::new)?;
+    let mut store = pages::open(path).map_err(Failure::new)?;
     let setup = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
         CREATE TABLE IF NOT EXISTS row (id INTEGER PRIMARY KEY, bytes BLOB NOT NULL)";
     store.execute_batch(setup).map_err(Failure::new)?;

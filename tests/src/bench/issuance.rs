@@ -5,7 +5,7 @@ use super::load::{in_flight, paced};
 use super::report::{Row, Times};
 use crate::factory::Factory;
 use crate::failure::{Failure, Outcome};
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::OpenFlags;
 use std::sync::Arc;
 
 /// Calls under way at once, and what part of the effort each level takes.
@@ -149,7 +149,7 @@ impl<'a> Measured<'a> {
 /// Heads that the server has committed: one for each batch that appended to the log.
 fn commits(factory: &Factory) -> Outcome<i64> {
     let store = factory.path("ca/state/ca.sqlite");
-    let store = Connection::open_with_flags(store, OpenFlags::SQLITE_OPEN_READ_ONLY);
+    let store = pages::connect(&store, OpenFlags::SQLITE_OPEN_READ_ONLY);
     let count = "SELECT count(*) FROM past_head";
     let count = store.and_then(|store| store.query_row(count, [], |row| row.get(0)));
     count.map_err(Failure::new)

@@ -7,7 +7,7 @@ use super::shelf::Shelf;
 use super::{Counts, Plant};
 use crate::failure::{Failure, Outcome};
 use ca_server::issuance::{Corridor, Ends, Steps, Stop};
-use rusqlite::Connection;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -231,7 +231,7 @@ impl Drop for Machine<'_> {
 
 /// Planted bug: quota as somebody read it who did not hold the transaction.
 fn issued(places: &Places) -> Outcome<i64> {
-    let store = Connection::open(places.store()).map_err(Failure::new)?;
+    let store = pages::open(&places.store()).map_err(Failure::new)?;
     let read = "SELECT issued FROM grant_state";
     store
         .query_row(read, [], |row| row.get(0))
@@ -240,15 +240,15 @@ fn issued(places: &Places) -> Outcome<i64> {
 
 /// Planted bug: what was counted from that is written, over what others counted meanwhile.
 fn put_issued(places: &Places, issued: i64) -> Outcome<()> {
-    let store = Connection::open(places.store()).map_err(Failure::new)?;
+    let store = pages::open(&places.store()).map_err(Failure::new)?;
     let put = "UPDATE grant_state SET issued = ?1";
     store.execute(put, [issued]).map(drop).map_err(Failure::new)
 }
 
 /// Planted bug: a signature is not kept, and made anew for whoever asks again.
 fn forget_a_signature(places: &Places) -> Outcome<()> {
-    let forget = |path, sql: &str| {
-        let store = Connection::open(path).map_err(Failure::new)?;
+    let forget = |path: PathBuf, sql: &str| {
+        let store = pages::open(&path).map_err(Failure::new)?;
         store.execute(sql, []).map(drop).map_err(Failure::new)
     };
     forget(

@@ -1,0 +1,1 @@
+-- Version 4: the same tables. From here on every page of the file ends with its checksum (package `pages`).
