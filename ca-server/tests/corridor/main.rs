@@ -11,6 +11,8 @@ mod world;
 #[cfg(test)]
 mod clock;
 #[cfg(test)]
+mod damage;
+#[cfg(test)]
 mod disk;
 #[cfg(test)]
 mod files;
@@ -18,6 +20,8 @@ mod files;
 mod lots;
 #[cfg(test)]
 mod numbers;
+#[cfg(test)]
+mod older;
 #[cfg(test)]
 mod receipts;
 #[cfg(test)]

@@ -157,6 +157,11 @@ impl World {
 
     /// As [`Self::restart`], after something was done to the log's files.
     pub(crate) fn restart_after(self, harm: impl FnOnce(&Path)) -> Self {
+        self.try_restart_after(harm).unwrap()
+    }
+
+    /// As [`Self::restart_after`]; what it says if it does not start.
+    pub(crate) fn try_restart_after(self, harm: impl FnOnce(&Path)) -> Result<Self, String> {
         self.corridor.stop();
         // Everything that holds the store must go first.
         let Self {
@@ -169,15 +174,15 @@ impl World {
         } = self;
         drop(corridor);
         harm(&places.log);
-        let corridor = start(&places, &log_key, &issuing, &clock);
-        Self {
+        let corridor = try_start(&places, &log_key, &issuing, &clock)?;
+        Ok(Self {
             clock,
             corridor,
             grant,
             places,
             log_key,
             issuing,
-        }
+        })
     }
 
     pub(crate) fn lot(&self, name: &str) -> LotOrder {
@@ -346,6 +351,15 @@ pub(crate) fn tell(story: impl Future<Output = ()>) {
 }
 
 fn start(places: &Places, log_key: &LogKey, issuing: &[u8], clock: &Arc<SetClock>) -> Corridor {
+    try_start(places, log_key, issuing, clock).unwrap()
+}
+
+fn try_start(
+    places: &Places,
+    log_key: &LogKey,
+    issuing: &[u8],
+    clock: &Arc<SetClock>,
+) -> Result<Corridor, String> {
     let approvers = ApproverSet::new(2, approvers());
     let config = SignerConfig {
         store: places.signer.clone(),
@@ -372,7 +386,7 @@ fn start(places: &Places, log_key: &LogKey, issuing: &[u8], clock: &Arc<SetClock
         entropy: Arc::new(Counting::default()),
         challenge: ChallengeKey::new(Zeroizing::new([9; 32])),
     };
-    Corridor::start(parts).unwrap()
+    Corridor::start(parts).map_err(|error| error.to_string())
 }
 
 fn log_key(room: &Path) -> LogKey {

@@ -10,6 +10,7 @@
 )]
 #![expect(unreachable_pub, reason = "one binary of several modules")]
 
+mod damage;
 mod faults;
 mod following;
 mod judging;
