@@ -8,7 +8,7 @@ use identity::Id;
 use identity::document::{Document, Grant, LotOrder, Profile, StationStatement};
 use identity::hash::DocumentHash;
 use identity::idevid::Issuer;
-use signer::message::Support;
+use identity::support::Support;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -143,7 +143,7 @@ impl Directory {
             self.close_lot(DocumentHash(lot));
             return Ok(());
         }
-        let support = crate::support::parse(support)?;
+        let support = Support::from_bytes(support).map_err(|error| error.to_string())?;
         match kind {
             StationStatement::KIND => self.add_station(&support),
             Grant::KIND => self.add_grant(&support),

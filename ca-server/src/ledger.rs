@@ -14,6 +14,7 @@ pub use key::{LogKey, LogKeyError};
 pub use tiles::LogTiles;
 
 use crate::store::{Head, Reader, StoreError};
+use identity::support::Support;
 use std::path::Path;
 use translog::checkpoint::{Checkpoint, TrustedLog};
 use translog::note::{NoteSigner as _, SignedNote};
@@ -95,6 +96,15 @@ pub struct Ledger {
     left: u32,
 }
 
+/// What a committed head adds to the one before.
+#[derive(Debug, Default)]
+pub struct New {
+    /// Its leaves.
+    pub entries: Vec<Vec<u8>>,
+    /// The documents that these leaves name.
+    pub documents: Vec<Support>,
+}
+
 /// Where a ledger lives and signs.
 #[derive(Debug)]
 pub struct LedgerParts<'a> {
@@ -134,6 +144,7 @@ impl Ledger {
             published = checkpoint.size();
         }
         let (edge, tail) = right_edge(&files, store, &head, published)?;
+        mend_documents(&files, store, published)?;
         let mut ledger = Self {
             files,
             head_file,
@@ -145,7 +156,8 @@ impl Ledger {
             left: 0,
         };
         if head.size > 0 {
-            ledger.publish(head.size, head.root, &[], Next::Nobody)?;
+            let nothing = New::default();
+            ledger.publish(head.size, head.root, &nothing, Next::Nobody)?;
         }
         Ok(ledger)
     }
@@ -187,14 +199,17 @@ impl Ledger {
         &mut self,
         size: u64,
         root: Hash,
-        entries: &[Vec<u8>],
+        new: &New,
         next: Next,
     ) -> Result<&SignedNote, LedgerError> {
         let leave = next == Next::Waits && self.left < MOST_LEFT;
         // Edge and tail move last: after a write that failed, the same entries are published again.
         let (mut edge, mut tail) = (self.edge.clone(), self.tail.clone());
         let parts = if leave { Parts::Full } else { Parts::All };
-        append(&self.files, parts, (&mut edge, &mut tail), entries)?;
+        append(&self.files, parts, (&mut edge, &mut tail), &new.entries)?;
+        for support in &new.documents {
+            self.files.write_document(support)?;
+        }
         if edge.size() != size || edge.frontier().root() != root {
             return Err(LedgerError::Root);
         }
@@ -331,6 +346,21 @@ fn mend_recent(files: &LogFiles, store: &Reader, size: u64) -> Result<(), Ledger
         let id = TileId::new(0, bundle.index(), bundle.width()).ok_or(LedgerError::Root)?;
         files.write_tile(id, &tile)?;
         files.write_bundle(bundle, &entries)?;
+    }
+    Ok(())
+}
+
+/// Documents that a kill or a power cut left out or torn, and all of them where there are none yet.
+fn mend_documents(files: &LogFiles, store: &Reader, published: u64) -> Result<(), LedgerError> {
+    let from = match files.has_documents() {
+        true => published.saturating_sub(RECENT),
+        false => 0,
+    };
+    let documents = store.documents()?.into_iter();
+    for stored in documents.filter(|stored| stored.index >= from) {
+        let support = Support::from_bytes(&stored.support)
+            .map_err(|_bad| StoreError::Damaged("a stored document"))?;
+        files.write_document(&support)?;
     }
     Ok(())
 }

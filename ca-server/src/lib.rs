@@ -22,5 +22,4 @@ pub mod rpc;
 mod service_manager;
 mod shares;
 pub mod store;
-mod support;
 pub mod telemetry;

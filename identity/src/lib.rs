@@ -40,6 +40,8 @@ pub mod rules;
 #[cfg(feature = "serial-pattern")]
 pub mod serial_pattern;
 #[cfg(feature = "alloc")]
+pub mod support;
+#[cfg(feature = "alloc")]
 mod wire;
 
 pub use hash::{CertificateHash, DocumentHash, LeafHash, RequestHash, SpkiHash, TbsHash};

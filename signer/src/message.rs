@@ -8,6 +8,7 @@ use der::asn1::OctetString;
 use der::{Choice, Decode, Encode, Sequence};
 use identity::document::Version1;
 use identity::envelope::Signature;
+use identity::support::Support;
 
 /// Longest request in bytes. A log that is further ahead than fits is sent in parts, each with a checkpoint of its own.
 pub const MAX_REQUEST: usize = 64 * 1024 * 1024;
@@ -58,19 +59,6 @@ pub struct Entry {
         optional = "true"
     )]
     pub support: Option<Support>,
-}
-
-/// ASN.1 `Support`: what a leaf only names by hash.
-#[derive(Clone, Debug, PartialEq, Eq, Sequence)]
-pub struct Support {
-    /// The document, canonical DER: `Ceremony`, `StationStatement`, `Grant` or `LotOrder`.
-    pub document: OctetString,
-    /// The grant's certificate profile; with a grant, and with nothing else.
-    #[asn1(context_specific = "0", tag_mode = "IMPLICIT", optional = "true")]
-    pub profile: Option<OctetString>,
-    /// Approvals in the order of the leaf, each `identity::approval::Approval` in DER. None for `ceremony` and
-    /// `lot-open`.
-    pub approvals: Vec<OctetString>,
 }
 
 /// ASN.1 `Item`: one certificate to sign.

@@ -5,16 +5,15 @@ use super::reserve::{Due, Round, refusal_of};
 use crate::directory::Directory;
 use crate::policy::SerialPattern;
 use crate::store::StoreError;
-use crate::support;
 use identity::Id;
 use identity::approval::{Approval, ApproverSet};
 use identity::document::{Ceremony, Document, Grant, LotOrder, Profile, StationStatement};
 use identity::fault::Fault;
 use identity::hash::DocumentHash;
 use identity::key::AwsLcVerifier;
-use identity::leaf::{Body, GrantTerms, Leaf};
+use identity::leaf::{Body, Leaf};
 use identity::rules::Known as _;
-use signer::message::Support;
+use identity::support::{Support, terms_of};
 
 /// A document whose approvals hold.
 #[derive(Debug)]
@@ -82,17 +81,10 @@ impl DocumentJob {
                 format!("the profile's serial pattern: {error}"),
             )
         })?;
-        let (first, last) = grant.days();
-        let terms = GrantTerms {
-            limit: grant.limit,
-            scrap: grant.scrap,
-            first,
-            last,
-        };
         let body = Body::Grant {
             document: grant.hash(),
             approvals: hashes(approvals),
-            terms,
+            terms: terms_of(grant),
         };
         Self::new(grant, grant.id.to_string(), body, approvals, Some(profile))
     }
@@ -120,8 +112,7 @@ impl DocumentJob {
         document
             .check()
             .map_err(|error| Refusal::new(Fault::GrantUnknown, error))?;
-        let profile = profile.map(Document::to_bytes);
-        let support = support::pack(&document.to_bytes(), profile.as_deref(), approvals)
+        let support = Support::pack(document, profile, approvals)
             .map_err(|error| Refusal::new(Fault::TooLarge, error))?;
         Ok(Self {
             hash: document.hash(),
@@ -182,8 +173,7 @@ pub(super) fn enter(round: &mut Round<'_, '_>, job: &DocumentJob) -> Result<Due,
         Ok(entry) => entry,
         Err(violation) => return Ok(Due::Refusal(refusal_of(violation))),
     };
-    let packed = support::to_bytes(&job.support)
-        .map_err(|_too_long| StoreError::Damaged("a document too long to store"))?;
+    let packed = job.support.to_bytes();
     round
         .transaction
         .put_document(&job.hash, entry, (job.kind, &job.name), &packed)?;

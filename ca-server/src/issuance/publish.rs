@@ -2,7 +2,7 @@
 //! publishes from the rows.
 
 use super::reserve::{Entered, Reserved, Waiting};
-use crate::ledger::{Ledger, LedgerError, Next};
+use crate::ledger::{Ledger, LedgerError, New, Next};
 
 /// A batch below a signed checkpoint. Only [`publish`] makes one.
 #[derive(Debug)]
@@ -63,12 +63,11 @@ pub fn publish(
     let parts = batch.into_parts();
     let published =
         usize::try_from(ledger.size().saturating_sub(parts.first)).unwrap_or(usize::MAX);
-    let entries: Vec<_> = parts
-        .entries
-        .iter()
-        .skip(published)
-        .map(|(leaf, _)| leaf.clone())
-        .collect();
+    let mut new = New::default();
+    for (leaf, support) in parts.entries.iter().skip(published) {
+        new.entries.push(leaf.clone());
+        new.documents.extend(support.clone());
+    }
     let unchanged = ledger
         .note()
         .filter(|_| ledger.size() == parts.size)
@@ -77,7 +76,7 @@ pub fn publish(
         Some(note) if next == Next::Nobody => ledger.write_what_was_left().map(|()| note),
         Some(note) => Ok(note),
         None => ledger
-            .publish(parts.size, parts.root, &entries, next)
+            .publish(parts.size, parts.root, &new, next)
             .map(ToString::to_string),
     };
     match note {

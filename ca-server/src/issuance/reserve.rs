@@ -17,8 +17,8 @@ use identity::leaf::{
     Adopt, Bind, Body, CertificateRef, EntryRef, EvidenceRef, GrantUse, Leaf, Serial20,
 };
 use identity::rules::{Known as _, Stage, Violation};
+use identity::support::Support;
 use identity::{ChipUid, Day, DeviceSerial, Entropy, Id, SubjectId, Timestamp};
-use signer::message::Support;
 use std::collections::BTreeMap;
 use tokio::sync::oneshot;
 use translog::tree::Hash;

@@ -8,9 +8,10 @@ use der::asn1::OctetString;
 use identity::document::Version1;
 use identity::fault::Fault;
 use identity::rules::Stage;
+use identity::support::Support;
 use signer::Code;
 use signer::Signer;
-use signer::message::{Answer, Entry, Item, SignReply, SignRequest, SignedEnvelope, Support};
+use signer::message::{Answer, Entry, Item, SignReply, SignRequest, SignedEnvelope};
 use std::collections::BTreeMap;
 use translog::tree::Hash;
 
@@ -313,7 +314,7 @@ pub(super) fn entries_from(
         let document = documents.binary_search_by_key(&index, |document| document.index);
         let document = document.ok().and_then(|at| documents.get(at));
         let support = document
-            .map(|document| crate::support::parse(&document.support))
+            .map(|document| Support::from_bytes(&document.support))
             .transpose();
         Ok((
             leaf,

@@ -1,10 +1,12 @@
 use super::LedgerError;
+use identity::support::{DIRECTORY, Support, file_name};
 use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use translog::proof::TileReader;
 use translog::tile::{BundleId, Tile, TileId, Width, encode_entries};
 
-/// The log as static files (C2SP tlog-tiles): `checkpoint`, `tile/<L>/<N>[.p/<W>]`, `tile/entries/<N>[.p/<W>]`.
+/// The log as static files (C2SP tlog-tiles): `checkpoint`, `tile/<L>/<N>[.p/<W>]`, `tile/entries/<N>[.p/<W>]`. Beside
+/// them `documents/<hash>.der`: what leaves name by hash only.
 #[derive(Clone, Debug)]
 pub struct LogFiles {
     directory: PathBuf,
@@ -45,6 +47,17 @@ impl LogFiles {
     ) -> Result<(), LedgerError> {
         let bytes = encode_entries(entries).map_err(|_too_long| LedgerError::Root)?;
         self.create(&id.to_string(), &bytes, id.width().is_full())
+    }
+
+    /// Keeps the documents behind a leaf beside the tiles, for whoever audits them.
+    pub(super) fn write_document(&self, support: &Support) -> Result<(), LedgerError> {
+        let name = format!("{DIRECTORY}/{}", file_name(&support.hash()));
+        self.create(&name, &support.to_bytes(), false)
+    }
+
+    /// Whether documents were ever written here.
+    pub(super) fn has_documents(&self) -> bool {
+        self.directory.join(DIRECTORY).exists()
     }
 
     /// Widths below this one of which the partial file stands beside the partial file of this name.

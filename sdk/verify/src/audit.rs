@@ -1,5 +1,6 @@
 //! The audit: a whole log recomputed from its entries alone.
 
+mod documents;
 mod findings;
 
 pub use findings::{Finding, Findings, GrantCount, LotCount, MAX_FINDINGS};
@@ -8,6 +9,7 @@ use crate::log_dir::{LogDir, LogDirError};
 use crate::reason::Reason;
 use crate::register::Register;
 use crate::trust::Trust;
+use documents::Documents;
 use findings::Tally;
 use identity::leaf::{Body, Leaf};
 use identity::lot::differences;
@@ -25,12 +27,22 @@ use translog::tree::{Hash, leaf_hash};
 ///
 /// The root and every tile are recomputed from the entries and compared with what the log published; every leaf is
 /// replayed under [`identity::rules`]. Memory grows with the number of devices ([`Register`]), not with the files.
-/// Approvals of grants and stations are not judged: that needs the documents, of which the log holds hashes.
+/// The documents that leaves name are read from `documents/` beside the tiles, held against their leaves, and their
+/// approvals verified; of a copy without them [`Scope::Leaves`] judges the rest.
 ///
 /// # Errors
 /// [`LogDirError`] if there is no checkpoint to begin with. Whatever else is wrong is a finding.
-pub fn audit_log(dir: &Path, trust: &Trust) -> Result<Findings, LogDirError> {
-    audit_log_with(dir, trust, &mut |_, _| ())
+pub fn audit_log(dir: &Path, trust: &Trust, scope: Scope) -> Result<Findings, LogDirError> {
+    audit_log_with(dir, trust, scope, &mut |_, _| ())
+}
+
+/// How much of a log is audited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Leaves, and the documents behind them with their approvals.
+    Whole,
+    /// Leaves only: nothing is said about approvals.
+    Leaves,
 }
 
 /// As [`audit_log`]; `progress` is told the number of entries read and of all, after each bundle.
@@ -40,6 +52,7 @@ pub fn audit_log(dir: &Path, trust: &Trust) -> Result<Findings, LogDirError> {
 pub fn audit_log_with(
     dir: &Path,
     trust: &Trust,
+    scope: Scope,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Findings, LogDirError> {
     let log = LogDir::new(dir);
@@ -47,6 +60,10 @@ pub fn audit_log_with(
     let mut audit = Audit::new(&log, trust);
     let Some(head) = audit.open_checkpoint(&note) else {
         return Ok(audit.tally.finish(None, &audit.register));
+    };
+    audit.documents = match scope {
+        Scope::Whole => Some(Documents::new(&log, trust, &head)),
+        Scope::Leaves => None,
     };
     for bundle in bundles_between(0, head.size()) {
         let entries = match log.entries(bundle) {
@@ -64,7 +81,7 @@ pub fn audit_log_with(
         progress(audit.edge.size(), head.size());
     }
     audit.compare_root(&head);
-    Ok(audit.tally.finish(Some(&head), &audit.register))
+    Ok(audit.finish(&head))
 }
 
 struct Audit<'a> {
@@ -74,6 +91,7 @@ struct Audit<'a> {
     register: Register,
     edge: RightEdge,
     tally: Tally,
+    documents: Option<Documents<'a>>,
 }
 
 impl<'a> Audit<'a> {
@@ -90,6 +108,7 @@ impl<'a> Audit<'a> {
             register: Register::new(),
             edge: RightEdge::new(),
             tally: Tally::default(),
+            documents: None,
         }
     }
 
@@ -132,6 +151,7 @@ impl<'a> Audit<'a> {
             }
         };
         self.tally.count(&leaf);
+        self.hold_documents(index, &leaf.body);
         self.check_certificate(index, &leaf);
         self.reconcile(index, &leaf);
         if let Err(violation) = self.register.enter(&leaf, hash) {
@@ -139,6 +159,35 @@ impl<'a> Audit<'a> {
                 .find(Reason::AuditRule, Some(index), violation.to_string());
             self.register.pass_over(Some(&leaf), hash);
         }
+    }
+
+    fn hold_documents(&mut self, index: u64, body: &Body) {
+        let Some(documents) = &mut self.documents else {
+            return;
+        };
+        match documents.hold(body) {
+            Ok(held) => self.tally.documents(held.into()),
+            Err((reason, why)) => self.tally.find(reason, Some(index), why),
+        }
+    }
+
+    fn finish(self, head: &Checkpoint) -> Findings {
+        let mut findings = self.tally.finish(Some(head), &self.register);
+        if let Some(documents) = &self.documents {
+            findings.documents = Some(findings.documents.unwrap_or_default());
+            let grants = self
+                .register
+                .grants()
+                .map(|(grant, _)| documents.name(grant));
+            for (count, name) in findings.grants.iter_mut().zip(grants) {
+                count.name = name;
+            }
+            let lots = self.register.lots().map(|(lot, _)| documents.name(lot));
+            for (count, name) in findings.lots.iter_mut().zip(lots) {
+                count.name = name;
+            }
+        }
+        findings
     }
 
     /// What the rules leave to the reader: certificate serials are unique, and the CA is one of this maker's.

@@ -5,7 +5,7 @@ use der::asn1::ObjectIdentifier;
 use der::oid::AssociatedOid as _;
 use der::{Decode as _, Encode as _};
 use identity::idevid::{self, IdevidError, Issuer};
-use identity::{P256Key, PortableVerifier, TbsHash, Timestamp, VerifyP256 as _};
+use identity::{CertificateHash, P256Key, PortableVerifier, TbsHash, Timestamp, VerifyP256 as _};
 use x509_cert::Certificate;
 use x509_cert::ext::pkix::{
     AuthorityKeyIdentifier, BasicConstraints, KeyUsage, SubjectKeyIdentifier,
@@ -19,6 +19,7 @@ pub struct Authority {
     issuer_name: Name,
     issuer_key_id: Option<Vec<u8>>,
     path_length: Option<u8>,
+    hash: CertificateHash,
     tbs: TbsHash,
     signature: [u8; 64],
     not_before: Timestamp,
@@ -66,6 +67,7 @@ impl Authority {
             issuer_name: tbs.issuer().clone(),
             issuer_key_id: key_id.map(|id| id.as_bytes().to_vec()),
             path_length: constraints.and_then(|(_, constraints)| constraints.path_len_constraint),
+            hash: CertificateHash::of(der),
             tbs: TbsHash::of(&tbs_bytes),
             signature,
             not_before: moment(tbs.validity().not_before),
@@ -90,6 +92,12 @@ impl Authority {
             || self.issuer.name().to_string(),
             |name| name.value().into_owned(),
         )
+    }
+
+    /// Hash of the certificate.
+    #[must_use]
+    pub const fn hash(&self) -> CertificateHash {
+        self.hash
     }
 
     /// Its public key.

@@ -8,7 +8,7 @@ use clap::Parser as _;
 use identity::Timestamp;
 use indicatif::ProgressBar;
 use koseki_verify::{
-    CompareError, Findings, LogDirError, ReadError, Relation, Trust, TrustError, Verdict,
+    CompareError, Findings, LogDirError, ReadError, Relation, Scope, Trust, TrustError, Verdict,
     audit_log_with, compare, read_certificate, read_proof, verify_device,
 };
 use show::Show;
@@ -97,7 +97,11 @@ fn audit(arguments: &AuditArguments) -> Result<u8, Stop> {
                 .set_position(done);
         }
     };
-    let findings = audit_log_with(&arguments.dir, &trust, &mut progress)?;
+    let scope = match arguments.leaves_only {
+        true => Scope::Leaves,
+        false => Scope::Whole,
+    };
+    let findings = audit_log_with(&arguments.dir, &trust, scope, &mut progress)?;
     if let Some(bar) = bar {
         bar.finish_and_clear();
     }

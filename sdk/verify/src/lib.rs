@@ -24,7 +24,9 @@ mod register;
 mod trust;
 mod verdict;
 
-pub use audit::{Finding, Findings, GrantCount, LotCount, MAX_FINDINGS, audit_log, audit_log_with};
+pub use audit::{
+    Finding, Findings, GrantCount, LotCount, MAX_FINDINGS, Scope, audit_log, audit_log_with,
+};
 pub use authority::{Authority, AuthorityError};
 pub use compare::{CompareError, Comparison, Relation, compare};
 pub use device::verify_device;

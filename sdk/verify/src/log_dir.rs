@@ -1,6 +1,8 @@
 //! A log as static files (C2SP tlog-tiles v0.1.0).
 
 use crate::files::read_to;
+use identity::DocumentHash;
+use identity::support::{DIRECTORY, MAX_SUPPORT, file_name};
 use std::io;
 use std::path::{Path, PathBuf};
 use translog::note::MAX_NOTE_BYTES;
@@ -11,7 +13,7 @@ use translog::tile::{
 };
 use translog::tree::Hash;
 
-/// A directory that holds `checkpoint` and `tile/…`.
+/// A directory that holds `checkpoint` and `tile/…`, and in `documents/` what leaves name by hash only.
 #[derive(Clone, Debug)]
 pub struct LogDir {
     path: PathBuf,
@@ -84,6 +86,15 @@ impl LogDir {
             .into_iter()
             .map(<[u8]>::to_vec)
             .collect())
+    }
+
+    /// The documents behind the leaf that names this one, as bytes.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub(crate) fn support(&self, document: &DocumentHash) -> io::Result<Vec<u8>> {
+        let path = self.path.join(DIRECTORY).join(file_name(document));
+        read_to(&path, u64::try_from(MAX_SUPPORT).unwrap_or(u64::MAX))
     }
 
     /// The partial tiles still kept at the place of this tile, narrower than it. They were published once, and must

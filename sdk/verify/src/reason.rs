@@ -96,6 +96,10 @@ reasons! {
     AuditSerial = "VERIFY-0207" "a certificate serial was used before", "証明書番号が重複しています", "report it to the maker", "製造者に報告してください";
     AuditIssuer = "VERIFY-0208" "a certificate was permitted for a CA that the trust directory does not hold", "信頼ディレクトリにない CA の証明書です", "check that all issuing CAs are in the trust directory", "発行 CA が揃っているか確認してください";
     AuditLot = "VERIFY-0209" "a lot closed with a difference", "ロットの数が合わないまま締め切られています", "find every unit that is named as a difference before anything of the lot is accepted", "差異のある機器をすべて確認するまでこのロットを受け入れないでください";
+    AuditDocument = "VERIFY-0210" "the document behind an entry is missing, or is another", "記録が指す文書がないか、別の文書です", "fetch the log with its documents/ again; else report it: what nobody can read, nobody can have approved", "documents/ を含めてログを取り直し、だめなら報告してください";
+    AuditApproval = "VERIFY-0211" "a document is not approved", "文書に必要な承認がありません", "report it; accept nothing that was issued under it", "報告し、この文書による発行を受け入れないでください";
+    AuditTerms = "VERIFY-0212" "an entry says otherwise than its document", "記録が文書と一致しません", "report it; accept nothing that was issued under it", "報告し、この文書による発行を受け入れないでください";
+    AuditCeremony = "VERIFY-0213" "the log began with another ceremony than is trusted", "ログが信頼する鍵セレモニーで始まっていません", "compare ceremony.der and log.vkey with the minutes of the ceremony", "ceremony.der と log.vkey をセレモニーの記録と照合してください";
 }
 
 impl Reason {

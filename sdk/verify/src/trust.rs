@@ -3,7 +3,7 @@
 use crate::authority::{Authority, AuthorityError};
 use crate::files::{MAX_CERTIFICATE_FILE, pem_blocks, read_to};
 use identity::P256Key;
-use identity::document::{Document as _, MAX_DOCUMENT, Profile};
+use identity::document::{Ceremony, Document as _, MAX_DOCUMENT, Profile};
 use std::io;
 use std::path::{Path, PathBuf};
 use translog::checkpoint::TrustedLog;
@@ -20,6 +20,7 @@ use translog::policy::{MAX_POLICY_BYTES, Policy};
 /// | `log.policy` | instead of `log.vkey`: a C2SP tlog-policy, with witnesses and a quorum |
 /// | `vendors/*.pem` | optional: keys of chip vendors, SPKI |
 /// | `profiles/*.der` | optional: profiles of products |
+/// | `ceremony.der` | optional: the document of the key ceremony. An audit then believes no other approvers |
 #[derive(Clone, Debug)]
 pub struct Trust {
     root: Authority,
@@ -27,6 +28,7 @@ pub struct Trust {
     policy: Policy,
     vendors: Vec<P256Key>,
     profiles: Vec<Profile>,
+    ceremony: Option<Ceremony>,
 }
 
 /// The trust directory cannot be used.
@@ -75,6 +77,7 @@ impl Trust {
             policy,
             vendors: Vec::new(),
             profiles: Vec::new(),
+            ceremony: None,
         })
     }
 
@@ -90,6 +93,12 @@ impl Trust {
         Self { profiles, ..self }
     }
 
+    /// Believes in the approvers of this ceremony, whatever a log begins with.
+    #[must_use]
+    pub fn with_ceremony(self, ceremony: Option<Ceremony>) -> Self {
+        Self { ceremony, ..self }
+    }
+
     /// Reads a trust directory.
     ///
     /// # Errors
@@ -99,7 +108,8 @@ impl Trust {
         let trust = Self::new(root, load_issuing(dir)?, load_policy(dir)?)?;
         Ok(trust
             .with_vendors(load_vendors(dir)?)
-            .with_profiles(load_profiles(dir)?))
+            .with_profiles(load_profiles(dir)?)
+            .with_ceremony(load_ceremony(dir)?))
     }
 
     /// The maker's device root.
@@ -124,6 +134,12 @@ impl Trust {
     #[must_use]
     pub fn vendors(&self) -> &[P256Key] {
         &self.vendors
+    }
+
+    /// The ceremony whose approvers are believed.
+    #[must_use]
+    pub const fn ceremony(&self) -> Option<&Ceremony> {
+        self.ceremony.as_ref()
     }
 
     /// Profiles of products.
@@ -221,6 +237,16 @@ fn load_profiles(dir: &Path) -> Result<Vec<Profile>, TrustError> {
         .iter()
         .map(load)
         .collect()
+}
+
+fn load_ceremony(dir: &Path) -> Result<Option<Ceremony>, TrustError> {
+    let path = dir.join("ceremony.der");
+    if !path.exists() {
+        return Ok(None);
+    }
+    let max = u64::try_from(MAX_DOCUMENT).unwrap_or(u64::MAX);
+    let ceremony = Ceremony::from_bytes(&read(&path, max)?);
+    ceremony.map(Some).map_err(|error| malformed(&path, error))
 }
 
 fn authorities(path: &Path) -> Result<Vec<Authority>, TrustError> {

@@ -18,14 +18,13 @@ use identity::leaf::{
 use identity::message::{
     Endorsement, InjectionReceipt, KeyOrigin, Message as _, Possession, Transport,
 };
+use identity::support::Support;
 use identity::{
     CertificateHash, ChipUid, DeviceSerial, DocumentHash, Id, LeafHash, P256Key, PartNumber,
     RequestId, SubjectId, TbsHash, Timestamp,
 };
 use p256::ecdsa::SigningKey;
-use signer::message::{
-    self, Answer, Entry, SignReply, SignRequest, SignedEnvelope, Stopped, Support,
-};
+use signer::message::{self, Answer, Entry, SignReply, SignRequest, SignedEnvelope, Stopped};
 use signer::{CaKey, Signer, SignerConfig, SignerError};
 use std::path::PathBuf;
 use translog::checkpoint::Checkpoint;
@@ -454,14 +453,7 @@ pub fn support<D: Document>(
     profile: Option<&Profile>,
     approvals: &[Approval],
 ) -> Support {
-    Support {
-        document: octets(&document.to_bytes()),
-        profile: profile.map(|profile| octets(&profile.to_bytes())),
-        approvals: approvals
-            .iter()
-            .map(|approval| octets(&approval.to_bytes()))
-            .collect(),
-    }
+    Support::pack(document, profile, approvals).unwrap()
 }
 
 pub fn hashes(approvals: &[Approval]) -> Vec<DocumentHash> {

@@ -7,7 +7,7 @@ use ca_server::issuance::{Issued, Receipt};
 use identity::hash::RequestHash;
 use identity::leaf::{Bind, Body, Leaf};
 use identity::{RequestId, SubjectId, TbsHash, Timestamp};
-use koseki_verify::{audit_log, verify_device};
+use koseki_verify::{Scope, audit_log, verify_device};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use translog::tree::{Hash, leaf_hash, root_of};
@@ -147,7 +147,7 @@ impl Ledger {
         log: &Path,
         leaves: &[Vec<u8>],
     ) -> Outcome<()> {
-        let findings = audit_log(log, &ground.trust).map_err(Failure::new)?;
+        let findings = audit_log(log, &ground.trust, Scope::Whole).map_err(Failure::new)?;
         require(
             findings.findings.is_empty(),
             format_args!("I4, I6, I10: the auditor finds {:?}", findings.findings),

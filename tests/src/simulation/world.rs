@@ -591,8 +591,11 @@ impl World<'_> {
                 Ok(())
             }
             Ends::ByRepair => {
-                let findings =
-                    koseki_verify::audit_log(&self.machine.places.log(), &self.ground.trust);
+                let findings = koseki_verify::audit_log(
+                    &self.machine.places.log(),
+                    &self.ground.trust,
+                    koseki_verify::Scope::Whole,
+                );
                 let findings = findings.map(|it| it.findings);
                 Err(Failure::new(format_args!(
                     "issuing stops for good: {:?}; the auditor finds {findings:?}",

@@ -24,6 +24,9 @@ pub struct Findings {
     pub devices: u64,
     /// Entries of each kind.
     pub kinds: BTreeMap<&'static str, u64>,
+    /// Documents that were read and found as their entries say, approved where they must be; none if they were not
+    /// looked at.
+    pub documents: Option<u64>,
     /// The grants, in the order of their hashes.
     pub grants: Vec<GrantCount>,
     /// The lots, in the order of their hashes.
@@ -39,6 +42,9 @@ pub struct Findings {
 pub struct GrantCount {
     /// Hash of the grant, lower-case hexadecimal.
     pub grant: String,
+    /// Its own name, if its document was read and is approved.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// Certificates permitted: `bind` entries under this grant, whether the rules allowed them or not.
     pub issued: u64,
     /// Most certificates.
@@ -57,6 +63,9 @@ pub struct GrantCount {
 pub struct LotCount {
     /// Hash of the lot order, lower-case hexadecimal.
     pub lot: String,
+    /// Its own name, if its document was read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// Hash of its grant, lower-case hexadecimal.
     pub grant: String,
     /// Units planned.
@@ -113,6 +122,12 @@ impl Tally {
         }
     }
 
+    /// Counts documents that were found good.
+    pub(super) fn documents(&mut self, held: u64) {
+        let documents = self.findings.documents.get_or_insert_default();
+        *documents = documents.saturating_add(held);
+    }
+
     pub(super) fn count(&mut self, leaf: &Leaf) {
         let kind = self.findings.kinds.entry(name(&leaf.body)).or_default();
         *kind = kind.saturating_add(1);
@@ -158,6 +173,7 @@ impl Tally {
             let (limit, scrap_limit) = (state.terms.limit, state.terms.scrap);
             GrantCount {
                 grant: grant.to_string(),
+                name: None,
                 issued,
                 limit,
                 scrapped,
@@ -174,6 +190,7 @@ impl Tally {
 fn lot_count((lot, state): (&DocumentHash, &identity::rules::LotState)) -> LotCount {
     LotCount {
         lot: lot.to_string(),
+        name: None,
         grant: state.grant.to_string(),
         planned: state.quantity,
         bound: state.tally.bound,

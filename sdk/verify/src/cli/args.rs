@@ -15,6 +15,7 @@ The trust directory:
   log.vkey or log.policy   the log's keys, one vkey a line, or a tlog-policy with witnesses
   vendors/*.pem            optional: public keys of chip vendors
   profiles/*.der           optional: profiles of products
+  ceremony.der             optional: the key ceremony's document; an audit then believes no other approvers
 
 Exit codes:
   0 accepted, nothing found    1 rejected, something found    2 wrong use
@@ -65,8 +66,11 @@ pub(super) struct DeviceArguments {
 
 #[derive(Debug, Args)]
 pub(super) struct AuditArguments {
-    /// Directory with checkpoint and tile/
+    /// Directory with checkpoint, tile/ and documents/
     pub(super) dir: PathBuf,
+    /// Audit a copy that has no documents/: nothing is said about approvals then
+    #[arg(long)]
+    pub(super) leaves_only: bool,
     /// What you trust
     #[arg(long, value_name = "DIR")]
     pub(super) trust: PathBuf,

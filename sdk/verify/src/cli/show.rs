@@ -73,17 +73,24 @@ impl Show {
             .map(|(kind, count)| format!("{kind} {count}"))
             .collect();
         writeln!(self.out, "  entries   {}", kinds.join(", "))?;
-        writeln!(
-            self.out,
-            "  {OPEN}approvals{OPEN:#} not checked: the leaves hold their hashes, and the signer held the documents"
-        )?;
+        match findings.documents {
+            Some(held) => writeln!(
+                self.out,
+                "  documents {held} as their entries say, approved"
+            )?,
+            None => writeln!(
+                self.out,
+                "  {OPEN}documents{OPEN:#} not looked at: nothing is said about approvals"
+            )?,
+        }
         for grant in &findings.grants {
             let (issued, limit, scrapped, most) =
                 (grant.issued, grant.limit, grant.scrapped, grant.scrap_limit);
             writeln!(
                 self.out,
-                "  grant     {} issued {issued}/{limit}, scrapped {scrapped}/{most}",
-                grant.grant
+                "  grant     {}{} issued {issued}/{limit}, scrapped {scrapped}/{most}",
+                grant.grant,
+                named(grant.name.as_deref())
             )?;
             if let Some(entry) = grant.closed {
                 writeln!(self.out, "            closed at entry {entry}")?;
@@ -140,8 +147,15 @@ impl Show {
             .map_or_else(|| "open".to_owned(), |entry| format!("closed at {entry}"));
         writeln!(
             self.out,
-            "  lot       {} {closed}, planned {}, bound {}, confirmed {}, undecided {}, voided {}, scrapped {}",
-            lot.lot, lot.planned, lot.bound, lot.confirmed, lot.open, lot.voided, lot.scrapped
+            "  lot       {}{} {closed}, planned {}, bound {}, confirmed {}, undecided {}, voided {}, scrapped {}",
+            lot.lot,
+            named(lot.name.as_deref()),
+            lot.planned,
+            lot.bound,
+            lot.confirmed,
+            lot.open,
+            lot.voided,
+            lot.scrapped
         )
     }
 
@@ -172,4 +186,9 @@ impl Show {
             writeln!(self.out, "{:23}→ {hint}", "")
         }
     }
+}
+
+/// A name behind a hash.
+fn named(name: Option<&str>) -> String {
+    name.map_or_else(String::new, |name| format!(" ({name})"))
 }

@@ -3,7 +3,7 @@
 use crate::house::{GRANT, House, filler, terms};
 use identity::leaf::{Body, CertificateRef, GrantTerms};
 use identity::{DocumentHash, SpkiHash};
-use koseki_verify::{CompareError, Findings, Reason, Relation, audit_log, compare};
+use koseki_verify::{CompareError, Findings, Reason, Relation, Scope, audit_log, compare};
 use std::fs;
 use tempfile::{TempDir, tempdir};
 
@@ -21,7 +21,7 @@ fn written(house: &House) -> TempDir {
 }
 
 fn audit(house: &House) -> Findings {
-    audit_log(written(house).path(), &house.trust()).unwrap()
+    audit_log(written(house).path(), &house.trust(), Scope::Leaves).unwrap()
 }
 
 #[track_caller]
@@ -163,12 +163,16 @@ fn one_flipped_byte_in_any_file_is_found() {
             let mut bad = good.clone();
             bad[at] ^= 4;
             fs::write(&path, bad).unwrap();
-            let findings = audit_log(dir.path(), &house.trust()).unwrap();
+            let findings = audit_log(dir.path(), &house.trust(), Scope::Leaves).unwrap();
             assert!(!findings.is_clean(), "{file} at {at}");
         }
         fs::write(&path, good).unwrap();
     }
-    assert!(audit_log(dir.path(), &house.trust()).unwrap().is_clean());
+    assert!(
+        audit_log(dir.path(), &house.trust(), Scope::Leaves)
+            .unwrap()
+            .is_clean()
+    );
 }
 
 #[test]
@@ -179,7 +183,7 @@ fn the_flipped_tile_is_named() {
     let mut tile = fs::read(&path).unwrap();
     tile[5 * 32] ^= 1;
     fs::write(&path, tile).unwrap();
-    let findings = audit_log(dir.path(), &house.trust()).unwrap();
+    let findings = audit_log(dir.path(), &house.trust(), Scope::Leaves).unwrap();
     assert_found(&findings, &[(Reason::AuditTile, None)]);
     assert_eq!(findings.findings[0].note, "tile/0/000, hash 5");
 }
@@ -192,10 +196,14 @@ fn partial_tiles_kept_from_earlier_are_compared() {
     let partials = dir.path().join("tile/0/000.p");
     fs::create_dir_all(&partials).unwrap();
     fs::write(partials.join("3"), &full[..96]).unwrap();
-    assert!(audit_log(dir.path(), &house.trust()).unwrap().is_clean());
+    assert!(
+        audit_log(dir.path(), &house.trust(), Scope::Leaves)
+            .unwrap()
+            .is_clean()
+    );
     fs::write(partials.join("3"), &full[32..128]).unwrap();
     assert_found(
-        &audit_log(dir.path(), &house.trust()).unwrap(),
+        &audit_log(dir.path(), &house.trust(), Scope::Leaves).unwrap(),
         &[(Reason::AuditTile, None)],
     );
 }
@@ -210,7 +218,7 @@ fn a_partial_taken_away_is_read_from_the_full_one() {
         fs::remove_dir_all(dir.path().join(partial)).unwrap();
     }
     fs::write(dir.path().join("checkpoint"), small.checkpoint()).unwrap();
-    let findings = audit_log(dir.path(), &small.trust()).unwrap();
+    let findings = audit_log(dir.path(), &small.trust(), Scope::Leaves).unwrap();
     assert!(findings.is_clean(), "{findings:#?}");
     assert_eq!((findings.size, findings.devices), (302, 300));
 }
@@ -221,12 +229,12 @@ fn a_truncated_log_is_found() {
     let dir = written(&house);
     fs::remove_file(dir.path().join("tile/entries/001.p/46")).unwrap();
     assert_found(
-        &audit_log(dir.path(), &house.trust()).unwrap(),
+        &audit_log(dir.path(), &house.trust(), Scope::Leaves).unwrap(),
         &[(Reason::AuditEntries, Some(256))],
     );
     fs::remove_file(dir.path().join("checkpoint")).unwrap();
     assert!(
-        audit_log(dir.path(), &house.trust())
+        audit_log(dir.path(), &house.trust(), Scope::Leaves)
             .unwrap_err()
             .is_absent()
     );
@@ -239,7 +247,7 @@ fn another_root_than_the_signed_one_is_found() {
     let dir = written(&house);
     fs::write(dir.path().join("checkpoint"), other.checkpoint()).unwrap();
     assert_found(
-        &audit_log(dir.path(), &house.trust()).unwrap(),
+        &audit_log(dir.path(), &house.trust(), Scope::Leaves).unwrap(),
         &[(Reason::AuditRoot, None)],
     );
 }

@@ -5,7 +5,7 @@ use identity::leaf::{Body, Confirm, EntryRef, LotClose, Scrap, Void};
 use identity::lot::{LotCounts, LotTally};
 use identity::{CertificateHash, DocumentHash, Id, RequestHash};
 use identity::{evidence::Bytes32, leaf::Bind};
-use koseki_verify::{Findings, Reason, audit_log};
+use koseki_verify::{Findings, Reason, Scope, audit_log};
 
 const LOT: DocumentHash = DocumentHash([0x41; 32]);
 const PLANNED: u32 = 100;
@@ -115,7 +115,7 @@ impl Lot {
     fn audit(&self) -> Findings {
         let dir = tempfile::tempdir().unwrap();
         self.house.write_log(dir.path());
-        audit_log(dir.path(), &self.house.trust()).unwrap()
+        audit_log(dir.path(), &self.house.trust(), Scope::Leaves).unwrap()
     }
 }
 

@@ -7,6 +7,8 @@ mod cli;
 #[cfg(test)]
 mod device;
 #[cfg(test)]
+mod documents;
+#[cfg(test)]
 mod house;
 #[cfg(test)]
 mod lots;
