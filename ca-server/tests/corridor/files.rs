@@ -132,3 +132,34 @@ fn when_nobody_waits_the_files_are_those_of_the_newest_checkpoint() {
         },
     );
 }
+
+#[test]
+fn documents_that_are_missing_or_torn_are_written_at_the_next_start() {
+    run(
+        concat!(
+            module_path!(),
+            "::documents_that_are_missing_or_torn_are_written_at_the_next_start"
+        ),
+        |room| {
+            tell(async {
+                let mut world = World::open(room, Places::below(room)).await;
+                let documents = Places::below(room).log.join("documents");
+                let before = files(&documents);
+                assert_eq!(before.len(), 4, "ceremony, station, grant, lot: {before:?}");
+                // As a store from before documents were published has it.
+                world = world.restart_after(|_log| fs::remove_dir_all(&documents).unwrap());
+                assert!(files(&documents) == before, "not as they were");
+                world = world.restart_after(|_log| {
+                    for (number, (path, bytes)) in before.iter().enumerate() {
+                        match number % 2 {
+                            0 => fs::remove_file(path).unwrap(),
+                            _ => fs::write(path, &bytes[..bytes.len() / 2]).unwrap(),
+                        }
+                    }
+                });
+                assert!(files(&documents) == before, "not as they were");
+                world.corridor.stop();
+            });
+        },
+    );
+}
