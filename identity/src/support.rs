@@ -165,7 +165,9 @@ pub fn check(
         } => {
             let support = needed()?;
             let statement: StationStatement = read(support, document)?;
-            require(support.profile.is_none(), SupportError::Surplus)?;
+            if support.profile.is_some() {
+                return Err(SupportError::Surplus);
+            }
             approval(support, approvals).verify(&statement, &statement.requester, verifier)?;
             Ok(Supported::Station(statement))
         }
@@ -177,7 +179,9 @@ pub fn check(
             let support = needed()?;
             let grant: Grant = read(support, document)?;
             approval(support, approvals).verify(&grant, &grant.requester, verifier)?;
-            require(*terms == terms_of(&grant), SupportError::GrantTerms)?;
+            if *terms != terms_of(&grant) {
+                return Err(SupportError::GrantTerms);
+            }
             let profile = profile_of(support, &grant)?;
             Ok(Supported::Grant(Box::new(grant), Box::new(profile)))
         }
@@ -189,13 +193,19 @@ pub fn check(
             let order: LotOrder = read(needed()?, document)?;
             alone(needed()?)?;
             let same = order.grant == *grant && order.quantity == *quantity;
-            require(same, SupportError::LotTerms)?;
+            if !same {
+                return Err(SupportError::LotTerms);
+            }
             Ok(Supported::LotOrder(order))
         }
-        _ => {
-            require(support.is_none(), SupportError::Surplus)?;
-            Ok(Supported::Nothing)
-        }
+        Body::GrantClose { .. }
+        | Body::LotClose(_)
+        | Body::Bind(_)
+        | Body::Adopt(_)
+        | Body::Confirm(_)
+        | Body::Void(_)
+        | Body::Scrap(_)
+        | Body::Refuse(_) => support.map_or(Ok(Supported::Nothing), |_| Err(SupportError::Surplus)),
     }
 }
 
@@ -211,13 +221,11 @@ pub fn terms_of(grant: &Grant) -> GrantTerms {
     }
 }
 
-fn require(holds: bool, error: SupportError) -> Result<(), SupportError> {
-    if holds { Ok(()) } else { Err(error) }
-}
-
 fn read<D: Document>(support: &Support, hash: &DocumentHash) -> Result<D, SupportError> {
     let document = D::from_bytes(support.document.as_bytes()).map_err(SupportError::Document)?;
-    require(document.hash() == *hash, SupportError::DocumentHash)?;
+    if document.hash() != *hash {
+        return Err(SupportError::DocumentHash);
+    }
     Ok(document)
 }
 
@@ -227,14 +235,20 @@ fn profile_of(support: &Support, grant: &Grant) -> Result<Profile, SupportError>
     let named = profile.hash() == grant.profile
         && profile.product == grant.product
         && profile.maker == grant.maker;
-    require(named, SupportError::Profile)?;
+    if !named {
+        return Err(SupportError::Profile);
+    }
     Ok(profile)
 }
 
 /// Ceremonies and lot orders bear no approvals.
 fn alone(support: &Support) -> Result<(), SupportError> {
     let alone = support.approvals.is_empty() && support.profile.is_none();
-    require(alone, SupportError::Surplus)
+    if alone {
+        Ok(())
+    } else {
+        Err(SupportError::Surplus)
+    }
 }
 
 /// Approvals as they came, and as the leaf lists them.
@@ -258,10 +272,9 @@ impl Approvals<'_> {
             .collect::<Result<Vec<_>, _>>()
             .map_err(SupportError::Document)?;
         let hashes = approvals.iter().map(Approval::hash);
-        require(
-            hashes.eq(self.listed.iter().copied()),
-            SupportError::ApprovalList,
-        )?;
+        if !hashes.eq(self.listed.iter().copied()) {
+            return Err(SupportError::ApprovalList);
+        }
         let verdict = self
             .approvers
             .verify(document, requester, &approvals, verifier);

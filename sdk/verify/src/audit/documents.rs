@@ -116,7 +116,14 @@ const fn named(body: &Body) -> Option<DocumentHash> {
         | Body::Station { document, .. }
         | Body::Grant { document, .. }
         | Body::LotOpen { document, .. } => Some(*document),
-        _ => None,
+        Body::GrantClose { .. }
+        | Body::LotClose(_)
+        | Body::Bind(_)
+        | Body::Adopt(_)
+        | Body::Confirm(_)
+        | Body::Void(_)
+        | Body::Scrap(_)
+        | Body::Refuse(_) => None,
     }
 }
 
