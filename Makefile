@@ -31,7 +31,7 @@ test-only: build ## the tests alone; the stories on hsm-sim, then on SoftHSM2
 	$(CARGO) test --workspace --locked
 	KOSEKI_HSM=softhsm2 $(CARGO) test --workspace --locked --test command_line --test corridor
 	KOSEKI_HSM=softhsm2 $(CARGO) test --workspace --locked --test scenarios -- \
-		--skip architecture --skip fuzzing --skip licences
+		--skip architecture --skip firmware --skip fuzzing --skip licences
 
 faults: setup build ## every durable call failed in every way, then a thousand kills; about 10 minutes
 	@target/debug/faults --hsm $(HSM) calls

@@ -20,6 +20,7 @@ mod ends;
 mod every_door;
 mod every_fault;
 mod every_step;
+mod firmware;
 mod first_device;
 mod floor;
 mod full_disk;
