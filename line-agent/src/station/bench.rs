@@ -5,6 +5,7 @@ mod ca;
 
 use super::floor::{Floor, Queue, Roll, Serials, Stop, lock};
 use super::journal::Journal;
+use super::scrap::Scrapped;
 use super::seen::SeenCheckpoint;
 use super::socket::Socket;
 use super::spool::Spool;
@@ -24,6 +25,7 @@ use identity::document::{
     Document as _, Grant, KeyOriginRule, Profile, SubjectAttribute, UidRule, Version1,
 };
 use identity::evidence::Grade;
+use identity::fault::Fault;
 use identity::message::{Endorsement, Message as _};
 use identity::serial_pattern::SerialPattern;
 use identity::sources::EntropyError;
@@ -48,7 +50,9 @@ use std::time::Duration;
 pub(super) const GRANT_END: Timestamp = Timestamp(1_800_000_000_000);
 const VENDOR: [u8; 32] = [0x44; 32];
 const ATTESTATION: [u8; 32] = [0x33; 32];
+/// The station's request key, and the one after it was enrolled anew.
 const STATION: [u8; 32] = [0x55; 32];
+const STATION_ANEW: [u8; 32] = [0x56; 32];
 
 pub(super) fn id(text: &str) -> Id {
     Id::new(text).unwrap()
@@ -320,11 +324,11 @@ impl Programmer for TraySocket {
     }
 }
 
-struct SoftKeys;
+struct SoftKeys([u8; 32]);
 
 impl LineHsm for SoftKeys {
     fn sign_request(&self, digest: &[u8; 32]) -> Result<[u8; 64], VaultError> {
-        Ok(sign(&STATION, digest))
+        Ok(sign(&self.0, digest))
     }
     fn make_key(&self, _target: &Target<'_>) -> Result<WrappedKey, VaultError> {
         Err(VaultError::Request {
@@ -406,6 +410,8 @@ pub(super) struct World {
     pub(super) hold: u64,
     /// Before the run a person gives all failed units up, for this reason.
     pub(super) gives_up: Option<Id>,
+    /// Before the run a person scraps this unit, while the CA is away.
+    pub(super) scraps: Option<Scrapped>,
     /// What the runs said, in JSON.
     pub(super) told: Paper,
     entropy: Counter,
@@ -428,6 +434,7 @@ impl World {
             entropy: Counter::default(),
             hold: 0,
             gives_up: None,
+            scraps: None,
             told: Paper::default(),
         }
     }
@@ -468,7 +475,7 @@ impl World {
         let floor = Floor {
             station: &station,
             orders: &orders,
-            hsm: &SoftKeys,
+            hsm: &SoftKeys(lock(&self.register).request_key()),
             ca: &ca,
             inspector: &self.inspector,
             journal: &journal,
@@ -482,14 +489,7 @@ impl World {
             spool: &Spool::new(Duration::from_millis(self.hold), Duration::from_millis(1)),
             agent: ProgramHash([0xA9; 32]),
         };
-        if let Some(reason) = self.gives_up {
-            let failed =
-                journal.with(|history| history.failed_units().cloned().collect::<Vec<_>>());
-            for unit in failed {
-                super::void::announce(&floor, unit.request, reason).unwrap();
-            }
-        }
-        super::void::send_waiting(&floor).unwrap();
+        self.end_units(&floor);
         let desk = Desk::new(Box::new(JsonLines::new(Box::new(self.told.clone()))));
         let queue = Queue::new(self.lot(), |unit| {
             journal.with(|history| history.is_wanted(&id("lot"), &unit.serial))
@@ -510,6 +510,26 @@ impl World {
         }
         .work();
         desk.summary(&id("lot"), queue.remaining(), stop.rest())
+    }
+
+    /// What ends before the run: by a person's word, and what waited for the CA.
+    fn end_units(&self, floor: &Floor<'_>) {
+        if let Some(reason) = self.gives_up {
+            let failed = floor
+                .journal
+                .with(|history| history.failed_units().cloned().collect::<Vec<_>>());
+            for unit in failed {
+                super::void::announce(floor, unit.request, reason).unwrap();
+            }
+        }
+        if let Some(unit) = &self.scraps {
+            let fault = super::scrap::scrap(floor, &order(), unit)
+                .unwrap_err()
+                .fault;
+            assert_eq!(fault, Fault::CaUnreachable);
+        }
+        super::scrap::send_waiting(floor).unwrap();
+        super::void::send_waiting(floor).unwrap();
     }
 
     fn lot(&self) -> Lot {

@@ -85,7 +85,14 @@ impl Floor<'_> {
     /// # Errors
     /// [`Fault::LineHsm`]
     pub fn sign<R: StationRequest>(&self, request: &R) -> Step<SignedRequest> {
-        let der = request.to_bytes();
+        self.sign_bytes::<R>(request.to_bytes())
+    }
+
+    /// Signs a request's bytes, also once more under the request key that the station has now.
+    ///
+    /// # Errors
+    /// [`Fault::LineHsm`]
+    pub fn sign_bytes<R: StationRequest>(&self, der: Vec<u8>) -> Step<SignedRequest> {
         let signature = self.hsm.sign_request(&request_hash::<R>(&der).0)?;
         Ok(SignedRequest { der, signature })
     }

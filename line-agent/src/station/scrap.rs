@@ -94,7 +94,7 @@ fn send(floor: &Floor<'_>, id: RequestId) -> Step<()> {
         .journal
         .with(|history| history.scrapping(&id).cloned());
     let scrapping = waiting.ok_or_else(|| Failure::new(Fault::NotBound, "no such scrapping"))?;
-    match floor.ca.scrap(&scrapping.signed) {
+    match ask(floor, id, &scrapping)? {
         Ok(()) => {
             if let Some(HexRequest(unit)) = scrapping.unit {
                 close(floor, unit)?;
@@ -107,6 +107,21 @@ fn send(floor: &Floor<'_>, id: RequestId) -> Step<()> {
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// As with a void: under a request key that was replaced meanwhile it is signed again, the same bytes.
+fn ask(floor: &Floor<'_>, id: RequestId, scrapping: &Scrapping) -> Step<Result<(), CaError>> {
+    let answer = floor.ca.scrap(&scrapping.signed);
+    if !matches!(answer, Err(CaError::Refused(Fault::EnvelopeSignature, _))) {
+        return Ok(answer);
+    }
+    let signed = floor.sign_bytes::<ScrapRequest>(scrapping.signed.der.clone())?;
+    let again = Scrapping {
+        signed,
+        ..scrapping.clone()
+    };
+    floor.enter(id, Event::Scrapping(Box::new(again.clone())))?;
+    Ok(floor.ca.scrap(&again.signed))
 }
 
 /// Sends all scrappings that wait. One that cannot be sent goes on waiting.

@@ -5,7 +5,7 @@ use super::floor::{Floor, Queue};
 use super::inspect::Expected;
 use super::journal::{Event, IssuedFacts, Keyed as KeyedEntry, OpenUnit, SignedRequest};
 use super::{Failure, Step};
-use crate::ca_link::Answer;
+use crate::ca_link::{Answer, CaError};
 use crate::files::FileError;
 use crate::injector::{Original, Target, WrappedKey};
 use crate::lot::LotUnit;
@@ -596,7 +596,7 @@ impl Confirming {
     /// [`Fault::Journal`].
     pub fn settle(self, bench: &mut Bench<'_>) -> Step<Confirmed> {
         bench.floor.stop.check()?;
-        let receipt = bench.floor.ca.confirm(&self.request)?;
+        let receipt = self.send(bench)?;
         bench
             .floor
             .inspector
@@ -609,6 +609,20 @@ impl Confirming {
         stored.map_err(|error| on_disk(&error))?;
         bench.done("settle");
         Ok(Confirmed(()))
+    }
+
+    /// What was signed with a request key that the station had before it was enrolled anew is signed again, the same
+    /// bytes, and in the journal before it is sent.
+    fn send(&self, bench: &Bench<'_>) -> Step<Vec<u8>> {
+        let floor = &bench.floor;
+        match floor.ca.confirm(&self.request) {
+            Err(CaError::Refused(Fault::EnvelopeSignature, _)) => {
+                let again = floor.sign_bytes::<ConfirmRequest>(self.request.der.clone())?;
+                bench.journal(Event::Confirming(again.clone()))?;
+                Ok(floor.ca.confirm(&again)?)
+            }
+            answer => Ok(answer?),
+        }
     }
 }
 

@@ -2,9 +2,13 @@
 
 use super::bench::{ChipMemory, Fuse, GRANT_END, World, id};
 use super::floor::{Stop, lock};
-use super::journal::Journal;
+
+use super::journal::{Journal, OpenUnit};
+use super::scrap::Scrapped;
 use crate::verdict::Verdict;
+use identity::DeviceSerial;
 use identity::fault::Fault;
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
 fn good(count: u8) -> Vec<ChipMemory> {
@@ -142,16 +146,66 @@ fn a_challenge_gone_stale_is_proved_anew_under_the_same_request() {
 }
 
 #[test]
-fn an_envelope_under_a_key_that_was_replaced_meanwhile_is_sealed_anew_under_the_same_request() {
-    let world = World::new(good(1));
-    lock(&world.register).refuses_envelope = Some(Fault::EnvelopeSignature);
-    assert_eq!(world.run_to_end(), Verdict::Pass);
-    assert_eq!(
-        lock(&world.register).refuses_envelope,
-        None,
-        "it was never refused"
-    );
-    world.assert_all_made_once();
+fn what_was_signed_under_a_key_that_was_replaced_meanwhile_is_signed_anew_for_the_same_request() {
+    let mut steps = BTreeMap::new();
+    for touch in 0.. {
+        let world = World::new(good(1));
+        if world.run(Fuse::after(touch), &Stop::default()).0.is_some() {
+            break;
+        }
+        let open = Journal::peek(world.path()).unwrap();
+        let step = open.open_units().next().map(OpenUnit::step);
+        lock(&world.register).is_enrolled_anew = true;
+        assert_eq!(world.run_to_end(), Verdict::Pass, "killed at touch {touch}");
+        world.assert_all_made_once();
+        let refused = lock(&world.register).refused_signatures;
+        *steps.entry(step.unwrap_or("none")).or_insert(0) += refused;
+    }
+    // The envelope is sent again wherever it was sealed; behind the chip's signature the confirmation is, too.
+    assert!(steps["sent"] > 0 && steps["issued"] > 0, "{steps:?}");
+    assert!(steps["confirming"] > steps["sent"], "{steps:?}");
+    assert_eq!(steps["keyed"] + steps["none"], 0, "{steps:?}");
+}
+
+#[test]
+fn a_void_under_a_key_that_was_replaced_meanwhile_is_signed_anew() {
+    let world = torn_behind_its_binding();
+    lock(&world.register).is_down = true;
+    assert_eq!(world.run_to_end(), Verdict::Fail);
+    lock(&world.register).is_down = false;
+    lock(&world.register).is_enrolled_anew = true;
+    world.run_to_end();
+    let register = lock(&world.register);
+    assert!(register.bound.values().all(|bound| bound.voided.is_some()));
+    assert_eq!(register.refused_signatures, 1);
+    let journal = Journal::open(world.path()).unwrap();
+    assert!(journal.with(|history| history.voids().is_empty()));
+}
+
+#[test]
+fn a_scrapping_under_a_key_that_was_replaced_meanwhile_is_signed_anew() {
+    let mut world = World::new(good(1));
+    lock(&world.register).refuses_confirm = Some(Fault::Stopped);
+    assert_eq!(world.run_to_end(), Verdict::Hold);
+    lock(&world.register).is_down = true;
+    world.scraps = Some(Scrapped {
+        serial: DeviceSerial::new("26480000").unwrap(),
+        lot: id("lot"),
+        reason: id("dropped"),
+        uid: None,
+        voided: None,
+    });
+    world.run_to_end();
+    world.scraps = None;
+    lock(&world.register).is_down = false;
+    lock(&world.register).is_enrolled_anew = true;
+    world.run_to_end();
+    let register = lock(&world.register);
+    assert_eq!(register.refused_signatures, 1);
+    let reasons = register.bound.values().map(|bound| bound.voided);
+    assert_eq!(reasons.collect::<Vec<_>>(), [Some(id("dropped"))]);
+    let journal = Journal::open(world.path()).unwrap();
+    assert!(journal.with(|history| history.scrappings().is_empty()));
 }
 
 #[test]

@@ -5,7 +5,7 @@
 //! next run.
 
 use super::floor::Floor;
-use super::journal::{Closed, Event, OpenUnit};
+use super::journal::{Closed, Event, OpenUnit, SignedRequest};
 use super::{Failure, Step};
 use crate::ca_link::CaError;
 use crate::verdict::Verdict;
@@ -70,7 +70,7 @@ pub fn send(floor: &Floor<'_>, request: RequestId) -> Step<Outcome> {
         open.as_ref()
             .map_or(Ok(()), |open| close(floor, open, fault))
     };
-    match floor.ca.void(&void) {
+    match ask(floor, request, void)? {
         Ok(()) => {
             ended(Fault::Voided)?;
             floor.enter(request, Event::Voided)?;
@@ -97,6 +97,18 @@ pub fn send(floor: &Floor<'_>, request: RequestId) -> Step<Outcome> {
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// What was signed with a request key that the station had before it was enrolled anew is signed again, the same bytes,
+/// and in the journal before it is sent.
+fn ask(floor: &Floor<'_>, request: RequestId, void: SignedRequest) -> Step<Result<(), CaError>> {
+    let answer = floor.ca.void(&void);
+    if !matches!(answer, Err(CaError::Refused(Fault::EnvelopeSignature, _))) {
+        return Ok(answer);
+    }
+    let again = floor.sign_bytes::<VoidRequest>(void.der)?;
+    floor.enter(request, Event::Voiding(again.clone()))?;
+    Ok(floor.ca.void(&again))
 }
 
 /// Sends all voids that wait, the earliest first. One that the CA refuses does not keep the others; while the CA cannot

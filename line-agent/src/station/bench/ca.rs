@@ -1,6 +1,6 @@
 //! A CA that keeps a register in memory, and an inspector that believes it.
 
-use super::{Fuse, STATION, public};
+use super::{Fuse, STATION, STATION_ANEW, public};
 use crate::ca_link::{Answer, Ca, CaError, ClosedLot, Found, Quota};
 use crate::orders::Order;
 use crate::station::floor::lock;
@@ -47,8 +47,10 @@ pub(in crate::station) struct Register {
     challenges: u64,
     /// Units that changed hands.
     pub(in crate::station) adopted: usize,
-    /// What the next envelope is refused with.
-    pub(in crate::station) refuses_envelope: Option<Fault>,
+    /// The station was enrolled anew: it has another request key, and no other is taken.
+    pub(in crate::station) is_enrolled_anew: bool,
+    /// Requests that were refused for their signature.
+    pub(in crate::station) refused_signatures: usize,
     /// What every confirmation is refused with.
     pub(in crate::station) refuses_confirm: Option<Fault>,
     /// The CA is away for so many questions, from the one on that is asked after as many others.
@@ -58,6 +60,29 @@ pub(in crate::station) struct Register {
     pub(in crate::station) refuses_only: Option<ChipUid>,
     /// The void of this request is refused.
     pub(in crate::station) refuses_void: Option<RequestId>,
+}
+
+impl Register {
+    /// The station's request key as it was last enrolled.
+    pub(super) const fn request_key(&self) -> [u8; 32] {
+        match self.is_enrolled_anew {
+            true => STATION_ANEW,
+            false => STATION,
+        }
+    }
+
+    fn check_signature<R: StationRequest>(
+        &mut self,
+        request: &SignedRequest,
+    ) -> Result<(), CaError> {
+        let key = public(&self.request_key());
+        if signed_by::<R>(&request.der, &request.signature, &key, &PortableVerifier) {
+            return Ok(());
+        }
+        self.refused_signatures += 1;
+        let refused = "refused".to_owned();
+        Err(CaError::Refused(Fault::EnvelopeSignature, refused))
+    }
 }
 
 #[derive(Debug)]
@@ -199,20 +224,15 @@ impl Ca for FakeCa {
     }
 
     fn provision(&self, envelope: &SignedRequest) -> Result<Answer, CaError> {
-        assert!(signed_by::<Envelope>(
-            &envelope.der,
-            &envelope.signature,
-            &public(&STATION),
-            &PortableVerifier
-        ));
-        self.reach(|register| match register.refuses_envelope.take() {
-            Some(fault) => Err(CaError::Refused(fault, "refused".to_owned())),
-            None => self.bind(register, &envelope.der),
+        self.reach(|register| {
+            register.check_signature::<Envelope>(envelope)?;
+            self.bind(register, &envelope.der)
         })
     }
 
     fn adopt(&self, envelope: &SignedRequest) -> Result<Answer, CaError> {
         self.reach(|register| {
+            register.check_signature::<Envelope>(envelope)?;
             let envelope = Envelope::from_bytes(&envelope.der).unwrap();
             assert_eq!(envelope.purpose, Purpose::Adopt);
             let unit = &envelope.units[0];
@@ -239,6 +259,7 @@ impl Ca for FakeCa {
 
     fn scrap(&self, request: &SignedRequest) -> Result<(), CaError> {
         self.reach(|register| {
+            register.check_signature::<ScrapRequest>(request)?;
             let scrap = ScrapRequest::from_bytes(&request.der).unwrap();
             let Some(unit) = scrap.request else {
                 return Ok(());
@@ -269,6 +290,7 @@ impl Ca for FakeCa {
 
     fn void(&self, request: &SignedRequest) -> Result<(), CaError> {
         self.reach(|register| {
+            register.check_signature::<VoidRequest>(request)?;
             let void = VoidRequest::from_bytes(&request.der).unwrap();
             if register.refuses_void == Some(void.request) {
                 return Err(CaError::Refused(Fault::Internal, "refused".to_owned()));
@@ -305,13 +327,8 @@ impl Ca for FakeCa {
     }
 
     fn confirm(&self, request: &SignedRequest) -> Result<Vec<u8>, CaError> {
-        assert!(signed_by::<ConfirmRequest>(
-            &request.der,
-            &request.signature,
-            &public(&STATION),
-            &PortableVerifier
-        ));
         self.reach(|register| {
+            register.check_signature::<ConfirmRequest>(request)?;
             let confirm = ConfirmRequest::from_bytes(&request.der).unwrap();
             let uid = register.bound[&confirm.request].uid;
             let is_meant = register.refuses_only.is_none_or(|only| only == uid);
