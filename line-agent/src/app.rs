@@ -170,11 +170,9 @@ pub fn run(config: &Config, lot: &Path, audience: Audience) -> Result<Exit, AppE
     let order = orders
         .for_lot(&lot.id)
         .ok_or(AppError::UnknownLot(lot.id))?;
-    // What was begun under a grant is finished after it has ended, too.
-    let is_open = Journal::peek(&config.paths.state)?
-        .open_units()
-        .any(|unit| unit.keyed.lot == lot.id);
-    if !is_open && !order.grant.valid_at(SystemClock.now()) {
+    // What was bound under a grant is finished after its end, here or at the station that lost it; that nothing new is
+    // begun then is held unit by unit.
+    if SystemClock.now() < order.grant.not_before {
         return Err(AppError::GrantNotValid(order.grant.id));
     }
     on_floor(config, &orders, |floor, runtime| {

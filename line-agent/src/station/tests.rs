@@ -261,6 +261,27 @@ fn what_was_begun_is_finished_after_its_grant_has_ended_and_nothing_new_is_begun
 }
 
 #[test]
+fn a_unit_of_a_lost_station_is_adopted_after_its_grant_has_ended_and_nothing_new_is_begun() {
+    let mut world = World::new(good(2));
+    lock(&world.register).refuses_confirm = Some(Fault::Stopped);
+    assert_eq!(world.run_to_end(), Verdict::Hold);
+    lock(&world.register).refuses_confirm = None;
+    world.lose_home();
+    world.morning = GRANT_END.0 + 1;
+    assert_eq!(world.run_to_end(), Verdict::Hold);
+    assert_eq!(world.faults(), ["PASS", "CA-0202"]);
+    let register = lock(&world.register);
+    assert_eq!((register.adopted, register.bound.len()), (1, 1));
+    assert!(
+        register
+            .bound
+            .values()
+            .all(|bound| bound.confirmed.is_some())
+    );
+    assert_eq!(lock(&world.tray.chips[1].0).lock, [0xFF; 4], "burnt");
+}
+
+#[test]
 fn an_unbelievable_answer_stops_the_line() {
     let mut world = World::new(good(2));
     world.inspector.refuses = true;

@@ -50,10 +50,6 @@ fn attempt(bench: &mut Bench<'_>) -> Step<()> {
 }
 
 fn fresh(chip: Identification, bench: &mut Bench<'_>) -> Step<Sent> {
-    let grant = &bench.task.order.grant;
-    if !grant.valid_at(bench.floor.clock.now()) {
-        return Err(Failure::new(Fault::GrantExpired, grant.id));
-    }
     // Before anything else may end the unit: a chip that leaves for its serial's sake was seen, too.
     let seating = (bench.task.socket, bench.task.position);
     check_seated_once(&chip, seating, &bench.floor)?;
@@ -61,6 +57,11 @@ fn fresh(chip: Identification, bench: &mut Bench<'_>) -> Step<Sent> {
         let burnt = orphan.adopt(bench)?;
         note_key(bench);
         return burnt.prove(bench);
+    }
+    // What was bound is finished after the grant's end, by whoever holds the chip; nothing new is begun.
+    let grant = &bench.task.order.grant;
+    if !grant.valid_at(bench.floor.clock.now()) {
+        return Err(Failure::new(Fault::GrantExpired, grant.id));
     }
     let keyed = Checked::new(chip, bench)?.make_key(bench)?;
     note_key(bench);
