@@ -123,6 +123,44 @@ fn a_station_whose_statement_has_ended_is_refused_its_challenges_on_record() {
 }
 
 #[test]
+fn challenges_refused_faster_than_a_station_may_ask_are_not_recorded() {
+    run(
+        concat!(
+            module_path!(),
+            "::challenges_refused_faster_than_a_station_may_ask_are_not_recorded"
+        ),
+        |room| {
+            tell(async {
+                let world = World::open(room, Places::below(room)).await;
+                world.corridor.set_pace(1, 3);
+                let (known, uid) = (id("st-1"), [ChipUid::new(&[0xc0, 0, 0, 1]).unwrap()]);
+                let asked = || world.corridor.challenges(&known, &uid);
+                // A challenge that is given costs nothing durable, and is not counted.
+                for _ in 0..10 {
+                    asked().await.unwrap();
+                }
+                let ended = station().not_after.0 + 1;
+                world.clock.set(ended);
+                world.corridor.confirm_clock(world.clock.now()).unwrap();
+                let before = world.corridor.status().unwrap().log_size;
+                let recorded = || world.corridor.status().unwrap().log_size - before;
+                for _ in 0..3 {
+                    assert_eq!(fault(asked().await), Fault::StationExpired);
+                }
+                for _ in 0..10 {
+                    assert_eq!(fault(asked().await), Fault::Overloaded);
+                }
+                assert_eq!(recorded(), 3);
+                world.clock.set(ended + 1_000);
+                assert_eq!(fault(asked().await), Fault::StationExpired);
+                assert_eq!(fault(asked().await), Fault::Overloaded);
+                assert_eq!(recorded(), 4);
+            });
+        },
+    );
+}
+
+#[test]
 fn of_two_lots_of_one_name_opened_at_once_one_is_in_force() {
     run(
         concat!(
