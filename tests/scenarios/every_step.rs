@@ -3,7 +3,7 @@
 
 use crate::support::Shop;
 use acceptance::chips::Programmer;
-use acceptance::faults::{Deed, Faults, Kind, Plan, Shim};
+use acceptance::faults::{Call, Deed, Faults, Kind, Plan, Shim};
 use acceptance::hsm::Hsm;
 use acceptance::lines::{CAMERAS, Line};
 use acceptance::outside::{HandedOver, made_once};
@@ -19,7 +19,11 @@ fn the_line_agent_is_killed_at_every_step() {
     let mut shop = governed_shop();
     let (mut handed, mut units) = (HandedOver::default(), 2);
     // The first unit finds no directories yet; the second is like all others.
+    faults(&shop)
+        .arm(&of_the_station(1, 0, Deed::Watch))
+        .unwrap();
     assert_eq!(shop.make(CAMERAS, 1, 1).code, Some(0));
+    assert_directories_are_durable(&faults(&shop).trace().unwrap());
     faults(&shop)
         .arm(&of_the_station(1, 0, Deed::Watch))
         .unwrap();
@@ -59,6 +63,25 @@ fn the_line_agent_is_killed_at_every_step() {
     assert!(fired > 10, "only {fired} calls of the agent are durable");
     made_once(&shop.factory, &shop.station, units).unwrap();
     println!("{fired} kills of the line agent, none lost, none twice");
+}
+
+/// A directory that was made is nothing yet: its name is durable when the directory it stands in is flushed, before
+/// anything but its parents is written elsewhere.
+fn assert_directories_are_durable(calls: &[Call]) {
+    let is_made = |call: &&Call| call.name.starts_with("mkdir");
+    let made: Vec<_> = calls.iter().filter(is_made).collect();
+    assert!(made.len() >= 3, "state, records and devices: {calls:?}");
+    for directory in made {
+        let at = calls.iter().position(|call| call == directory).unwrap();
+        let (parent, _) = directory.path.rsplit_once('/').unwrap();
+        let is_other = |call: &&Call| !is_made(call) && call.name != "fsync";
+        let before_others = calls[at..].iter().take_while(|call| !is_other(call));
+        let mut flushed = before_others.filter(|call| call.name == "fsync");
+        assert!(
+            flushed.any(|call| call.path == parent),
+            "{parent} was not flushed behind {directory:?}: {calls:?}"
+        );
+    }
 }
 
 #[test]
