@@ -6,6 +6,7 @@ use crate::tls::{Credentials, certificates, private};
 use identity::envelope::{Envelope, StationRequest as _};
 use identity::fault::Fault;
 use proto::factory::{self as wire, FactoryService, FactoryServiceClient, FactoryServiceServer};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,6 +16,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Server};
 use tonic::{Request, Response, Status};
+use tonic_prost::prost::Message;
 
 /// A part of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,8 +56,32 @@ pub struct Alteration {
     pub flip: u8,
 }
 
+/// A question whose whole answer can be put in another's place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Question {
+    /// `GetChallenges`.
+    Challenges,
+    /// `Provision`.
+    Provision,
+    /// `Confirm`.
+    Confirm,
+}
+
+/// A whole answer.
+#[derive(Clone, Debug)]
+pub enum Said {
+    /// A message's bytes on the wire.
+    Message(Vec<u8>),
+    /// A failure of the call.
+    Failed(Status),
+}
+
 #[derive(Debug, Default)]
 struct Plan {
+    /// What is answered next instead of asking the CA.
+    forged: BTreeMap<Question, Said>,
+    /// What the CA answered last.
+    heard: BTreeMap<Question, Said>,
     alteration: Option<Alteration>,
     /// Serial of a unit that is not passed on.
     refused: Option<String>,
@@ -111,6 +137,40 @@ impl Proxy {
     /// From now on answers for the unit of this serial as a CA that fails at it whenever it is asked.
     pub fn refuse(&self, serial: Option<String>) {
         self.plan().refused = serial;
+    }
+
+    /// Answers this question once as told, without asking the CA.
+    pub fn forge(&self, question: Question, said: Said) {
+        self.plan().forged.insert(question, said);
+    }
+
+    /// What the CA answered to this question since this was last asked.
+    #[must_use]
+    pub fn heard(&self, question: Question) -> Option<Said> {
+        self.plan().heard.remove(&question)
+    }
+
+    /// The forged answer. Bytes that are no message reach the client as bytes that are none: the call fails there.
+    fn forged<M: Message + Default>(&self, question: Question) -> Option<Answer<M>> {
+        let said = self.plan().forged.remove(&question)?;
+        self.plan().fired += 1;
+        Some(match said {
+            Said::Failed(status) => Err(status),
+            Said::Message(bytes) => match M::decode(bytes.as_slice()) {
+                Ok(message) => Ok(Response::new(message)),
+                Err(error) => Err(Status::internal(format!("no message: {error}"))),
+            },
+        })
+    }
+
+    /// Keeps what the CA answered.
+    fn hear<M: Message>(&self, question: Question, answer: Answer<M>) -> Result<M, Status> {
+        let said = match &answer {
+            Ok(message) => Said::Message(message.get_ref().encode_to_vec()),
+            Err(status) => Said::Failed(status.clone()),
+        };
+        self.plan().heard.insert(question, said);
+        answer.map(Response::into_inner)
     }
 
     fn refusal(&self, envelope: &[u8]) -> Option<wire::ProvisionResponse> {
@@ -186,9 +246,12 @@ impl FactoryService for Proxy {
         &self,
         request: Request<wire::GetChallengesRequest>,
     ) -> Answer<wire::GetChallengesResponse> {
+        if let Some(forged) = self.forged(Question::Challenges) {
+            return forged;
+        }
         let mut upstream = self.upstream.clone();
         let answer = upstream.get_challenges(request.into_inner()).await;
-        let mut answer = answer?.into_inner();
+        let mut answer = self.hear(Question::Challenges, answer)?;
         for challenge in &mut answer.challenges {
             self.touch(Part::Challenge, challenge);
         }
@@ -202,8 +265,12 @@ impl FactoryService for Proxy {
         if let Some(refusal) = self.refusal(&request.get_ref().envelope) {
             return Ok(Response::new(refusal));
         }
+        if let Some(forged) = self.forged(Question::Provision) {
+            return forged;
+        }
         let mut upstream = self.upstream.clone();
-        let mut answer = upstream.provision(request.into_inner()).await?.into_inner();
+        let answer = upstream.provision(request.into_inner()).await;
+        let mut answer = self.hear(Question::Provision, answer)?;
         for result in &mut answer.results {
             if let Some(wire::unit_result::Outcome::Issued(issued)) = &mut result.outcome {
                 self.touch(Part::Certificate, &mut issued.certificate);
@@ -222,8 +289,12 @@ impl FactoryService for Proxy {
         &self,
         request: Request<wire::ConfirmRequest>,
     ) -> Answer<wire::ConfirmResponse> {
+        if let Some(forged) = self.forged(Question::Confirm) {
+            return forged;
+        }
         let mut upstream = self.upstream.clone();
-        let mut answer = upstream.confirm(request.into_inner()).await?.into_inner();
+        let answer = upstream.confirm(request.into_inner()).await;
+        let mut answer = self.hear(Question::Confirm, answer)?;
         if let Some(wire::confirm_response::Outcome::Receipt(receipt)) = &mut answer.outcome {
             self.touch(Part::Receipt, &mut receipt.tlog_proof);
         }

@@ -231,16 +231,22 @@ impl<'a> CaLink<'a> {
             let _inside = means.runtime.enter();
             channel::lazy(settings, tls_key)?
         };
+        Ok(Self::over(channel, own, settings, means))
+    }
+
+    /// The line over a channel that is there already, made with a certificate of this validity.
+    #[must_use]
+    pub fn over(channel: Channel, own: Validity, settings: &config::Ca, means: Means<'a>) -> Self {
         let client = FactoryServiceClient::new(channel)
             .max_decoding_message_size(proto::MAX_RESPONSE_MESSAGE);
-        Ok(Self {
+        Self {
             client,
             deadline: settings.deadline(),
             give_up: settings.give_up(),
             means,
             own,
             quality: Mutex::new(None),
-        })
+        }
     }
 
     /// Asks until an answer, a lasting refusal, a stop, or the end of patience.
