@@ -20,6 +20,7 @@ use crate::orders::{Order, Orders};
 use crate::programmer::{Answered, Programmer};
 use crate::records::Output;
 use crate::verdict::Verdict;
+pub(super) use ca::Enrolled;
 use ca::{FakeCa, FakeInspector, Register};
 use identity::document::{
     Document as _, Grant, KeyOriginRule, Profile, SubjectAttribute, UidRule, Version1,

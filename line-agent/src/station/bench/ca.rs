@@ -36,6 +36,14 @@ pub(in crate::station) struct Bound {
     pub(in crate::station) voided: Option<Id>,
 }
 
+/// How often the station was enrolled.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::station) enum Enrolled {
+    #[default]
+    First,
+    Anew,
+}
+
 /// What the CA keeps, and how it behaves.
 #[derive(Debug, Default)]
 pub(in crate::station) struct Register {
@@ -47,8 +55,8 @@ pub(in crate::station) struct Register {
     challenges: u64,
     /// Units that changed hands.
     pub(in crate::station) adopted: usize,
-    /// The station was enrolled anew: it has another request key, and no other is taken.
-    pub(in crate::station) is_enrolled_anew: bool,
+    /// Which of its request keys the station has; no other is taken.
+    pub(in crate::station) enrolled: Enrolled,
     /// Requests that were refused for their signature.
     pub(in crate::station) refused_signatures: usize,
     /// What every confirmation is refused with.
@@ -65,9 +73,9 @@ pub(in crate::station) struct Register {
 impl Register {
     /// The station's request key as it was last enrolled.
     pub(super) const fn request_key(&self) -> [u8; 32] {
-        match self.is_enrolled_anew {
-            true => STATION_ANEW,
-            false => STATION,
+        match self.enrolled {
+            Enrolled::First => STATION,
+            Enrolled::Anew => STATION_ANEW,
         }
     }
 
