@@ -4,7 +4,7 @@
 use crate::every_step::{governed_shop, governed_shop_for};
 use crate::support::Shop;
 use acceptance::chips::Programmer;
-use acceptance::faults::{Deed, Plan};
+use acceptance::faults::{Deed, Plan, Shim};
 use acceptance::hsm::Hsm;
 use acceptance::lines::{CAMERAS, Line, SENSORS};
 use acceptance::patience::until;
@@ -17,6 +17,7 @@ use std::process::Command;
 
 const SECOND: &str = "ota-l2-prov-02";
 const UNITS: u32 = 16;
+const HOUR: i64 = 3_600;
 
 /// A unit that its station left between binding and confirmation.
 #[derive(Debug)]
@@ -120,6 +121,46 @@ fn finished_by_another(line: Line) {
     let der = CertificateDer::from_pem_slice(&pem).unwrap();
     assert_eq!(CertificateHash::of(&der).to_string(), left.certificate);
     let after = counted(&shop, &shop.station);
+    assert_eq!(after["adopt"], 1);
+    assert_eq!(after["bind"], before["bind"], "nothing was bound anew");
+}
+
+/// A grant ends while one of its units is bound and not confirmed, and its station burns down. What was bound is
+/// finished; for a blank chip the answer is that the grant is over.
+#[test]
+fn after_the_grants_end_a_bound_unit_is_finished_and_nothing_new_is_begun() {
+    let mut shop = Shop::open_with(Hsm::of_this_run(), &[CAMERAS], |factory| {
+        let shim = Shim::build(&factory.path("")).unwrap();
+        factory.govern(&shim).unwrap();
+        let grant = factory.policies.file("grants", CAMERAS.grant);
+        let text = std::fs::read_to_string(&grant).unwrap();
+        let ends = text.lines().find(|line| line.starts_with("until = "));
+        let soon = jiff::Timestamp::now().as_second() + 2 * HOUR;
+        let soon = jiff::Timestamp::from_second(soon).unwrap();
+        let soon = format!("until = {soon}");
+        factory.policies.edit(&grant, ends.unwrap(), &soon).unwrap();
+    });
+    let work = work(&mut shop, CAMERAS);
+    let left = leave_a_bound_unit(&shop, &work);
+    let mut second = Station::enroll(&shop.factory, SECOND).unwrap();
+    second
+        .take_grant(&shop.factory, CAMERAS.grant, &[CAMERAS.lot])
+        .unwrap();
+    let before = counted(&shop, &second);
+    let faults = shop.factory.faults().unwrap();
+    faults.shift_clock(3 * HOUR).unwrap();
+    let last = CAMERAS.first + u64::from(UNITS) - 1;
+    let (name, bound) = (CAMERAS.lot, &left.serial);
+    let rest = format!("lot,serial,label\n{name},{bound},unit\n{name},{last},unit\n");
+    let lot = second.lot_file("rest.csv", rest.as_bytes()).unwrap();
+    let ended = second.run(&lot, &work.programmer.sockets).unwrap();
+    assert_eq!(ended.code, Some(20), "{}", ended.said);
+    assert!(ended.told("PASS", bound), "{}", ended.said);
+    assert!(ended.told("HOLD", &last.to_string()), "{}", ended.said);
+    assert!(ended.said.contains("CA-0202"), "{}", ended.said);
+    assert_eq!(second.journalled("keyed"), 1);
+    assert_eq!(second.devices().unwrap().len(), 1);
+    let after = counted(&shop, &second);
     assert_eq!(after["adopt"], 1);
     assert_eq!(after["bind"], before["bind"], "nothing was bound anew");
 }
