@@ -160,26 +160,23 @@ fn an_envelope_under_a_key_that_was_replaced_meanwhile_is_sealed_anew_for_the_sa
     assert!(refused > 10, "only {refused} refused");
 }
 
-/// A unit whose confirmation is in the journal.
-fn killed_behind_the_chips_signature() -> World {
-    let killed = |touch| {
-        let world = World::new(good(1));
-        assert_eq!(world.run(Fuse::after(touch), &Stop::default()).0, None);
-        world
-    };
-    let is_confirming = |world: &World| {
-        let open = Journal::peek(world.path()).unwrap();
-        open.open_units().any(|unit| unit.confirming.is_some())
-    };
-    (0..).map(killed).find(is_confirming).unwrap()
+fn killed_at(touch: i64) -> World {
+    let world = World::new(good(1));
+    assert_eq!(world.run(Fuse::after(touch), &Stop::default()).0, None);
+    world
 }
 
 #[test]
 fn a_confirmation_under_a_key_that_was_replaced_meanwhile_is_signed_anew() {
     // The envelope is sealed anew first; killed behind that, the journal has it beside the old confirmation.
+    let is_confirming = |touch: &i64| {
+        let open = Journal::peek(killed_at(*touch).path()).unwrap();
+        open.open_units().any(|unit| unit.confirming.is_some())
+    };
+    let behind_the_chips_signature = (0..).find(is_confirming).unwrap();
     let mut refused = Vec::new();
     for touch in 0.. {
-        let world = killed_behind_the_chips_signature();
+        let world = killed_at(behind_the_chips_signature);
         lock(&world.register).enrolled = Enrolled::Anew;
         if world.run(Fuse::after(touch), &Stop::default()).0.is_some() {
             break;
