@@ -3,7 +3,9 @@
 mod args;
 mod show;
 
-use args::{Arguments, AuditArguments, Command, CompareArguments, DeviceArguments, Required};
+use args::{
+    Arguments, AuditArguments, Audited, Command, CompareArguments, DeviceArguments, Required,
+};
 use clap::Parser as _;
 use identity::Timestamp;
 use indicatif::ProgressBar;
@@ -97,9 +99,9 @@ fn audit(arguments: &AuditArguments) -> Result<u8, Stop> {
                 .set_position(done);
         }
     };
-    let scope = match arguments.leaves_only {
-        true => Scope::Leaves,
-        false => Scope::Whole,
+    let scope = match arguments.scope {
+        Audited::Whole => Scope::Whole,
+        Audited::Leaves => Scope::Leaves,
     };
     let findings = audit_log_with(&arguments.dir, &trust, scope, &mut progress)?;
     if let Some(bar) = bar {

@@ -68,9 +68,9 @@ pub(super) struct DeviceArguments {
 pub(super) struct AuditArguments {
     /// Directory with checkpoint, tile/ and documents/
     pub(super) dir: PathBuf,
-    /// Audit a copy that has no documents/: nothing is said about approvals then
-    #[arg(long)]
-    pub(super) leaves_only: bool,
+    /// What is audited: of a copy that has no documents/, the leaves alone
+    #[arg(long, value_enum, value_name = "SCOPE", default_value_t = Audited::Whole)]
+    pub(super) scope: Audited,
     /// What you trust
     #[arg(long, value_name = "DIR")]
     pub(super) trust: PathBuf,
@@ -103,6 +103,14 @@ pub(super) struct CompareArguments {
 pub(super) enum Required {
     Bound,
     Confirmed,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Audited {
+    /// Leaves, the documents behind them, and who approved these
+    Whole,
+    /// Leaves only: nothing is said about approvals
+    Leaves,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
