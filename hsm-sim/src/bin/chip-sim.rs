@@ -91,7 +91,7 @@ struct ServeArgs {
     troubles: TroubleArgs,
 }
 
-/// Planted trouble; each takes a chip's file name.
+/// Planted trouble; each takes a chip's file name, the last one a place.
 #[derive(Debug, Args)]
 struct TroubleArgs {
     /// This chip gives its fixed key away.
@@ -106,6 +106,18 @@ struct TroubleArgs {
     /// This chip loses power in the middle of the lock word.
     #[arg(long, value_name = "CHIP")]
     tear: Vec<String>,
+    /// From this position of its tray on no chip answers in this socket; both are counted from 0.
+    #[arg(long, value_name = "SOCKET:POSITION", value_parser = parse_place)]
+    deaf: Vec<(u16, u32)>,
+}
+
+fn parse_place(text: &str) -> Result<(u16, u32), String> {
+    let (socket, position) = text.split_once(':').ok_or("not SOCKET:POSITION")?;
+    let wrong = |error: std::num::ParseIntError| error.to_string();
+    Ok((
+        socket.parse().map_err(wrong)?,
+        position.parse().map_err(wrong)?,
+    ))
 }
 
 /// Bytes given in hexadecimal.
@@ -156,6 +168,7 @@ fn make(args: MakeArgs) -> Result<(), Box<dyn std::error::Error>> {
 }
 
 fn run(args: ServeArgs) -> Result<(), Box<dyn std::error::Error>> {
+    let deaf = args.troubles.deaf.clone();
     let troubles = args.troubles.by_chip();
     let mut sockets = Vec::new();
     let mut names = Vec::new();
@@ -164,7 +177,12 @@ fn run(args: ServeArgs) -> Result<(), Box<dyn std::error::Error>> {
     {
         let line = open_line(args.listen, args.pty.as_deref(), number)?;
         names.push(line.name()?);
-        sockets.push((Socket::open(tray, troubles.clone())?, line));
+        let socket = Socket::open(tray, troubles.clone())?;
+        let place = deaf.iter().find(|(of, _)| *of == number);
+        sockets.push(match place {
+            Some((_, position)) => (socket.deaf_from(*position), line),
+            None => (socket, line),
+        });
     }
     let stop = stop_at_signal()?;
     report(&json!({ "ready": true, "sockets": names }))?;

@@ -29,12 +29,20 @@ impl Socket {
             tray,
             troubles,
             chip: None,
+            deaf_from: None,
         };
         seat.power_on()?;
         Ok(Self {
             decoder: Decoder::new(),
             seat,
         })
+    }
+
+    /// From this position of its tray on the socket has no contact: the handler answers, no chip does.
+    #[must_use]
+    pub const fn deaf_from(mut self, position: u32) -> Self {
+        self.seat.deaf_from = Some(position);
+        self
     }
 
     /// Takes what the line brought and calls `send` with every answer.
@@ -58,6 +66,7 @@ struct SeatedChip {
     tray: Tray,
     troubles: Troubles,
     chip: Option<Chip<ChipFile, OsEntropy>>,
+    deaf_from: Option<u32>,
 }
 
 impl SeatedChip {
@@ -68,6 +77,12 @@ impl SeatedChip {
         }
         if !Kind::is_for_chip(frame.header.kind) {
             return None;
+        }
+        if self
+            .deaf_from
+            .is_some_and(|from| self.tray.position() >= from)
+        {
+            return Some(refuse(frame, Refusal::NoChip));
         }
         if frame.header.kind == Kind::ReadKey.code() && self.trouble() == Some(Trouble::Leaky) {
             return Some(reply(frame, self.leak(), |key, out| {

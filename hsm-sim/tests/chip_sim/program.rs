@@ -256,6 +256,18 @@ fn the_order_places_a_clone_and_empty_seats() {
 }
 
 #[test]
+fn a_deaf_socket_has_a_handler_and_no_chip() {
+    let dir = bench("4");
+    let sim = Sim::start(dir.path(), &["--sockets", "2", "--deaf", "1:1"]);
+    sim.tcp(0, 1).identify().unwrap();
+    let mut driver = sim.tcp(1, 1);
+    driver.identify().unwrap();
+    let seat = driver.next_chip(0).unwrap();
+    assert!(seat.occupied);
+    assert_eq!(refusal(driver.identify()), Some(Refusal::NoChip));
+}
+
+#[test]
 fn a_seed_makes_the_same_chips() {
     let files = [0, 1].map(|_| {
         let dir = tempfile::tempdir().unwrap();
