@@ -5,12 +5,13 @@ use crate::app::{self, AppError, GivenUp};
 use crate::config::{Config, Language};
 use crate::display::complain;
 use crate::doctor;
+use crate::rehearse::{Programs, Rehearsal, rehearse};
 use crate::shift::Audience;
 use crate::verdict::Exit;
-use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand, value_parser};
 use identity::text::TextError;
 use identity::{DeviceSerial, Id};
-use std::io::{self, IsTerminal as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
@@ -46,6 +47,9 @@ enum Command {
         #[command(flatten)]
         settings: Settings,
     },
+    /// Rehearse a whole shift on simulated hardware with planted faults: no CA, HSM or chip of the factory's is used. Ends
+    /// with 0 if every planted fault was answered with its code and everything else passed, else with 30.
+    Rehearse(Rehearse),
     /// Make the station's keys in the line HSM and the request that the CA's operator enrolls it with.
     Enroll {
         #[command(flatten)]
@@ -65,6 +69,34 @@ enum Command {
         #[command(flatten)]
         settings: Settings,
     },
+}
+
+#[derive(Debug, Args)]
+struct Rehearse {
+    /// Units that are to pass, 24 to 900.
+    #[arg(long, default_value_t = 200, value_parser = value_parser!(u32).range(24..=900))]
+    units: u32,
+    /// Sockets of the simulated programmer, 2 to 16; one of them goes bad.
+    #[arg(long, default_value_t = 4, value_parser = value_parser!(u16).range(2..=16))]
+    sockets: u16,
+    /// Where faults are planted: the same seed plants the same.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Leave the directory with everything in it, and say where it is.
+    #[arg(long)]
+    keep: bool,
+    /// Language of what is told.
+    #[arg(long, default_value = "ja")]
+    language: Language,
+    /// The CA server [default: ca-server beside this program].
+    #[arg(long, value_name = "FILE")]
+    ca_server: Option<PathBuf>,
+    /// The chip simulator [default: chip-sim beside this program].
+    #[arg(long, value_name = "FILE")]
+    chip_sim: Option<PathBuf>,
+    /// The HSM simulator [default: `libhsm_sim.so` beside this program].
+    #[arg(long, value_name = "FILE")]
+    hsm_sim: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -163,6 +195,7 @@ pub fn main() -> ExitCode {
 
 fn execute(command: Command) -> Exit {
     let settings = match &command {
+        Command::Rehearse(wish) => return hold_rehearsal(wish),
         Command::Run { settings, .. } | Command::Doctor { settings } => settings,
         Command::Enroll { settings, .. } | Command::Status { settings } => settings,
         Command::Unit(UnitCommand::Void { settings, .. } | UnitCommand::Scrap { settings, .. }) => {
@@ -202,8 +235,35 @@ fn execute(command: Command) -> Exit {
             ends::close_lot(&config, &lot, &mut io::stdout().lock())
         }
         Command::Status { .. } => app::status(&config, &mut io::stdout().lock()),
+        // It has no settings, and was held above.
+        Command::Rehearse(_) => Ok(Exit::Usage),
     };
     outcome.unwrap_or_else(|error| failed(&error, config.language))
+}
+
+fn hold_rehearsal(wish: &Rehearse) -> Exit {
+    let language = wish.language;
+    let wish = Rehearsal {
+        units: wish.units,
+        sockets: wish.sockets,
+        seed: wish.seed,
+        keep: wish.keep,
+        language,
+        programs: Programs {
+            ca_server: wish.ca_server.clone(),
+            chip_sim: wish.chip_sim.clone(),
+            hsm_sim: wish.hsm_sim.clone(),
+        },
+    };
+    let error = match rehearse(&wish, &mut io::stdout().lock()) {
+        Ok(exit) => return exit,
+        Err(error) => error,
+    };
+    let remedy = error.remedy(language);
+    match writeln!(io::stderr().lock(), "{error}\n    → {remedy}") {
+        Ok(()) => error.exit(),
+        Err(_) => Exit::Io,
+    }
 }
 
 fn given_up(serial: &str, lot: Option<&str>, reason: &str) -> Result<GivenUp, TextError> {

@@ -56,7 +56,7 @@ const fn default_attempts() -> u32 {
 }
 
 /// Language of texts for the operator.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Language {
     /// Japanese.

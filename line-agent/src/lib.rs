@@ -21,6 +21,7 @@ pub mod lot;
 pub mod orders;
 pub mod programmer;
 pub mod records;
+pub mod rehearse;
 pub mod shift;
 pub mod sources;
 pub mod station;

@@ -38,6 +38,7 @@ mod planted;
 mod power_cuts;
 mod put_away;
 mod quota;
+mod rehearsal;
 mod secrets;
 mod service;
 mod services;
