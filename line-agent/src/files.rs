@@ -3,6 +3,9 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+static FLUSHES: AtomicU64 = AtomicU64::new(0);
 
 /// A file could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +52,24 @@ impl FileError {
     }
 }
 
+/// How often this program has waited for the disk so far: the benchmark's measure.
+#[must_use]
+pub fn flushes() -> u64 {
+    FLUSHES.load(Ordering::Relaxed)
+}
+
+/// Flushes a file, and the directory's entry of its size.
+pub(crate) fn flush(file: &File) -> io::Result<()> {
+    FLUSHES.fetch_add(1, Ordering::Relaxed);
+    file.sync_all()
+}
+
+/// Flushes what a file holds.
+pub(crate) fn flush_data(file: &File) -> io::Result<()> {
+    FLUSHES.fetch_add(1, Ordering::Relaxed);
+    file.sync_data()
+}
+
 /// Reads a whole file of at most `max` bytes.
 ///
 /// # Errors
@@ -80,7 +101,7 @@ pub fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     };
     let beside = directory.join(format!(".{}.new", name.to_string_lossy()));
     let written = File::create(&beside)
-        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()));
+        .and_then(|mut file| file.write_all(bytes).and_then(|()| flush(&file)));
     written
         .and_then(|()| std::fs::rename(&beside, path))
         .map_err(FileError::io(path))?;
@@ -112,7 +133,7 @@ pub fn sync_directory(path: &Path) -> Result<(), FileError> {
     OpenOptions::new()
         .read(true)
         .open(path)
-        .and_then(|directory| directory.sync_all())
+        .and_then(|directory| flush(&directory))
         .map_err(FileError::io(path))
 }
 

@@ -13,6 +13,7 @@ mod issuance;
 mod load;
 mod plot;
 mod report;
+mod station;
 mod verify;
 
 pub use growth::{grow, grow_inside};
@@ -126,6 +127,7 @@ pub fn run_inside(home: &Path, hsm: Hsm, selection: &Selection) -> Outcome<Vec<R
     };
     rows.extend(runtime.block_on(course.rows())?);
     rows.extend(injection::rows(&factory, &floors, selection)?);
+    rows.extend(station::rows(&factory, &floors, selection)?);
     if selection.takes("verify", 1) {
         rows.extend(runtime.block_on(verify::rows(&factory, &crew))?);
     }

@@ -24,7 +24,7 @@ pub use form::{
 };
 pub use history::{History, OpenUnit};
 
-use crate::files::{FileError, ensure_directory, sync_directory, write_durably};
+use crate::files::{FileError, ensure_directory, flush_data, sync_directory, write_durably};
 use identity::hash::{Sink as _, sha256_of};
 use rustix::fs::{FlockOperation, flock};
 use std::fs::{File, OpenOptions};
@@ -160,7 +160,7 @@ impl Journal {
         inner.broken = true;
         let file = &mut inner.file;
         file.write_all(line.as_bytes())
-            .and_then(|()| file.sync_data())
+            .and_then(|()| flush_data(file))
             .map_err(FileError::io(&self.path))?;
         inner.broken = false;
         inner.digest = digest;

@@ -116,6 +116,11 @@ impl Floors {
         f64::from(threads).min(self.processors) / parts
     }
 
+    /// What so many flushes one after another would allow in a second.
+    pub(super) fn flushed(&self, flushes: f64) -> f64 {
+        1.0 / (flushes * cost(&self.flush))
+    }
+
     /// Seconds of the whole machine for a call.
     fn call(&self, in_flight: u32) -> f64 {
         let fit = self.calls.iter().rev();

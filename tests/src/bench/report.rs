@@ -39,6 +39,9 @@ pub struct Row {
     /// From the start of the server's process to its first answer, in seconds, where it is about growth.
     #[serde(default)]
     pub start_s: f64,
+    /// Flushes of files that the station made for each, where it is about the station.
+    #[serde(default)]
+    pub flushes: f64,
 }
 
 /// Times of the calls of one measurement.
@@ -74,6 +77,7 @@ impl Times {
             devices: 0,
             server_mb: 0.0,
             start_s: 0.0,
+            flushes: 0.0,
         }
     }
 }
@@ -101,6 +105,11 @@ impl Row {
         Self { batch, ..self }
     }
 
+    /// With the station's flushes for each.
+    pub(super) fn flushing(self, flushes: f64) -> Self {
+        Self { flushes, ..self }
+    }
+
     /// With several things a call.
     pub(super) fn times(self, each: u32) -> Self {
         Self {
@@ -125,7 +134,7 @@ pub(super) fn load() -> f64 {
 pub fn print_table(rows: &[Row], out: &mut impl Write) -> Outcome<()> {
     writeln!(
         out,
-        "{:<20} {:<9} {:>9} {:>10} {:>9} {:>9} {:>10} {:>5} {:>5} {:>9} {:>6} {:>8} {:>6} {:>6}",
+        "{:<20} {:<9} {:>9} {:>10} {:>9} {:>9} {:>10} {:>5} {:>5} {:>9} {:>6} {:>8} {:>6} {:>6} {:>7}",
         "name",
         "hsm",
         "in flight",
@@ -139,7 +148,8 @@ pub fn print_table(rows: &[Row], out: &mut impl Write) -> Outcome<()> {
         "batch",
         "devices",
         "MB",
-        "start"
+        "start",
+        "flushes"
     )?;
     for row in rows {
         write!(
@@ -161,6 +171,7 @@ pub fn print_table(rows: &[Row], out: &mut impl Write) -> Outcome<()> {
             (row.devices as f64, 8, 0),
             (row.server_mb, 6, 0),
             (row.start_s, 6, 2),
+            (row.flushes, 7, 1),
         ];
         for (value, width, digits) in more {
             match value > 0.0 {

@@ -9,7 +9,7 @@ use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Measures issuance, whole units, injection and verification, beside the floors of their parts.
+/// Measures issuance, whole units, injection, the station's own time and verification, beside the floors of their parts.
 #[derive(Debug, Parser)]
 #[command(name = "bench", version)]
 struct Arguments {
@@ -19,7 +19,7 @@ struct Arguments {
     /// Units at the levels of 64 and 256 in flight; the others take a part of it
     #[arg(long, default_value_t = 12_000)]
     units: u32,
-    /// Only rows of this name: issuance, issuance-gang, issuance-paced, unit, injection or verify; floors are always there
+    /// Only rows of this name: issuance, issuance-gang, issuance-paced, unit, injection, station or verify; floors are always there
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
     /// Only rows with so many in flight
