@@ -7,7 +7,7 @@
 //! its last lines.
 
 use crate::agent::ProgramHash;
-use crate::files::{FileError, ensure_directory, write_durably};
+use crate::files::{FileError, ensure_directory, write_all_durably};
 use crate::sources::day;
 use crate::station::floor::lock;
 use crate::verdict::Verdict;
@@ -301,43 +301,43 @@ impl Output {
         Ok(output)
     }
 
-    /// Stores what ships with a device; the same again changes nothing.
+    /// Stores a record with what ships with its device, if it passed, and adds the record to its day; a later one of the same
+    /// request takes the place of its file.
     ///
     /// # Errors
     /// [`FileError`]
-    pub fn put_device(
-        &self,
-        serial: &DeviceSerial,
-        certificate: &[u8],
-        receipt: &[u8],
-    ) -> Result<(), FileError> {
-        let name = file_name(serial);
-        write_durably(
-            &self.devices.join(format!("{name}.pem")),
-            pem(certificate).as_bytes(),
-        )?;
-        write_durably(&self.devices.join(format!("{name}.tlog-proof")), receipt)
-    }
-
-    /// Stores a record, and adds it to its day; a later one of the same request takes the place of its file.
-    ///
-    /// # Errors
-    /// [`FileError`]
-    pub fn put_record(&self, record: &Record) -> Result<(), FileError> {
-        let path = self.records.join(format!(
-            "{}.{}.json",
-            file_name(&record.dut_id),
-            record.metadata.request
-        ));
+    pub fn put(&self, record: &Record, shipment: Option<&Shipment>) -> Result<(), FileError> {
+        let name = file_name(&record.dut_id);
+        let path = self
+            .records
+            .join(format!("{name}.{}.json", record.metadata.request));
         let wrong = |error| FileError::content(&path, error);
         let mut json = serde_json::to_vec_pretty(record).map_err(wrong)?;
         json.push(b'\n');
-        write_durably(&path, &json)?;
+        let certificate = self.devices.join(format!("{name}.pem"));
+        let receipt = self.devices.join(format!("{name}.tlog-proof"));
+        let text = shipment.map_or_else(String::new, |it| pem(&it.certificate));
+        let mut files: Vec<(&Path, &[u8])> = Vec::new();
+        if let Some(shipment) = shipment {
+            files.push((&certificate, text.as_bytes()));
+            files.push((&receipt, &shipment.receipt));
+        }
+        files.push((&path, &json));
+        write_all_durably(&files)?;
         // If the power goes now the record is there, and its unit open: it comes here again.
         let mut line = serde_json::to_vec(record).map_err(wrong)?;
         line.push(b'\n');
         lock(&self.daily).add(&day(record.end_time_millis), &line)
     }
+}
+
+/// What ships with a device.
+#[derive(Clone, Debug)]
+pub struct Shipment {
+    /// Its certificate, DER.
+    pub certificate: Vec<u8>,
+    /// The receipt of its confirmation, C2SP tlog-proof.
+    pub receipt: Vec<u8>,
 }
 
 /// The day's file: `<day>.ndjson`, one record a line, days of UTC.
@@ -488,7 +488,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         Output::open(directory.path())
             .unwrap()
-            .put_record(&record())
+            .put(&record(), None)
             .unwrap();
         let path = directory
             .path()
@@ -506,8 +506,8 @@ mod tests {
         let path = directory.path().join("daily/2026-11-23.ndjson");
         let put = |record: &Record| {
             let output = Output::open(directory.path()).unwrap();
-            output.put_record(record).unwrap();
-            output.put_record(record).unwrap();
+            output.put(record, None).unwrap();
+            output.put(record, None).unwrap();
         };
         put(&record());
         let two = std::fs::read(&path).unwrap();

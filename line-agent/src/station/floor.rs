@@ -80,6 +80,15 @@ impl Floor<'_> {
         Ok(self.journal.append(&Entry { request, at, event })?)
     }
 
+    /// Writes to the journal what may be lost with the power; see [`Journal::append_unflushed`].
+    ///
+    /// # Errors
+    /// [`Fault::Journal`]
+    pub fn enter_unflushed(&self, request: RequestId, event: Event) -> Step<()> {
+        let at = self.clock.now();
+        Ok(self.journal.append_unflushed(&Entry { request, at, event })?)
+    }
+
     /// Signs a request with the station's request key.
     ///
     /// # Errors

@@ -6,10 +6,10 @@
 //! | challenge, key | [`session::Keyed`] | request id, chip, key, evidence, serial: **before** the key goes to the chip |
 //! | burn, try to read back | [`session::Burnt`] | the key in the chip |
 //! | prove, seal | [`session::Sent`] | the envelope's bytes, before they are sent |
-//! | provision, verify | [`session::Issued`] | what the CA answered |
+//! | provision, verify | [`session::Issued`] | – (what the CA answered is flushed with the confirmation) |
 //! | write, read back | [`session::Written`] | the certificate in the chip |
 //! | confirm on chip | [`session::Confirming`] | the confirmation's bytes, before they are sent |
-//! | confirm at the CA, verify | [`session::Confirmed`] | certificate and receipt in `devices/`, then the verdict |
+//! | confirm at the CA, verify | [`session::Confirmed`] | certificate and receipt in `devices/`, record, newest checkpoint, all at once; then the verdict |
 //!
 //! While the CA cannot be reached a unit stays where it is, on hold, and goes on by itself ([`spool`]).
 //!

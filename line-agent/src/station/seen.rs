@@ -11,6 +11,8 @@ use std::sync::Mutex;
 pub struct SeenCheckpoint {
     path: PathBuf,
     newest: Mutex<Option<Vec<u8>>>,
+    /// Size of the tree whose checkpoint is on the disk.
+    saved: Mutex<Option<u64>>,
 }
 
 impl SeenCheckpoint {
@@ -24,12 +26,14 @@ impl SeenCheckpoint {
             false => None,
             true => Some(read_bounded(&path, MAX_SEEN)?),
         };
-        if newest.as_ref().is_some_and(|note| size_of(note).is_none()) {
+        let saved = newest.as_deref().and_then(size_of);
+        if newest.is_some() && saved.is_none() {
             return Err(FileError::content(&path, "not a checkpoint"));
         }
         Ok(Self {
             path,
             newest: Mutex::new(newest),
+            saved: Mutex::new(saved),
         })
     }
 
@@ -39,18 +43,38 @@ impl SeenCheckpoint {
         lock(&self.newest).clone()
     }
 
-    /// Keeps the checkpoint of a `tlog-proof` that was verified, if it is newer.
-    ///
-    /// # Errors
-    /// [`FileError`]
-    pub fn keep(&self, verified_proof: &[u8]) -> Result<(), FileError> {
+    /// Notes the checkpoint of a `tlog-proof` that was verified, if it is newer. Requests carry it from now on; it outlives
+    /// the program when it was saved, which every unit does at its end.
+    pub fn note(&self, verified_proof: &[u8]) {
         let Some(note) = checkpoint_of(verified_proof) else {
-            return Ok(());
+            return;
         };
         let mut newest = lock(&self.newest);
         if note.len() <= MAX_SEEN && size_of(note) > newest.as_deref().and_then(size_of) {
-            write_durably(&self.path, note)?;
             *newest = Some(note.to_vec());
+        }
+    }
+
+    /// Whether a newer checkpoint was noted than the one on the disk.
+    #[must_use]
+    pub fn is_unsaved(&self) -> bool {
+        let newest = lock(&self.newest).as_deref().and_then(size_of);
+        newest > *lock(&self.saved)
+    }
+
+    /// Puts the newest on the disk. Whoever waits while another saves finds his own saved with it, or saves it then.
+    ///
+    /// # Errors
+    /// [`FileError`]
+    pub fn save(&self) -> Result<(), FileError> {
+        let mut saved = lock(&self.saved);
+        let newest = self.newest();
+        let size = newest.as_deref().and_then(size_of);
+        if let Some(note) = newest
+            && size > *saved
+        {
+            write_durably(&self.path, &note)?;
+            *saved = size;
         }
         Ok(())
     }
@@ -83,7 +107,10 @@ mod tests {
         let seen = SeenCheckpoint::open(state.path()).unwrap();
         assert_eq!(seen.newest(), None);
         for size in [9, 10, 2] {
-            seen.keep(&proof(size)).unwrap();
+            seen.note(&proof(size));
+            assert_eq!(seen.is_unsaved(), size != 2);
+            seen.save().unwrap();
+            assert!(!seen.is_unsaved());
         }
         let again = SeenCheckpoint::open(state.path())
             .unwrap()

@@ -6,12 +6,11 @@ use super::inspect::Expected;
 use super::journal::{Event, IssuedFacts, Keyed as KeyedEntry, OpenUnit, SignedRequest};
 use super::{Failure, Step};
 use crate::ca_link::{Answer, CaError};
-use crate::files::FileError;
 use crate::injector::{Original, Target, WrappedKey};
 use crate::lot::LotUnit;
 use crate::orders::Order;
 use crate::programmer::{Programmer, ProgrammerError};
-use crate::records::Trail;
+use crate::records::{Shipment, Trail};
 use der::asn1::OctetString;
 use identity::document::KeyOriginRule;
 use identity::envelope::{ConfirmRequest, Envelope, Observation, Purpose, Unit, Version1};
@@ -70,6 +69,8 @@ pub struct Bench<'a> {
     pub request: RequestId,
     /// Steps and facts for the record.
     pub trail: Trail,
+    /// What ships with the device, when it is confirmed.
+    pub shipment: Option<Shipment>,
 }
 
 impl Bench<'_> {
@@ -102,11 +103,6 @@ impl Bench<'_> {
     pub(super) fn done(&mut self, step: &'static str) {
         tracing::debug!(socket = %self.task.socket, serial = %self.task.serial, step, "done");
         self.trail.mark(step, self.floor.clock);
-    }
-
-    /// Keeps the checkpoint of a verified proof.
-    fn keep_seen(&self, proof: &[u8]) -> Step<()> {
-        self.floor.seen.keep(proof).map_err(|error| on_disk(&error))
     }
 }
 
@@ -227,7 +223,7 @@ pub struct Confirming {
     request: SignedRequest,
 }
 
-/// Certificate and receipt are stored for shipment.
+/// Certificate and receipt are there for shipment.
 #[derive(Debug)]
 pub struct Confirmed(());
 
@@ -451,9 +447,12 @@ impl Sent {
             Purpose::Adopt => bench.floor.ca.adopt(&self.envelope)?,
         };
         let facts = self.verify(&answer, bench)?;
-        bench.keep_seen(&answer.proof)?;
+        bench.floor.seen.note(&answer.proof);
         if self.before.is_none() {
-            bench.journal(Event::Issued(facts))?;
+            // The same envelope gets the same answer: what is lost with the power is learnt anew.
+            bench
+                .floor
+                .enter_unflushed(bench.request, Event::Issued(facts))?;
         }
         note(facts, bench);
         bench.done("provision");
@@ -589,7 +588,7 @@ impl Written {
 }
 
 impl Confirming {
-    /// Sends the confirmation, verifies the receipt, and stores certificate and receipt for shipment.
+    /// Sends the confirmation and verifies the receipt. Certificate and receipt are stored for shipment with the record.
     ///
     /// # Errors
     /// [`Fault::CaUnreachable`], the CA's refusal ([`Fault::Voided`] among them), [`Fault::ProofInvalid`],
@@ -601,12 +600,11 @@ impl Confirming {
             .floor
             .inspector
             .inspect_confirm(&self.certificate, &receipt)?;
-        bench.keep_seen(&receipt)?;
-        let stored = bench
-            .floor
-            .output
-            .put_device(&bench.task.serial, &self.certificate, &receipt);
-        stored.map_err(|error| on_disk(&error))?;
+        bench.floor.seen.note(&receipt);
+        bench.shipment = Some(Shipment {
+            certificate: self.certificate,
+            receipt,
+        });
         bench.done("settle");
         Ok(Confirmed(()))
     }
@@ -728,8 +726,4 @@ fn note(facts: IssuedFacts, bench: &mut Bench<'_>) {
     bench.trail.facts.certificate_sha256 = Some(facts.certificate);
     bench.trail.facts.bind_index = Some(facts.index);
     bench.trail.facts.bind_leaf = Some(facts.leaf);
-}
-
-fn on_disk(error: &FileError) -> Failure {
-    Failure::new(Fault::Journal, error)
 }

@@ -8,7 +8,7 @@ use super::{Failure, Step, unit, void};
 use crate::display::{self, Begun, Desk, UnitLine};
 use crate::orders::Order;
 use crate::programmer::Programmer;
-use crate::records::{FaultRecord, Metadata, Record, SCHEMA, Trail};
+use crate::records::{FaultRecord, Metadata, Record, SCHEMA, Shipment, Trail};
 use crate::verdict::Verdict;
 use identity::fault::Fault;
 use identity::{Id, RequestId, Timestamp};
@@ -189,6 +189,7 @@ impl<'a> Socket<'a> {
             task,
             request,
             trail: Trail::begin(began),
+            shipment: None,
         };
         let outcome = unit::run(&mut bench);
         let (outcome, place) = wait_for_ca(&mut bench, outcome, self.desk);
@@ -281,11 +282,8 @@ pub fn tell_alarms(outcome: Step<Vec<(RequestId, Failure)>>, desk: &Desk) {
 fn close(bench: &Bench<'_>, failure: Option<&Failure>) -> Step<()> {
     let verdict = failure.map_or(Verdict::Pass, |failure| Verdict::of(failure.fault));
     let record = record(bench, verdict, failure);
-    bench
-        .floor
-        .output
-        .put_record(&record)
-        .map_err(|error| Failure::new(Fault::Journal, error))?;
+    let shipment = bench.shipment.as_ref().filter(|_| failure.is_none());
+    store(&bench.floor, &record, shipment)?;
     match (verdict.is_final(), bench.trail.facts.uid) {
         (true, Some(uid)) => bench.journal(Event::Closed(Closed {
             socket: bench.task.socket,
@@ -297,6 +295,23 @@ fn close(bench: &Bench<'_>, failure: Option<&Failure>) -> Step<()> {
         })),
         (true, None) | (false, _) => Ok(()),
     }
+}
+
+/// Puts everything of a unit that must outlive a power cut on the disk before its verdict, all of it at once.
+fn store(floor: &Floor<'_>, record: &Record, shipment: Option<&Shipment>) -> Step<()> {
+    let output = || floor.output.put(record, shipment);
+    let stored = match floor.seen.is_unsaved() {
+        false => output(),
+        true => std::thread::scope(|scope| {
+            let seen = scope.spawn(|| floor.seen.save());
+            let stored = output();
+            match seen.join() {
+                Ok(saved) => stored.and(saved),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }),
+    };
+    stored.map_err(|error| Failure::new(Fault::Journal, error))
 }
 
 /// Closes a unit that did not pass. Gives what ended it (a failure to write is worse than that), and whether it was set
