@@ -153,6 +153,14 @@ impl Tray {
         self.serve(sockets, &[])
     }
 
+    /// As [`Self::present`], with these options of planted trouble.
+    ///
+    /// # Errors
+    /// [`Failure`] of `chip-sim`.
+    pub fn present_in_trouble(&self, sockets: usize, trouble: &[&str]) -> Outcome<Programmer> {
+        self.serve(sockets, trouble)
+    }
+
     /// As [`Self::present`], over serial lines: a pseudoterminal a socket.
     ///
     /// # Errors

@@ -106,6 +106,9 @@ struct TroubleArgs {
     /// This chip loses power in the middle of the lock word.
     #[arg(long, value_name = "CHIP")]
     tear: Vec<String>,
+    /// This chip stores no certificate.
+    #[arg(long, value_name = "CHIP")]
+    refuse_certificate: Vec<String>,
     /// From this position of its tray on no chip answers in this socket; both are counted from 0.
     #[arg(long, value_name = "SOCKET:POSITION", value_parser = parse_place)]
     deaf: Vec<(u16, u32)>,
@@ -197,6 +200,7 @@ impl TroubleArgs {
             (self.cut_before_lock, Trouble::CutBeforeLock),
             (self.cut_after_lock, Trouble::CutAfterLock),
             (self.tear, Trouble::TearLock),
+            (self.refuse_certificate, Trouble::RefuseCertificate),
         ];
         kinds
             .into_iter()

@@ -158,7 +158,7 @@ impl Memory for ChipFile {
 
     fn write_lock(&mut self, word: &[u8; 4]) -> Result<(), MemoryError> {
         match self.trouble {
-            None | Some(Trouble::Leaky) => self.write(LOCK_AT, word),
+            None | Some(Trouble::Leaky | Trouble::RefuseCertificate) => self.write(LOCK_AT, word),
             Some(Trouble::CutBeforeLock) => self.lose_power(),
             Some(Trouble::CutAfterLock) => {
                 self.write(LOCK_AT, word)?;

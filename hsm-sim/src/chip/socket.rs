@@ -89,6 +89,10 @@ impl SeatedChip {
                 out.put(key.as_slice());
             }));
         }
+        let is_write = frame.header.kind == Kind::WriteCertificate.code();
+        if is_write && self.trouble() == Some(Trouble::RefuseCertificate) {
+            return Some(refuse(frame, Refusal::MemoryFault));
+        }
         let Some(chip) = &mut self.chip else {
             return Some(refuse(frame, Refusal::NoChip));
         };

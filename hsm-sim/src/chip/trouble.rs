@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-/// What is wrong with a chip. All but [`Self::Leaky`] happen once, at the first burn.
+/// What is wrong with a chip. All but [`Self::Leaky`] and [`Self::RefuseCertificate`] happen once, at the first burn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trouble {
     /// Gives its fixed key away.
@@ -13,6 +13,8 @@ pub enum Trouble {
     CutAfterLock,
     /// Power goes in the middle of the lock word.
     TearLock,
+    /// Stores no certificate.
+    RefuseCertificate,
 }
 
 /// Trouble by chip file name.
