@@ -210,6 +210,7 @@ fn on_floor<T>(
         stop: &stop,
         roll: &Roll::default(),
         serials: &Serials::default(),
+        attempts: config.attempts,
         spool: &Spool::new(config.ca.hold(), PAUSE),
         agent,
     };

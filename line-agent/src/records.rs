@@ -89,6 +89,9 @@ pub struct Metadata {
     pub position: u32,
     /// Which attempt at this serial, from 1.
     pub attempt: u32,
+    /// Attempts at this serial that failed before, the earliest first; absent if there is none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<EarlierAttempt>,
     /// Request.
     #[serde(serialize_with = "text")]
     pub request: RequestId,
@@ -100,6 +103,22 @@ pub struct Metadata {
     /// What was learnt on the way.
     #[serde(flatten)]
     pub facts: Facts,
+}
+
+/// An attempt at the same serial that failed.
+#[derive(Clone, Debug, Serialize)]
+pub struct EarlierAttempt {
+    /// Which attempt, from 1.
+    pub attempt: u32,
+    /// The chip.
+    #[serde(serialize_with = "text")]
+    pub uid: ChipUid,
+    /// When it ended.
+    #[serde(serialize_with = "millis")]
+    pub end_time_millis: Timestamp,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<&'static str>,
 }
 
 /// How the station's clock stood against the CA's when the CA said its time.
@@ -466,6 +485,7 @@ mod tests {
                 socket: id("1"),
                 position: 7,
                 attempt: 1,
+                earlier: Vec::new(),
                 request: RequestId([0x11; 16]),
                 agent_version: "0.1.0",
                 agent_sha256: ProgramHash([0xA9; 32]),

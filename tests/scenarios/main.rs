@@ -39,6 +39,7 @@ mod power_cuts;
 mod put_away;
 mod quota;
 mod rehearsal;
+mod rework;
 mod secrets;
 mod service;
 mod services;

@@ -51,7 +51,7 @@ fn unit(line: &UnitLine, language: Language) -> String {
         line.socket,
         line.verdict().name(),
         line.serial,
-        line.label
+        line.attempt.label(&line.label, language)
     );
     match (&line.failure, line.set_aside, language) {
         (None, ..) => head,
@@ -97,7 +97,7 @@ mod tests {
         assert_eq!(
             told(|paper| Box::new(Lines::new(Box::new(paper), Language::Ja))),
             "[2] PASS  1 見守りカメラ\n\
-             [2] FAIL  2 見守りカメラ\n    LINE-0102 チップの品番が製品と違います\n    → 取り外し、リールを確認してください\n\
+             [2] FAIL  2 見守りカメラ (2/3 回目)\n    LINE-0102 チップの品番が製品と違います\n    → 取り外し、リールを確認してください\n\
              [2] HOLD  3 見守りカメラ\n    LINE-0203 CA に接続できません\n    → 保留のまま待ってください。自動で再開します\n\
              [2] HOLD  4 見守りカメラ ※取り置き\n    CA-0503 署名装置がこの機器を保留しました\n    → 保留し、CA 運用者に連絡してください\n\
              ロット 26W48-A: PASS 1、HOLD 1、FAIL 1、ABORT 0、ERROR 0、未着手 3\n"

@@ -53,6 +53,30 @@ pub struct Begun {
     pub label: String,
     /// Socket.
     pub socket: Id,
+    /// Which attempt it is.
+    pub attempt: Attempt,
+}
+
+/// Which attempt at a serial it is, and how many there may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// From 1.
+    pub number: u32,
+    /// Most attempts.
+    pub most: u32,
+}
+
+impl Attempt {
+    /// A label, with the attempt behind it if it is not the first.
+    #[must_use]
+    pub fn label(self, label: &str, language: Language) -> String {
+        let Self { number, most } = self;
+        match (number, language) {
+            (0 | 1, _) => label.to_owned(),
+            (_, Language::Ja) => format!("{label} ({number}/{most} 回目)"),
+            (_, Language::En) => format!("{label} (attempt {number} of {most})"),
+        }
+    }
 }
 
 /// A unit's outcome.
@@ -70,6 +94,8 @@ pub struct UnitLine {
     pub failure: Option<Failure>,
     /// Whether it was set aside: it is on hold, a person must look at it, and its socket goes on with the next.
     pub set_aside: bool,
+    /// Which attempt it was.
+    pub attempt: Attempt,
     /// Milliseconds it took.
     pub millis: u64,
 }
@@ -292,6 +318,7 @@ pub(crate) mod samples {
             uid: ChipUid::new(&[1, 0x23]).ok(),
             failure: fault.map(|fault| Failure::new(fault, "detail")),
             set_aside: false,
+            attempt: Attempt { number: 1, most: 3 },
             millis: 42,
         }
     }
@@ -301,7 +328,10 @@ pub(crate) mod samples {
         let paper = Paper::default();
         let desk = Desk::new(sink(paper.clone()));
         desk.unit_done(line("1", None));
-        desk.unit_done(line("2", Some(Fault::ChipWrongPart)));
+        desk.unit_done(UnitLine {
+            attempt: Attempt { number: 2, most: 3 },
+            ..line("2", Some(Fault::ChipWrongPart))
+        });
         desk.show(&Event::Waits(line("3", Some(Fault::CaUnreachable))));
         desk.unit_done(UnitLine {
             set_aside: true,

@@ -121,8 +121,11 @@ impl Orphan {
             let detail = format!("bound as {}, which this lot does not wait for", self.serial);
             return Err(Failure::new(Fault::NotHolder, detail));
         };
-        let history = |h: &super::journal::History| h.next_attempt(&task.lot, &row.serial);
-        task.attempt = bench.floor.journal.with(history);
+        let history = |h: &super::journal::History| {
+            let attempt = h.next_attempt(&task.lot, &row.serial);
+            (attempt, h.failures(&task.lot, &row.serial))
+        };
+        (task.attempt, task.failures) = bench.floor.journal.with(history);
         (task.serial, task.label) = (row.serial, row.label);
         Ok(())
     }

@@ -487,6 +487,7 @@ impl World {
             stop,
             roll: &Roll::default(),
             serials: &Serials::default(),
+            attempts: 3,
             spool: &Spool::new(Duration::from_millis(self.hold), Duration::from_millis(1)),
             agent: ProgramHash([0xA9; 32]),
         };

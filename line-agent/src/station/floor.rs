@@ -54,6 +54,8 @@ pub struct Floor<'a> {
     pub roll: &'a Roll,
     /// Serials of the lots of this run.
     pub serials: &'a Serials,
+    /// Most units with a key that may fail under one serial.
+    pub attempts: u32,
     /// Units that wait for the CA.
     pub spool: &'a Spool,
     /// The program, as it was measured when the session began.
@@ -86,7 +88,9 @@ impl Floor<'_> {
     /// [`Fault::Journal`]
     pub fn enter_unflushed(&self, request: RequestId, event: Event) -> Step<()> {
         let at = self.clock.now();
-        Ok(self.journal.append_unflushed(&Entry { request, at, event })?)
+        Ok(self
+            .journal
+            .append_unflushed(&Entry { request, at, event })?)
     }
 
     /// Signs a request with the station's request key.
@@ -181,6 +185,11 @@ impl Roll {
     #[must_use]
     pub fn enter(&self, uid: ChipUid, seating: Seating) -> bool {
         *lock(&self.0).entry(uid).or_insert(seating) == seating
+    }
+
+    /// The chip of a unit that was put aside is back, in this seat.
+    pub fn reseat(&self, uid: ChipUid, seating: Seating) {
+        lock(&self.0).insert(uid, seating);
     }
 }
 

@@ -16,11 +16,12 @@
 mod ends;
 mod form;
 mod history;
+mod rework;
 
 pub use ends::Boards;
 pub use form::{
-    Aside, Closed, Entry, Event, FailedUnit, HexRequest, HexUid, IssuedFacts, Keyed, KnownChip,
-    Reseated, Scrapping, SignedRequest, Summary, TextSerial,
+    Aside, Closed, Earlier, Entry, Event, FailedUnit, HexRequest, HexUid, IssuedFacts, Keyed,
+    KnownChip, Reseated, Resumable, Scrapping, SignedRequest, Summary, TextSerial,
 };
 pub use history::{History, OpenUnit};
 
@@ -348,7 +349,7 @@ fn digits(digest: &[u8; 32]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::form::samples::{closed, confirming, issued, keyed, request, sent, voiding};
+    use super::form::samples::{closed, confirming, issued, keyed, passed, request, sent, voiding};
     use super::*;
 
     fn written() -> (tempfile::TempDir, Vec<u8>) {
@@ -473,7 +474,7 @@ mod tests {
     fn long_lived() -> (tempfile::TempDir, History) {
         let directory = tempfile::tempdir().unwrap();
         let journal = Journal::open(directory.path()).unwrap();
-        let done = [keyed(1), sent(1), issued(1), closed(1), closed(2)];
+        let done = [keyed(1), sent(1), issued(1), passed(1), closed(2)];
         let failed = [keyed(3), sent(3), issued(3), closed(3), voiding(3)];
         let open = [keyed(4), sent(4), issued(4), confirming(4), keyed(5)];
         for entry in done.iter().chain(&failed).chain(&open) {

@@ -38,6 +38,8 @@ pub struct Task<'a> {
     pub label: String,
     /// Which attempt at this serial, from 1.
     pub attempt: u32,
+    /// Units with this serial that failed since it was last scrapped.
+    pub failures: u32,
     /// Socket.
     pub socket: Id,
     /// Position in the socket's tray.

@@ -1,14 +1,14 @@
 //! One socket: chip after chip, as long as there are units to make and chips to make them of.
 
 use super::floor::{Floor, Queue};
-use super::journal::{Aside, Closed, Event, History, OpenUnit, Reseated};
+use super::journal::{Aside, Closed, Earlier, Event, History, OpenUnit};
 use super::session::{Bench, Task};
 use super::spool::{self, Place};
 use super::{Failure, Step, unit, void};
-use crate::display::{self, Begun, Desk, UnitLine};
+use crate::display::{self, Attempt, Begun, Desk, UnitLine};
 use crate::orders::Order;
 use crate::programmer::Programmer;
-use crate::records::{FaultRecord, Metadata, Record, SCHEMA, Shipment, Trail};
+use crate::records::{EarlierAttempt, FaultRecord, Metadata, Record, SCHEMA, Shipment, Trail};
 use crate::verdict::Verdict;
 use identity::fault::Fault;
 use identity::{Id, RequestId, Timestamp};
@@ -76,9 +76,10 @@ impl<'a> Socket<'a> {
         let Ok(chip) = self.programmer.identify() else {
             return false;
         };
-        self.floor
-            .journal
-            .with(|history| history.was_last_in(&self.name, &chip.uid))
+        // A failed unit that can go on is tried again, be it that the handler was not told or that somebody put it back.
+        self.floor.journal.with(|history| {
+            history.was_last_in(&self.name, &chip.uid) && !history.may_go_on(&chip.uid)
+        })
     }
 
     /// The unit that is open in this socket, or the next of the lot.
@@ -92,7 +93,7 @@ impl<'a> Socket<'a> {
             .with(|history| history.open_in(&self.name).cloned());
         match open {
             Some(open) => Some(self.open_task(&open, seat)),
-            None if seat.occupied => match self.seated_again() {
+            None if seat.occupied => match self.seated_again(seat) {
                 Ok(Some(open)) => Some(self.open_task(&open, seat)),
                 Ok(None) => self.fresh_task(seat).map(Ok),
                 Err(failure) => Some(Err(failure)),
@@ -101,23 +102,22 @@ impl<'a> Socket<'a> {
         }
     }
 
-    /// The unit that was set aside and whose chip is back, now in this socket.
-    fn seated_again(&mut self) -> Step<Option<OpenUnit>> {
-        let journal = self.floor.journal;
-        if journal.with(|history| history.aside().next().is_none()) {
+    /// The unit whose chip is back, now in this socket: it was set aside, or failed behind its binding.
+    fn seated_again(&mut self, seat: Seat) -> Step<Option<OpenUnit>> {
+        let (journal, socket) = (self.floor.journal, self.name);
+        if !journal.with(History::waits_for_chips) {
             return Ok(None);
         }
         // A chip that does not say who it is meets the same question as the next of the lot.
         let Ok(chip) = self.programmer.identify() else {
             return Ok(None);
         };
-        let is_it = |unit: &&OpenUnit| unit.keyed.uid == chip.uid;
-        let Some(unit) = journal.with(|history| history.aside().find(is_it).cloned()) else {
+        let Some((request, event)) = journal.with(|history| history.comes_back(&chip, socket))
+        else {
             return Ok(None);
         };
-        let socket = self.name;
-        self.floor
-            .enter(unit.request, Event::Reseated(Reseated { socket }))?;
+        self.floor.enter(request, event)?;
+        self.floor.roll.reseat(chip.uid, (socket, seat.position));
         Ok(journal.with(|history| history.open_in(&socket).cloned()))
     }
 
@@ -125,16 +125,18 @@ impl<'a> Socket<'a> {
         let lot = *self.queue.lot();
         let order = self.floor.orders.for_lot(&lot)?;
         let row = self.queue.take(self.floor.stop)?;
-        let attempt = self
-            .floor
-            .journal
-            .with(|history| history.next_attempt(&lot, &row.serial));
+        let ask = |history: &History| {
+            let attempt = history.next_attempt(&lot, &row.serial);
+            (attempt, history.failures(&lot, &row.serial))
+        };
+        let (attempt, failures) = self.floor.journal.with(ask);
         Some(Task {
             order,
             lot,
             serial: row.serial,
             label: row.label,
             attempt,
+            failures,
             socket: self.name,
             position: seat.position,
         })
@@ -156,8 +158,10 @@ impl<'a> Socket<'a> {
             );
             return Err(Failure::new(Fault::Config, detail));
         };
+        let failures = |history: &History| history.failures(&keyed.lot, &keyed.serial);
         Ok(Task {
             order,
+            failures: self.floor.journal.with(failures),
             lot: keyed.lot,
             serial: keyed.serial,
             label: keyed.label.clone(),
@@ -181,6 +185,7 @@ impl<'a> Socket<'a> {
             serial: task.serial,
             label: task.label.clone(),
             socket: self.name,
+            attempt: attempt(&task, &self.floor),
         }));
         let mut bench = Bench {
             floor: self.floor,
@@ -260,7 +265,16 @@ fn line(bench: &Bench<'_>, failure: Option<Failure>) -> UnitLine {
         uid: bench.trail.facts.uid,
         failure,
         set_aside: false,
+        attempt: attempt(&bench.task, &bench.floor),
         millis: now.0.saturating_sub(bench.trail.began.0),
+    }
+}
+
+/// Which attempt of how many it is since the serial was last scrapped.
+const fn attempt(task: &Task<'_>, floor: &Floor<'_>) -> Attempt {
+    Attempt {
+        number: task.failures.saturating_add(1),
+        most: floor.attempts,
     }
 }
 
@@ -393,6 +407,7 @@ fn record(bench: &Bench<'_>, verdict: Verdict, failure: Option<&Failure>) -> Rec
             socket: task.socket,
             position: task.position,
             attempt: task.attempt,
+            earlier: earlier(bench),
             request: bench.request,
             agent_version: env!("CARGO_PKG_VERSION"),
             agent_sha256: bench.floor.agent,
@@ -400,4 +415,20 @@ fn record(bench: &Bench<'_>, verdict: Verdict, failure: Option<&Failure>) -> Rec
         },
         phases: trail.phases.clone(),
     }
+}
+
+/// What was tried before with the unit's serial.
+fn earlier(bench: &Bench<'_>) -> Vec<EarlierAttempt> {
+    let (lot, serial) = (&bench.task.lot, &bench.task.serial);
+    let earlier = bench
+        .floor
+        .journal
+        .with(|history| history.earlier(lot, serial));
+    let of = |earlier: Earlier| EarlierAttempt {
+        attempt: earlier.attempt,
+        uid: earlier.uid,
+        end_time_millis: earlier.at,
+        code: earlier.fault.map(Fault::code),
+    };
+    earlier.into_iter().map(of).collect()
 }

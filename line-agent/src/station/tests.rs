@@ -606,3 +606,100 @@ fn a_void_that_the_ca_refuses_keeps_no_other() {
     let journal = Journal::open(world.path()).unwrap();
     assert!(journal.with(|history| history.voids().is_empty()));
 }
+
+/// Makes one unit whose confirmation is refused, so often, and puts its chip back each time.
+fn failed_behind_its_binding(times: u32) -> World {
+    let world = World::new(good(1));
+    lock(&world.register).refuses_confirm = Some(Fault::ConfirmMismatch);
+    for _ in 0..times {
+        assert_eq!(world.run_to_end(), Verdict::Fail);
+        assert_eq!(world.faults(), ["CA-0501"]);
+        world.tray.position.store(0, Ordering::Relaxed);
+    }
+    lock(&world.register).refuses_confirm = None;
+    world
+}
+
+fn record(world: &World) -> serde_json::Value {
+    let mut records = std::fs::read_dir(world.path().join("records")).unwrap();
+    let only = records.next().unwrap().unwrap().path();
+    assert!(records.next().is_none(), "one request, one record");
+    serde_json::from_slice(&std::fs::read(only).unwrap()).unwrap()
+}
+
+#[test]
+fn a_unit_that_failed_behind_its_binding_goes_on_when_its_chip_is_back() {
+    let world = failed_behind_its_binding(2);
+    assert_eq!(world.run_to_end(), Verdict::Pass);
+    world.assert_all_made_once();
+    let record = record(&world);
+    let (metadata, earlier) = (&record["metadata"], &record["metadata"]["earlier"]);
+    assert_eq!(metadata["attempt"], 3);
+    let codes: Vec<_> = (0..2)
+        .map(|n| (&earlier[n]["attempt"], &earlier[n]["code"]))
+        .collect();
+    assert_eq!(
+        codes,
+        [
+            (&1.into(), &"CA-0501".into()),
+            (&2.into(), &"CA-0501".into())
+        ]
+    );
+    assert_eq!(earlier[0]["uid"], metadata["uid"]);
+    assert!(earlier[0]["end_time_millis"].is_u64());
+    let told = world.told.text();
+    assert!(told.contains("\"attempt\":3,\"attempts\":3"), "{told}");
+}
+
+#[test]
+fn a_unit_that_came_back_as_often_as_it_may_is_told_to_be_scrapped() {
+    let world = failed_behind_its_binding(3);
+    assert_eq!(world.run_to_end(), Verdict::Fail);
+    assert_eq!(world.faults(), ["LINE-0220"]);
+    let detail = record(&world)["outcome_details"][0]["detail"].to_string();
+    assert!(
+        detail.contains("3 attempts failed; line-agent unit scrap"),
+        "{detail}"
+    );
+    let register = lock(&world.register);
+    assert!(
+        register
+            .bound
+            .values()
+            .all(|bound| bound.confirmed.is_none())
+    );
+}
+
+#[test]
+fn killed_at_any_touch_a_unit_that_came_back_is_neither_lost_nor_made_twice() {
+    let mut killed = 0;
+    for touch in 0.. {
+        let world = failed_behind_its_binding(1);
+        if world.run(Fuse::after(touch), &Stop::default()).0.is_some() {
+            break;
+        }
+        killed += 1;
+        assert_eq!(world.run_to_end(), Verdict::Pass, "killed at touch {touch}");
+        world.assert_all_made_once();
+    }
+    assert!(killed > 8, "only {killed} kills");
+}
+
+#[test]
+fn a_chip_put_back_into_another_seat_of_the_same_run_is_the_same_unit_and_a_clone_is_not() {
+    let chip = ChipMemory::new(0);
+    let mut world = World::new(vec![chip.clone(), chip, ChipMemory::new(0)]);
+    world.serials = 2;
+    lock(&world.register).refuses_confirm = Some(Fault::ConfirmMismatch);
+    assert_eq!(world.run_to_end(), Verdict::Fail);
+    let mut faults = world.faults();
+    faults.sort_unstable();
+    assert_eq!(
+        faults,
+        ["CA-0501", "LINE-0208"],
+        "the record is of the second attempt"
+    );
+    let told = world.told.text();
+    assert_eq!(told.matches("\"code\":\"CA-0501\"").count(), 2, "{told}");
+    assert_eq!(lock(&world.register).bound.len(), 1);
+}

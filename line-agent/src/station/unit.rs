@@ -75,6 +75,7 @@ fn resume(open: &OpenUnit, chip: Identification, bench: &mut Bench<'_>) -> Step<
         let detail = format!("UID {} where the journal says {}", chip.uid, open.keyed.uid);
         return Err(Failure::new(Fault::ChipSwapped, detail));
     }
+    check_attempts(open, bench)?;
     check_genuine(&chip, &bench.task.order.profile)?;
     if !bench
         .floor
@@ -111,6 +112,24 @@ fn resume(open: &OpenUnit, chip: Identification, bench: &mut Bench<'_>) -> Step<
         ChipState::Burnt { .. } => {
             Sent::resume(open).map_or_else(|| Burnt::resume(open).prove(bench), Ok)
         }
+    }
+}
+
+/// A unit that came back is not tried more often than its serial may fail.
+fn check_attempts(open: &OpenUnit, bench: &Bench<'_>) -> Step<()> {
+    let (lot, serial, most) = (open.keyed.lot, open.keyed.serial, bench.floor.attempts);
+    let failures = bench
+        .floor
+        .journal
+        .with(|history| history.failures(&lot, &serial));
+    match failures < most.max(1) {
+        true => Ok(()),
+        false => Err(Failure::new(
+            Fault::AttemptsUsedUp,
+            format!(
+                "{failures} attempts failed; line-agent unit scrap {serial} --lot {lot} --reason LINE-0220"
+            ),
+        )),
     }
 }
 

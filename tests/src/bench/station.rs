@@ -226,6 +226,7 @@ fn shift(config: &Config, lot: &std::path::Path, _tool: &Tool) -> Outcome<(Times
         stop: &stop,
         roll: &Roll::default(),
         serials: &Serials::default(),
+        attempts: config.attempts,
         spool: &Spool::new(Duration::ZERO, Duration::ZERO),
         agent: ProgramHash::measure().map_err(Failure::new)?,
     };

@@ -159,6 +159,7 @@ pub(crate) mod samples {
 mod tests {
     use super::samples::{id, lot};
     use super::*;
+    use crate::display::Attempt;
     use crate::display::samples::line;
     use crate::display::{Begun, UnitLine};
     use identity::fault::Fault;
@@ -207,6 +208,7 @@ mod tests {
             serial: DeviceSerial::new("26480001003").unwrap(),
             label: "見守りカメラ".to_owned(),
             socket: id("4"),
+            attempt: Attempt { number: 1, most: 3 },
         };
         tell(Event::Begun(begun), 4_000);
         state.quota = Some(Quota {

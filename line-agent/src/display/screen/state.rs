@@ -176,7 +176,8 @@ impl State {
     pub fn apply(&mut self, event: &Event, now: Timestamp) {
         match event {
             Event::Begun(begun) => {
-                let unit = (begun.serial.to_string(), begun.label.clone());
+                let label = begun.attempt.label(&begun.label, self.head.language);
+                let unit = (begun.serial.to_string(), label);
                 self.turn(&begun.socket, Face::Work, Some(unit));
             }
             Event::Waits(line) => self.show_unit(line),
@@ -201,7 +202,8 @@ impl State {
     }
 
     fn show_unit(&mut self, line: &UnitLine) {
-        let unit = (line.serial.to_string(), line.label.clone());
+        let label = line.attempt.label(&line.label, self.head.language);
+        let unit = (line.serial.to_string(), label);
         self.turn(&line.socket, Face::of(line.verdict()), Some(unit));
         if let Some(failure) = &line.failure {
             self.explain(format!("[{}] {}", line.socket, line.serial), failure);

@@ -58,6 +58,8 @@ pub enum Event {
     Aside(Aside),
     /// The chip of a unit that was set aside is back.
     Reseated(Reseated),
+    /// The chip of a unit that failed behind its binding is back: the unit goes on, as the next attempt.
+    Reopened(Reseated),
 }
 
 /// Why a unit was set aside.
@@ -239,6 +241,17 @@ pub enum Summary {
         /// Serials whose last unit was scrapped, and how many attempts they had then.
         serials: Vec<(TextSerial, u32)>,
     },
+    /// Attempts at a serial that failed.
+    Past {
+        /// Lot.
+        #[serde(with = "text")]
+        lot: Id,
+        /// The serial.
+        #[serde(with = "text")]
+        serial: DeviceSerial,
+        /// The attempts, the earliest first.
+        attempts: Vec<Earlier>,
+    },
 }
 
 #[expect(
@@ -281,6 +294,36 @@ pub struct FailedUnit {
     /// The void that waits for the CA's answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub voiding: Option<SignedRequest>,
+    /// What it needs to go on, if it is bound for certain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resumes: Option<Box<Resumable>>,
+}
+
+/// A failed unit that can go on when its chip is back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resumable {
+    /// Who it is, and where it was.
+    pub keyed: Keyed,
+    /// Its envelope, which gets the same answer again.
+    pub sent: SignedRequest,
+    /// That answer.
+    pub facts: IssuedFacts,
+}
+
+/// An attempt at a serial that failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Earlier {
+    /// Which attempt, from 1.
+    pub attempt: u32,
+    /// The chip.
+    #[serde(with = "hexadecimal")]
+    pub uid: ChipUid,
+    /// When it ended.
+    #[serde(with = "millis")]
+    pub at: Timestamp,
+    /// Why.
+    #[serde(with = "fault", default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<Fault>,
 }
 
 /// A UID in a list.
@@ -556,6 +599,19 @@ pub(super) mod samples {
     pub(crate) fn reseated(n: u8, socket: &str) -> Entry {
         let socket = Id::new(socket).unwrap();
         entry(n, Event::Reseated(Reseated { socket }))
+    }
+
+    pub(crate) fn passed(n: u8) -> Entry {
+        let mut entry = closed(n);
+        if let Event::Closed(closed) = &mut entry.event {
+            (closed.verdict, closed.fault) = (Verdict::Pass, None);
+        }
+        entry
+    }
+
+    pub(crate) fn reopened(n: u8, socket: &str) -> Entry {
+        let socket = Id::new(socket).unwrap();
+        entry(n, Event::Reopened(Reseated { socket }))
     }
 
     pub(crate) fn bare(n: u8, event: Event) -> Entry {

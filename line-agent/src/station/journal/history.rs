@@ -2,9 +2,10 @@
 
 use super::ends::{self, Boards, Ends};
 use super::form::{
-    Aside, Closed, Entry, Event, FailedUnit, HexUid, IssuedFacts, Keyed, KnownChip, Scrapping,
-    SignedRequest, Summary, TextSerial,
+    Aside, Closed, Earlier, Entry, Event, FailedUnit, HexUid, IssuedFacts, Keyed, KnownChip,
+    Scrapping, SignedRequest, Summary, TextSerial,
 };
+use super::rework::{Past, remember};
 use crate::station::close::Outcome;
 use crate::verdict::Verdict;
 use identity::envelope::{StationRequest as _, VoidRequest};
@@ -72,20 +73,21 @@ impl OpenUnit {
 /// The state that the entries lead to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct History {
-    open: BTreeMap<RequestId, OpenUnit>,
-    failed: BTreeMap<RequestId, FailedUnit>,
+    pub(super) open: BTreeMap<RequestId, OpenUnit>,
+    pub(super) failed: BTreeMap<RequestId, FailedUnit>,
     chips: BTreeMap<ChipUid, KnownChip>,
-    serials: BTreeMap<(Id, DeviceSerial), SerialState>,
+    pub(super) serials: BTreeMap<(Id, DeviceSerial), SerialState>,
+    pub(super) past: Past,
     /// The chip that was done last, by socket.
     last: BTreeMap<Id, ChipUid>,
     passed_units: u64,
-    failed_units: u64,
+    pub(super) failed_units: u64,
     ends: Ends,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-struct SerialState {
-    attempts: u32,
+pub(super) struct SerialState {
+    pub(super) attempts: u32,
     /// Passed, or possibly bound: no other chip may have this serial.
     taken: bool,
     /// Units with a key that failed since the last scrapping.
@@ -115,7 +117,7 @@ impl History {
                 .map(drop)
                 .ok_or_else(|| not_open(request)),
             Event::Closed(closed) => {
-                self.close(request, closed);
+                self.close(entry, closed);
                 Ok(())
             }
             Event::Voiding(void) => self.set_voiding(request, Some(void.clone())),
@@ -139,6 +141,7 @@ impl History {
                 unit.aside = None;
                 unit.keyed.socket = seat.socket;
             }),
+            Event::Reopened(seat) => self.reopen(entry, seat.socket),
         }
     }
 
@@ -180,6 +183,13 @@ impl History {
                 scrapped,
                 serials,
             } => self.ends.take(lot, Boards { voided, scrapped }, serials),
+            Summary::Past {
+                lot,
+                serial,
+                attempts,
+            } => {
+                self.past.insert((lot, serial), attempts);
+            }
         }
     }
 
@@ -211,6 +221,12 @@ impl History {
         let failed = self.failed.values().cloned();
         summary.extend(failed.map(|unit| Summary::Failed(Box::new(unit))));
         summary.extend(self.ends.summary());
+        let past = self.past.iter();
+        summary.extend(past.map(|((lot, serial), attempts)| Summary::Past {
+            lot: *lot,
+            serial: *serial,
+            attempts: attempts.clone(),
+        }));
         let waiting = self.ends.waiting().map(|(id, at, scrapping)| Entry {
             request: *id,
             at: *at,
@@ -245,14 +261,25 @@ impl History {
         self.open.get_mut(&request).ok_or_else(|| not_open(request))
     }
 
-    fn close(&mut self, request: RequestId, closed: &Closed) {
+    fn close(&mut self, entry: &Entry, closed: &Closed) {
+        let request = entry.request;
         let unit = self.open.remove(&request);
         let issued = unit.as_ref().is_some_and(|unit| unit.issued.is_some());
         let passed = closed.verdict == Verdict::Pass;
         let state = self.serials.entry((closed.lot, closed.serial)).or_default();
         state.taken |= passed || issued;
-        if !passed && unit.is_some() {
+        if let Some(unit) = unit.as_ref().filter(|_| !passed) {
             state.failures = state.failures.saturating_add(1);
+            let earlier = Earlier {
+                attempt: unit.keyed.attempt,
+                uid: unit.keyed.uid,
+                at: entry.at,
+                fault: closed.fault,
+            };
+            remember(&mut self.past, (closed.lot, closed.serial), earlier);
+        }
+        if passed {
+            self.past.remove(&(closed.lot, closed.serial));
         }
         self.chips
             .entry(closed.uid)
@@ -268,6 +295,7 @@ impl History {
                     serial: closed.serial,
                     uid: closed.uid,
                     issued,
+                    resumes: unit.resumable(),
                     voiding: unit.voiding,
                 };
                 self.failed.insert(request, failed);
@@ -443,6 +471,13 @@ impl History {
                 .open
                 .values()
                 .any(|unit| unit.keyed.lot == *lot && unit.keyed.serial == *serial)
+    }
+
+    /// Units with a key that failed under this serial since it was last scrapped.
+    #[must_use]
+    pub fn failures(&self, lot: &Id, serial: &DeviceSerial) -> u32 {
+        let state = self.serials.get(&(*lot, *serial));
+        state.map_or(0, |state| state.failures)
     }
 
     /// Which attempt at a serial the next one is, from 1.
