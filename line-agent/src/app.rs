@@ -195,7 +195,11 @@ fn on_floor<T>(
     let output = Output::open(&config.paths.out)?;
     let vault = Vault::open(&config.hsm)?;
     let (runtime, stop) = (Runtime::new()?, Stop::default());
-    let ca = CaLink::new(&config.ca, vault.tls().clone(), means(&runtime, &stop))?;
+    let ca = CaLink::new(
+        &config.ca,
+        vault.tls().clone(),
+        means(&runtime, &stop, Some(&seen)),
+    )?;
     let floor = Floor {
         station: &config.station,
         orders,
@@ -218,12 +222,17 @@ fn on_floor<T>(
 }
 
 /// What the line to the CA needs.
-pub(crate) fn means<'a>(runtime: &Runtime, stop: &'a Stop) -> Means<'a> {
+pub(crate) fn means<'a>(
+    runtime: &Runtime,
+    stop: &'a Stop,
+    seen: Option<&'a SeenCheckpoint>,
+) -> Means<'a> {
     Means {
         runtime: runtime.handle().clone(),
         stop,
         entropy: &SystemEntropy,
         clock: &SystemClock,
+        seen,
     }
 }
 

@@ -14,6 +14,7 @@ use crate::sources::{SystemClock, SystemEntropy, day};
 use crate::station::Failure;
 use crate::station::floor::Stop;
 use crate::station::journal::Journal;
+use crate::station::seen::SeenCheckpoint;
 use crate::verdict::Exit;
 use identity::fault::Fault;
 use identity::{ChipUid, Clock as _};
@@ -263,7 +264,9 @@ fn open_vault(config: &Config) -> Result<Vault, AppError> {
 /// What the CA says, and of the clock.
 fn ask_ca(config: &Config, vault: &Vault) -> Result<(String, Finding), AppError> {
     let (runtime, stop) = (Runtime::new()?, Stop::default());
-    let link = CaLink::new(&config.ca, vault.tls().clone(), means(&runtime, &stop))?;
+    let seen = SeenCheckpoint::open(&config.paths.state)?;
+    let means = means(&runtime, &stop, Some(&seen));
+    let link = CaLink::new(&config.ca, vault.tls().clone(), means)?;
     let away = |error| AppError::Unreachable(Failure::from(error));
     // The question names no chip that exists; the answer is bound to it, and of no use to anybody.
     let uid = ChipUid::new(b"doctor").map_err(io::Error::other)?;

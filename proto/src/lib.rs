@@ -60,6 +60,11 @@ pub mod admin {
 /// Descriptors of all files with their imports, an encoded `google.protobuf.FileDescriptorSet`, for reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/koseki.bin"));
 
+/// Metadata that carries the newest checkpoint a station saw, a signed note, with every request: a log that went back
+/// is found out by whichever station asks first, before anything is added to it.
+pub const SEEN: &str = "koseki-checkpoint-bin";
+/// Longest checkpoint in [`SEEN`], in bytes.
+pub const MAX_SEEN: usize = 4096;
 /// Most units in one envelope, and most chips in one `GetChallenges`.
 pub const MAX_UNITS: usize = 64;
 /// Longest envelope of `Provision` and `Adopt`, in bytes.

@@ -125,6 +125,7 @@ impl Ground {
             stop,
             entropy: &SystemEntropy,
             clock: &SystemClock,
+            seen: None,
         };
         let always = Validity {
             from: Timestamp(0),
@@ -154,6 +155,7 @@ impl Ground {
             serials: &Serials::default(),
             spool: &Spool::new(Duration::ZERO, Duration::ZERO),
             agent: ProgramHash([0xA9; 32]),
+            attempts: 3,
         };
         let socket = config::Line::Tcp(self.trays.sockets[0].clone());
         let mut programmer = programmer::open(&socket, &SystemEntropy).unwrap();
@@ -164,6 +166,7 @@ impl Ground {
             serial: lot().units[0].serial,
             label: String::new(),
             attempt: 1,
+            failures: 0,
             socket: id("1"),
             position: 0,
         };
@@ -175,6 +178,7 @@ impl Ground {
                 queue: &queue,
                 task,
                 request: RequestId([7; 16]),
+                shipment: None,
                 trail: Trail::begin(Timestamp(0)),
             },
         );

@@ -102,6 +102,54 @@ async fn a_store_from_before_an_acknowledgement_is_refused_or_reported() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_log_that_is_behind_what_a_station_saw_takes_no_void_either() {
+    let ground = Ground::open(Hsm::of_this_run()).await.unwrap();
+    let mut aged = Aged::of(&ground, "void").await;
+    for directory in [STORE, HEAD, SIGNER] {
+        aged.put_back(directory);
+    }
+    aged.factory.start_server().unwrap();
+    let before = checkpoint(&aged);
+    // Whatever comes with what is no checkpoint of this log is refused, and nothing else happens.
+    let strange = void_with(&aged.station, b"no checkpoint").await;
+    assert_eq!(strange.as_deref(), Some("CA-0101"));
+    // That refusal is a leaf, which nobody waits for.
+    let mut after_refusal = checkpoint(&aged);
+    for _ in 0..2000 {
+        if after_refusal != before {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        after_refusal = checkpoint(&aged);
+    }
+    assert_ne!(after_refusal, before);
+    // A void that nobody could make sense of: its refusal would be a leaf.
+    let behind = void_with(&aged.station, newest_of(&aged.given).as_bytes()).await;
+    assert_eq!(behind.as_deref(), Some("CA-0904"));
+    assert_eq!(checkpoint(&aged), after_refusal);
+    let stopped = aged.station.certify(&aged.signed).await.unwrap_err();
+    assert_eq!(stopped.code.as_deref(), Some("CA-0904"), "{stopped}");
+}
+
+/// The code that a void gets which nobody can read, brought with this checkpoint.
+async fn void_with(station: &SoftStation, seen: &[u8]) -> Option<String> {
+    let mut request = tonic::Request::new(proto::factory::VoidRequest {
+        request: b"unreadable".to_vec(),
+        signature: vec![0; 64],
+    });
+    let note = tonic::metadata::MetadataValue::from_bytes(seen);
+    request.metadata_mut().insert_bin(proto::SEEN, note);
+    let status = station.client().void(request).await.unwrap_err();
+    proto::fault::fault_from_status(&status).map(|fault| fault.code)
+}
+
+/// The checkpoint that came with a certificate.
+fn newest_of(given: &Certified) -> String {
+    let proof = String::from_utf8(given.proof.clone()).unwrap();
+    proof.split_once("\n\n").unwrap().1.to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_fork_is_reported() {
     let ground = Ground::open(Hsm::of_this_run()).await.unwrap();
     let mut aged = Aged::of(&ground, "fork").await;
@@ -175,9 +223,8 @@ fn under_no_lot(station: &SoftStation, signed: &Signed) -> Signed {
 
 /// The same request with the checkpoint that came with its first answer, as a line agent would send it.
 pub(crate) fn as_seen(station: &SoftStation, signed: &Signed, given: &Certified) -> Signed {
-    let proof = String::from_utf8(given.proof.clone()).unwrap();
-    let (_, checkpoint) = proof.split_once("\n\n").unwrap();
     let mut envelope = Envelope::from_bytes(&signed.envelope).unwrap();
-    envelope.seen = Some(der::asn1::OctetString::new(checkpoint.as_bytes()).unwrap());
+    let newest = newest_of(given);
+    envelope.seen = Some(der::asn1::OctetString::new(newest.as_bytes()).unwrap());
     station.seal(&envelope).unwrap()
 }

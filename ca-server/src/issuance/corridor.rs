@@ -469,7 +469,10 @@ impl Corridor {
         signature: Vec<u8>,
     ) -> Result<Vec<Job>, Refusal> {
         let admission = &self.shared.admission;
-        let seen = |request: &Envelope| self.check_seen(request);
+        let seen = |request: &Envelope| match &request.seen {
+            Some(note) => self.check_seen(note.as_bytes()),
+            None => Ok(()),
+        };
         let opened = admission.open(peer, envelope, signature, seen)?;
         let known = self.known_requests(&opened.request)?;
         let now = admission.check_now(&opened);
@@ -498,33 +501,6 @@ impl Corridor {
             let units = envelope.units.iter();
             units.map(|unit| is_known(reader, unit)).collect()
         })
-    }
-
-    /// A station that saw a newer or other log than ours, signed by our key, stops us.
-    fn check_seen(&self, request: &Envelope) -> Result<(), Refusal> {
-        let Some(seen) = &request.seen else {
-            return Ok(());
-        };
-        let opened = self.shared.trusted.open(seen.as_bytes());
-        let opened = opened.map_err(|error| {
-            Refusal::new(
-                Fault::EnvelopeMalformed,
-                format!("the checkpoint seen: {error}"),
-            )
-        })?;
-        let (size, root) = (
-            opened.checkpoint().size(),
-            *opened.checkpoint().root().as_bytes(),
-        );
-        if self.with_reader(|reader| reader.past_root(size).map_err(internal))? == Some(root) {
-            return Ok(());
-        }
-        let refusal = Refusal::new(
-            Fault::LogAhead,
-            format!("a station saw a head of {size} leaves"),
-        );
-        self.shared.state.stop(&refusal, Ends::ByRepair);
-        Err(refusal)
     }
 
     /// Records a refusal of a known station, and gives it back.

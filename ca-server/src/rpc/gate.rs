@@ -3,6 +3,7 @@
 use super::status;
 use crate::auth::{Peer, allows_path};
 use crate::issuance::{Corridor, Refusal};
+use identity::Id;
 use identity::fault::Fault;
 use std::future::{Future, ready};
 use std::pin::Pin;
@@ -12,6 +13,7 @@ use tokio::time::timeout;
 use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::{Service, http};
+use tonic::metadata::MetadataMap;
 use tonic::server::NamedService;
 
 /// A service behind the gate.
@@ -74,7 +76,7 @@ impl<S: NamedService> NamedService for Gate<S> {
 
 impl<S> Service<http::Request<Body>> for Gate<S>
 where
-    S: Service<http::Request<Body>, Response = http::Response<Body>>,
+    S: Service<http::Request<Body>, Response = http::Response<Body>> + Clone + Send + 'static,
     S::Future: Send + 'static,
     S::Error: Send + 'static,
 {
@@ -87,20 +89,70 @@ where
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        match self.admit(request.uri().path(), request.extensions().get::<Peer>()) {
-            Ok(()) => match self.limit {
-                Some(limit) => Box::pin(limited(limit, self.inner.call(request))),
-                None => Box::pin(self.inner.call(request)),
-            },
-            Err(status) => Box::pin(ready(Ok(status.into_http()))),
+        if let Err(status) = self.admit(request.uri().path(), request.extensions().get::<Peer>()) {
+            return Box::pin(ready(Ok(status.into_http())));
         }
+        let limit = self.limit;
+        let Some(corridor) = self.enrolled.clone() else {
+            return Box::pin(limited(limit, self.inner.call(request)));
+        };
+        // The service that was asked whether it is ready is the one that is called.
+        let next = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, next);
+        let seen = seen(&request);
+        Box::pin(limited(limit, async move {
+            match saw(&corridor, seen).await {
+                Ok(()) => inner.call(request).await,
+                Err(status) => Ok(status.into_http()),
+            }
+        }))
     }
 }
 
+/// The checkpoint that a station says it saw, and who says so.
+type Seen = Option<(Result<Vec<u8>, Refusal>, Option<Id>)>;
+
+fn seen(request: &http::Request<Body>) -> Seen {
+    let value = request.headers().get(proto::SEEN)?;
+    let mut alone = http::HeaderMap::with_capacity(1);
+    alone.insert(proto::SEEN, value.clone());
+    let alone = MetadataMap::from_headers(alone);
+    let note = alone.get_bin(proto::SEEN);
+    let note = note
+        .and_then(|value| value.to_bytes().ok())
+        .filter(|note| note.len() <= proto::MAX_SEEN);
+    let malformed = || {
+        let why = "the checkpoint seen is no binary metadata, or too long";
+        Refusal::new(Fault::EnvelopeMalformed, why)
+    };
+    let peer = request.extensions().get::<Peer>().map(|peer| peer.id);
+    Some((note.map(|note| note.to_vec()).ok_or_else(malformed), peer))
+}
+
+/// Holds it against the log, before anything is done for the request.
+async fn saw(corridor: &Corridor, seen: Seen) -> Result<(), Box<Status>> {
+    let Some((note, peer)) = seen else {
+        return Ok(());
+    };
+    let outcome = match note {
+        Ok(note) => corridor.saw(note).await,
+        Err(refusal) => Err(refusal),
+    };
+    outcome.map_err(|refusal| {
+        if let Some(peer) = peer.filter(|_| refusal.fault == Fault::EnvelopeMalformed) {
+            corridor.note(&peer, &refusal);
+        }
+        Box::new(status::status(&refusal))
+    })
+}
+
 async fn limited<E>(
-    limit: Duration,
+    limit: Option<Duration>,
     call: impl Future<Output = Result<http::Response<Body>, E>>,
 ) -> Result<http::Response<Body>, E> {
+    let Some(limit) = limit else {
+        return call.await;
+    };
     match timeout(limit, call).await {
         Ok(answer) => answer,
         Err(_elapsed) => {
@@ -128,7 +180,6 @@ mod tests {
     use super::*;
     use crate::auth::allows;
     use crate::policy::Role;
-    use identity::Id;
     use proto::Rpc;
     use tonic::Code;
 

@@ -11,6 +11,7 @@ use crate::records::TimeQuality;
 use crate::station::Failure;
 use crate::station::floor::{Stop, lock};
 use crate::station::journal::SignedRequest;
+use crate::station::seen::SeenCheckpoint;
 use identity::document::SerialRange;
 use identity::fault::Fault;
 use identity::{ChipUid, Clock, DocumentHash, Entropy, Id, LeafHash, Timestamp};
@@ -24,6 +25,7 @@ use proto::factory::{
 use std::sync::Mutex;
 use std::time::Duration;
 use tokio::runtime::Handle;
+use tonic::metadata::MetadataValue;
 use tonic::transport::Channel;
 use tonic::{Request, Status};
 
@@ -195,6 +197,8 @@ pub struct Means<'a> {
     pub entropy: &'a dyn Entropy,
     /// The station's time.
     pub clock: &'a dyn Clock,
+    /// The newest checkpoint seen, which goes with every request.
+    pub seen: Option<&'a SeenCheckpoint>,
 }
 
 impl std::fmt::Debug for Means<'_> {
@@ -252,13 +256,13 @@ impl<'a> CaLink<'a> {
     /// Asks until an answer, a lasting refusal, a stop, or the end of patience.
     fn ask<T, F: Future<Output = Result<T, Attempt>>>(
         &self,
-        call: impl Fn(FactoryServiceClient<Channel>, Duration) -> F,
+        call: impl Fn(FactoryServiceClient<Channel>) -> F,
     ) -> Result<T, CaError> {
         let mut last = CaError::Unreachable("no answer".to_owned());
         let tries = async {
             let mut pause = FIRST_PAUSE_MS;
             loop {
-                match call(self.client.clone(), self.deadline).await {
+                match call(self.client.clone()).await {
                     Ok(answer) => return Ok(answer),
                     Err(Attempt { error, again: None }) => return Err(error),
                     Err(Attempt {
@@ -283,6 +287,17 @@ impl<'a> CaLink<'a> {
         outcome.unwrap_or(Err(last))
     }
 
+    /// A request with its deadline, and with the newest checkpoint this station saw.
+    fn dressed<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        request.set_timeout(self.deadline);
+        if let Some(note) = self.means.seen.and_then(SeenCheckpoint::newest) {
+            let note = MetadataValue::from_bytes(&note);
+            request.metadata_mut().insert_bin(proto::SEEN, note);
+        }
+        request
+    }
+
     /// Between half and the whole, so that the stations of a factory do not come back all at once.
     fn pause(&self, millis: u64) -> Duration {
         let mut byte = [0];
@@ -297,13 +312,13 @@ impl<'a> CaLink<'a> {
 
 impl Ca for CaLink<'_> {
     fn serials(&self, grant: &DocumentHash, lot: &Id) -> Result<SerialRange, CaError> {
-        self.ask(|mut client, deadline| async move {
+        self.ask(|mut client| async move {
             let request = GetLotRequest {
                 lot_id: lot.to_string(),
                 grant_hash: grant.as_bytes().to_vec(),
             };
             let answer = client
-                .get_lot(timed(request, deadline))
+                .get_lot(self.dressed(request))
                 .await
                 .map_err(of_status)?;
             convert::serials(&answer.into_inner())
@@ -311,13 +326,13 @@ impl Ca for CaLink<'_> {
     }
 
     fn challenge(&self, uid: &ChipUid) -> Result<Vec<u8>, CaError> {
-        self.ask(|mut client, deadline| async move {
+        self.ask(|mut client| async move {
             let request = GetChallengesRequest {
                 uids: vec![uid.as_bytes().to_vec()],
             };
             let asked = self.means.clock.now();
             let answer = client
-                .get_challenges(timed(request, deadline))
+                .get_challenges(self.dressed(request))
                 .await
                 .map_err(of_status)?
                 .into_inner();
@@ -328,13 +343,13 @@ impl Ca for CaLink<'_> {
     }
 
     fn provision(&self, envelope: &SignedRequest) -> Result<Answer, CaError> {
-        self.ask(|mut client, deadline| async move {
+        self.ask(|mut client| async move {
             let request = ProvisionRequest {
                 envelope: envelope.der.clone(),
                 signature: envelope.signature.to_vec(),
             };
             let answer = client
-                .provision(timed(request, deadline))
+                .provision(self.dressed(request))
                 .await
                 .map_err(of_status)?;
             convert::issued(answer.into_inner().results)
@@ -342,13 +357,13 @@ impl Ca for CaLink<'_> {
     }
 
     fn adopt(&self, envelope: &SignedRequest) -> Result<Answer, CaError> {
-        self.ask(|mut client, deadline| async move {
+        self.ask(|mut client| async move {
             let request = AdoptRequest {
                 envelope: envelope.der.clone(),
                 signature: envelope.signature.to_vec(),
             };
             let answer = client
-                .adopt(timed(request, deadline))
+                .adopt(self.dressed(request))
                 .await
                 .map_err(of_status)?;
             convert::issued(answer.into_inner().results)
@@ -356,13 +371,13 @@ impl Ca for CaLink<'_> {
     }
 
     fn confirm(&self, request: &SignedRequest) -> Result<Vec<u8>, CaError> {
-        self.ask(|mut client, deadline| async move {
+        self.ask(|mut client| async move {
             let request = factory::ConfirmRequest {
                 request: request.der.clone(),
                 signature: request.signature.to_vec(),
             };
             let answer = client
-                .confirm(timed(request, deadline))
+                .confirm(self.dressed(request))
                 .await
                 .map_err(of_status)?;
             convert::receipt(answer.into_inner())
@@ -370,13 +385,13 @@ impl Ca for CaLink<'_> {
     }
 
     fn void(&self, request: &SignedRequest) -> Result<(), CaError> {
-        self.ask(|mut client, deadline| async move {
+        self.ask(|mut client| async move {
             let request = factory::VoidRequest {
                 request: request.der.clone(),
                 signature: request.signature.to_vec(),
             };
             let answer = client
-                .void(timed(request, deadline))
+                .void(self.dressed(request))
                 .await
                 .map_err(of_status)?;
             convert::voided(answer.into_inner())
@@ -384,13 +399,13 @@ impl Ca for CaLink<'_> {
     }
 
     fn scrap(&self, request: &SignedRequest) -> Result<(), CaError> {
-        self.ask(|mut client, deadline| async move {
+        self.ask(|mut client| async move {
             let request = factory::ScrapUnitRequest {
                 request: request.der.clone(),
                 signature: request.signature.to_vec(),
             };
             let answer = client
-                .scrap_unit(timed(request, deadline))
+                .scrap_unit(self.dressed(request))
                 .await
                 .map_err(of_status)?;
             convert::scrapped(answer.into_inner())
@@ -398,13 +413,13 @@ impl Ca for CaLink<'_> {
     }
 
     fn close_lot(&self, request: &SignedRequest) -> Result<ClosedLot, CaError> {
-        self.ask(|mut client, deadline| async move {
+        self.ask(|mut client| async move {
             let request = factory::CloseLotRequest {
                 request: request.der.clone(),
                 signature: request.signature.to_vec(),
             };
             let answer = client
-                .close_lot(timed(request, deadline))
+                .close_lot(self.dressed(request))
                 .await
                 .map_err(of_status)?;
             convert::closed(answer.into_inner())
@@ -412,12 +427,12 @@ impl Ca for CaLink<'_> {
     }
 
     fn find_chip(&self, uid: &ChipUid) -> Result<Option<Found>, CaError> {
-        let found = self.ask(|mut client, deadline| async move {
+        let found = self.ask(|mut client| async move {
             let request = GetReceiptRequest {
                 unit: Some(Unit::ChipUid(uid.as_bytes().to_vec())),
             };
             let answer = client
-                .get_receipt(timed(request, deadline))
+                .get_receipt(self.dressed(request))
                 .await
                 .map_err(of_status)?;
             convert::found(answer.into_inner())
@@ -429,12 +444,12 @@ impl Ca for CaLink<'_> {
     }
 
     fn quota(&self, grant: &DocumentHash) -> Result<Quota, CaError> {
-        self.ask(|mut client, deadline| async move {
+        self.ask(|mut client| async move {
             let request = GetGrantRequest {
                 grant: Some(WantedGrant::GrantHash(grant.as_bytes().to_vec())),
             };
             let answer = client
-                .get_grant(timed(request, deadline))
+                .get_grant(self.dressed(request))
                 .await
                 .map_err(of_status)?
                 .into_inner();
@@ -448,12 +463,6 @@ impl Ca for CaLink<'_> {
     fn time_quality(&self) -> Option<TimeQuality> {
         *lock(&self.quality)
     }
-}
-
-fn timed<T>(message: T, deadline: Duration) -> Request<T> {
-    let mut request = Request::new(message);
-    request.set_timeout(deadline);
-    request
 }
 
 fn of_status(status: Status) -> Attempt {

@@ -210,6 +210,7 @@ fn shift(config: &Config, lot: &std::path::Path, _tool: &Tool) -> Outcome<(Times
         stop: &stop,
         entropy: &SystemEntropy,
         clock: &SystemClock,
+        seen: Some(&seen),
     };
     let link = CaLink::new(&config.ca, vault.tls().clone(), means).map_err(Failure::new)?;
     let floor = Floor {

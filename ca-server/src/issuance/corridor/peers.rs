@@ -1,4 +1,4 @@
-use super::Corridor;
+use super::{Corridor, Ends, blocking, internal};
 use crate::auth::Peer;
 use crate::issuance::Refusal;
 use crate::policy::Role;
@@ -24,5 +24,40 @@ impl Corridor {
             ));
         }
         Ok(())
+    }
+
+    /// Holds the newest checkpoint that a station saw against the log, before its request is looked at.
+    ///
+    /// # Errors
+    /// [`Fault::LogAhead`] if it is newer than ours or another, signed by our key; issuing stops then.
+    pub(crate) async fn saw(&self, note: Vec<u8>) -> Result<(), Refusal> {
+        if self.shared.state.is_recent(&note) {
+            return Ok(());
+        }
+        let this = self.clone();
+        blocking(move || this.check_seen(&note)).await?
+    }
+
+    /// A station that saw a newer or other log than ours, signed by our key, stops us.
+    pub(super) fn check_seen(&self, note: &[u8]) -> Result<(), Refusal> {
+        if self.shared.state.is_recent(note) {
+            return Ok(());
+        }
+        let opened = self.shared.trusted.open(note).map_err(|error| {
+            let why = format!("the checkpoint seen: {error}");
+            Refusal::new(Fault::EnvelopeMalformed, why)
+        })?;
+        let seen = opened.checkpoint();
+        let (size, root) = (seen.size(), *seen.root().as_bytes());
+        let ours = self.with_reader(|reader| reader.past_root(size).map_err(internal))?;
+        if ours == Some(root) {
+            return Ok(());
+        }
+        let refusal = Refusal::new(
+            Fault::LogAhead,
+            format!("a station saw a head of {size} leaves"),
+        );
+        self.shared.state.stop(&refusal, Ends::ByRepair);
+        Err(refusal)
     }
 }

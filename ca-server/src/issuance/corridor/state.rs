@@ -7,8 +7,13 @@ use crate::ledger::LogTiles;
 use crate::metrics::Meters;
 use crate::pulse::Pulses;
 use identity::Timestamp;
+use identity::hash::sha256;
+use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::watch;
+
+/// Checkpoints that are known again without a look into the store.
+const RECENT: usize = 64;
 
 /// What ends a stop. A later one outweighs an earlier one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,6 +47,7 @@ pub(super) struct State {
     clock: Arc<dyn DebugClock>,
     published: RwLock<(u64, Timestamp)>,
     newest: RwLock<Option<(String, LogTiles)>>,
+    recent: RwLock<VecDeque<[u8; 32]>>,
     stop: RwLock<Option<Stop>>,
     ending: watch::Sender<Option<Refusal>>,
 }
@@ -55,6 +61,7 @@ impl State {
             clock,
             published: RwLock::new((0, Timestamp(0))),
             newest: RwLock::default(),
+            recent: RwLock::default(),
             stop: RwLock::default(),
             ending: watch::Sender::new(None),
         }
@@ -110,6 +117,12 @@ impl State {
         newest.clone()
     }
 
+    /// Whether this is one of the checkpoints signed last: a station at work brings no other.
+    pub(super) fn is_recent(&self, note: &[u8]) -> bool {
+        let recent = self.recent.read().unwrap_or_else(PoisonError::into_inner);
+        recent.contains(&sha256(note))
+    }
+
     /// Size of the newest checkpoint, and when it was signed.
     pub(super) fn published(&self) -> (u64, Timestamp) {
         *self
@@ -124,6 +137,11 @@ impl State {
             .published
             .write()
             .unwrap_or_else(PoisonError::into_inner) = published;
+        {
+            let mut recent = self.recent.write().unwrap_or_else(PoisonError::into_inner);
+            recent.truncate(RECENT - 1);
+            recent.push_front(sha256(note.as_bytes()));
+        }
         let newest = Some((note, tiles));
         *self.newest.write().unwrap_or_else(PoisonError::into_inner) = newest;
     }

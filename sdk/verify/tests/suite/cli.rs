@@ -181,16 +181,20 @@ fn intermediates_may_stand_below_ca() {
 #[test]
 fn an_audit_reads_like_this() {
     let dir = place(House::confirm);
-    let (code, text, errors) = run(dir.path(), &["log", "log", "--trust", "trust"]);
+    let audit = ["log", "log", "--trust", "trust", "--scope", "leaves"];
+    let (code, text, errors) = run(dir.path(), &audit);
     assert_eq!(text, include_str!("golden/audit.txt"));
     assert_eq!((code, errors.as_str()), (0, ""));
+    // Where the documents are looked for and are not there, that is what is found.
+    let (code, text, _) = run(dir.path(), &audit[..4]);
+    assert!(code == 1 && text.contains("VERIFY-0210"), "{text}");
     let tile = dir.path().join("log/tile/0/000.p/4");
     let mut bytes = fs::read(&tile).unwrap();
     bytes[40] ^= 1;
     fs::write(&tile, bytes).unwrap();
-    let (code, text, _) = run(dir.path(), &["log", "log", "--trust", "trust"]);
+    let (code, text, _) = run(dir.path(), &audit);
     assert!(code == 1 && text.contains("VERIFY-0205"), "{text}");
-    let (code, json, _) = run(dir.path(), &["log", "log", "--trust", "trust", "--json"]);
+    let (code, json, _) = run(dir.path(), &[&audit[..], &["--json"]].concat());
     let findings: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(
         (code, &findings["findings"][0]["code"]),
