@@ -113,6 +113,7 @@ codes! {
     Origin = "SIGN-0179" Item, "the key's origin is not the one the profile demands", "hold the unit";
     Part = "SIGN-0180" Item, "the chip's part number is not the profile's", "hold the unit";
     Uid = "SIGN-0181" Item, "the chip's UID does not have the profile's form", "hold the unit";
+    Serial = "SIGN-0182" Item, "the device serial does not have the profile's form, or is none of the lot's", "treat the CA server as compromised";
     // SIGN-019x: the certificate
     Tbs = "SIGN-0190" Item, "the certificate cannot be read", "hold the unit";
     TbsSerial = "SIGN-0191" Item, "the certificate's serial number is not the leaf's, or not the one that follows from its key", "hold the unit";

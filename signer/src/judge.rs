@@ -16,6 +16,7 @@ use identity::document::{Grant, LotOrder, Profile, StationStatement};
 use identity::envelope::{Envelope, Purpose, StationRequest as _, request_hash};
 use identity::leaf::Bind;
 use identity::rules::Stage;
+use identity::serial_pattern::SerialPattern;
 use identity::{Day, DocumentHash, RequestHash, TbsHash, VerifyP256 as _};
 use rusqlite::Connection;
 use std::collections::BTreeMap;
@@ -44,6 +45,7 @@ pub(crate) fn judge(
         read: BTreeMap::new(),
         authorities: BTreeMap::new(),
         stations: BTreeMap::new(),
+        lots: BTreeMap::new(),
     };
     let found: Vec<_> = items.iter().map(|item| gathering.gather(item)).collect();
     let held = station_signatures(&found, pinned);
@@ -73,6 +75,7 @@ struct Case<'a> {
     item: &'a Item,
     day: Day,
     bind: Bind,
+    lot: Option<Arc<LotOrder>>,
     authority: Arc<Authority>,
     station: Arc<StationStatement>,
     statement: DocumentHash,
@@ -83,6 +86,7 @@ struct Case<'a> {
 struct Authority {
     grant: Grant,
     profile: Profile,
+    serials: SerialPattern,
 }
 
 /// An envelope that was read.
@@ -132,6 +136,7 @@ struct Gathering<'a> {
     read: BTreeMap<u32, Arc<Signed<'a>>>,
     authorities: BTreeMap<DocumentHash, Arc<Authority>>,
     stations: BTreeMap<DocumentHash, Arc<StationStatement>>,
+    lots: BTreeMap<DocumentHash, Arc<LotOrder>>,
 }
 
 impl<'a> Gathering<'a> {
@@ -154,13 +159,18 @@ impl<'a> Gathering<'a> {
         let signed = self.envelope(item.envelope)?;
         ensure!(signed.hash == bind.request, Code::RequestHash);
         ensure!(signed.envelope.purpose == Purpose::Provision, Code::Purpose);
-        self.check_lot(&signed.envelope, &bind)?;
+        let lot = bind.lot.map(|lot| self.lot(&lot)).transpose()?;
+        ensure!(
+            lot.as_ref().is_none_or(|lot| lot.id == signed.envelope.lot),
+            Code::Lot
+        );
         let (statement, station) = self.asking_station(&signed.envelope, item.index)?;
         Ok(Found::Case(Box::new(Case {
             item,
             day,
             authority: self.authority(&bind.grant.grant)?,
             bind,
+            lot,
             station,
             statement,
             signed,
@@ -193,15 +203,15 @@ impl<'a> Gathering<'a> {
         }
     }
 
-    /// The lot that the leaf is counted in is the one that the station named. Leaves from before lots stood in the open
-    /// name none; the rules say how long that is permitted.
-    fn check_lot(&self, envelope: &Envelope, bind: &Bind) -> Result<(), Fault> {
-        let Some(lot) = bind.lot else {
-            return Ok(());
-        };
-        let order: LotOrder = document::get(self.connection, &lot)?;
-        ensure!(order.id == envelope.lot, Code::Lot);
-        Ok(())
+    /// The lot that the leaf is counted in. Leaves from before lots stood in the open name none; the rules say how long
+    /// that is permitted.
+    fn lot(&mut self, hash: &DocumentHash) -> Result<Arc<LotOrder>, Fault> {
+        if let Some(lot) = self.lots.get(hash) {
+            return Ok(Arc::clone(lot));
+        }
+        let lot: Arc<LotOrder> = Arc::new(document::get(self.connection, hash)?);
+        self.lots.insert(*hash, Arc::clone(&lot));
+        Ok(lot)
     }
 
     fn envelope(&mut self, at: u32) -> Result<Arc<Signed<'a>>, Fault> {
@@ -250,8 +260,14 @@ impl<'a> Gathering<'a> {
             return Ok(Arc::clone(authority));
         }
         let grant: Grant = document::get(self.connection, hash)?;
-        let profile = document::get(self.connection, &grant.profile)?;
-        let authority = Arc::new(Authority { grant, profile });
+        let profile: Profile = document::get(self.connection, &grant.profile)?;
+        let serials =
+            SerialPattern::of(&profile).map_err(|error| Fault::new(Code::Serial, error))?;
+        let authority = Arc::new(Authority {
+            grant,
+            profile,
+            serials,
+        });
         self.authorities.insert(*hash, Arc::clone(&authority));
         Ok(authority)
     }

@@ -43,6 +43,7 @@ impl Unit<'_> {
             .fixed_key()
             .map_err(|error| Fault::new(Code::Key, error))?;
         self.check_key(&key)?;
+        self.check_serial()?;
         self.check_evidence()?;
         self.check_certificate(&key)?;
         self.check_fields()?;
@@ -72,6 +73,15 @@ impl Unit<'_> {
             .verifier
             .verify(key, &possession.digest(), &unit.possession.0);
         ensure!(held, Code::Possession);
+        Ok(())
+    }
+
+    /// The serial has the profile's form, and is one that the lot order names.
+    fn check_serial(&self) -> Result<(), Fault> {
+        let (serial, lot) = (&self.unit.serial, &self.case.lot);
+        ensure!(self.case.authority.serials.allows(serial), Code::Serial);
+        let ordered = lot.as_ref().is_none_or(|lot| lot.serials().holds(serial));
+        ensure!(ordered, Code::Serial);
         Ok(())
     }
 
@@ -116,7 +126,7 @@ impl Unit<'_> {
     }
 
     fn check_certificate(&self, key: &P256Key) -> Result<(), Fault> {
-        let Authority { grant, profile } = self.case.authority.as_ref();
+        let Authority { grant, profile, .. } = self.case.authority.as_ref();
         let certificate = &self.case.bind.certificate;
         let serial = CertificateSerial::of_key(&certificate.issuer, &certificate.spki);
         ensure!(*serial.as_bytes() == certificate.serial.0, Code::TbsSerial);

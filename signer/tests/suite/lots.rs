@@ -7,7 +7,7 @@ use identity::envelope::Observation;
 use identity::field::Tag;
 use identity::leaf::{Body, Bytes32, LotClose, Scrap, Void};
 use identity::lot::{LotCounts, LotTally};
-use identity::{DocumentHash, LeafHash, RequestHash, SubjectId, leaf::EntryRef};
+use identity::{DeviceSerial, DocumentHash, LeafHash, RequestHash, SubjectId, leaf::EntryRef};
 
 /// A world with its lot open.
 fn world() -> World {
@@ -108,6 +108,31 @@ fn a_leaf_in_another_lot_than_the_envelopes_is_not_signed() {
         "SIGN-0147"
     );
     assert_eq!(ca.asked(), 0);
+}
+
+#[test]
+fn a_serial_of_another_form_or_outside_its_lot_is_not_signed() {
+    // In the lot's last place; behind it; of a form that the profile does not have.
+    for (serial, answer) in [
+        ("SN000999", None),
+        ("SN001000", Some("SIGN-0182")),
+        ("SX000001", Some("SIGN-0182")),
+    ] {
+        let mut world = world();
+        let lot = world.lot_order().hash();
+        let mut birth = birth_in(&world, 1, Some(lot));
+        birth.own().serial = DeviceSerial::new(serial).unwrap();
+        world.prove(birth.own(), 1);
+        birth.seal_envelope();
+        birth.seal_fields(&world, |_| ());
+        let item = world.bind(&birth);
+        let ca = TestCaKey::new(CA);
+        let mut signer = world.open(&ca);
+        let refused = one(world.ask(&mut signer, &[item])).unwrap_err();
+        // A serial that is in order goes on to the certificate, which is of another one.
+        assert_eq!(refused, answer.unwrap_or("SIGN-0194"), "{serial}");
+        assert_eq!(ca.asked(), 0);
+    }
 }
 
 #[test]
