@@ -144,7 +144,7 @@ impl Ledger {
             published = checkpoint.size();
         }
         let (edge, tail) = right_edge(&files, store, &head, published)?;
-        mend_documents(&files, store, published)?;
+        mend_documents(&files, store)?;
         let mut ledger = Self {
             files,
             head_file,
@@ -350,14 +350,10 @@ fn mend_recent(files: &LogFiles, store: &Reader, size: u64) -> Result<(), Ledger
     Ok(())
 }
 
-/// Documents that a kill or a power cut left out or torn, and all of them where there are none yet.
-fn mend_documents(files: &LogFiles, store: &Reader, published: u64) -> Result<(), LedgerError> {
-    let from = match files.has_documents() {
-        true => published.saturating_sub(RECENT),
-        false => 0,
-    };
-    let documents = store.documents()?.into_iter();
-    for stored in documents.filter(|stored| stored.index >= from) {
+/// Documents that are missing or torn: by a kill, by a power cut, or because the store is from before they were written
+/// here. There are as many as grants, stations and lots, and the server reads them all at each start anyway.
+fn mend_documents(files: &LogFiles, store: &Reader) -> Result<(), LedgerError> {
+    for stored in store.documents()? {
         let support = Support::from_bytes(&stored.support)
             .map_err(|_bad| StoreError::Damaged("a stored document"))?;
         files.write_document(&support)?;

@@ -192,6 +192,7 @@ fn on_floor<T>(
     let trust = Trust::load(&config.paths.trust)?;
     let journal = Journal::open(&config.paths.state)?;
     let seen = SeenCheckpoint::open(&config.paths.state)?;
+    seen.check(&trust)?;
     let output = Output::open(&config.paths.out)?;
     let vault = Vault::open(&config.hsm)?;
     let (runtime, stop) = (Runtime::new()?, Stop::default());

@@ -205,6 +205,10 @@ fn writable(directory: &Path) -> Result<u64, AppError> {
 }
 
 fn journal(config: &Config) -> Finding {
+    // Without trust there is nothing to hold it against, and its own line says so.
+    if let Ok(trust) = Trust::load(&config.paths.trust) {
+        SeenCheckpoint::open(&config.paths.state)?.check(&trust)?;
+    }
     let history = Journal::peek(&config.paths.state)?;
     let (open, aside) = (history.open_units().count(), history.aside().count());
     Ok(format!(

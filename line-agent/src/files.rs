@@ -117,7 +117,7 @@ pub fn write_all_durably(files: &[(&Path, &[u8])]) -> Result<(), FileError> {
             .map_err(FileError::io(path))?;
         moves.push((written, beside, *path, directory));
     }
-    at_once(&moves, |(file, _, path, _)| {
+    at_once(&moves, &|(file, _, path, _)| {
         flush(file).map_err(FileError::io(path))
     })?;
     for (_, beside, path, _) in &moves {
@@ -126,30 +126,35 @@ pub fn write_all_durably(files: &[(&Path, &[u8])]) -> Result<(), FileError> {
     let mut directories: Vec<_> = moves.iter().map(|(.., directory)| *directory).collect();
     directories.sort_unstable();
     directories.dedup();
-    at_once(&directories, |directory| sync_directory(directory))
+    at_once(&directories, &|directory| sync_directory(directory))
 }
 
 /// Does this to all of them, each but the first on a thread of its own: a disk makes several flushes as fast as one.
 fn at_once<T: Sync>(
     items: &[T],
-    act: impl Fn(&T) -> Result<(), FileError> + Sync,
+    act: &(dyn Fn(&T) -> Result<(), FileError> + Sync),
 ) -> Result<(), FileError> {
-    let Some((first, others)) = items.split_first() else {
-        return Ok(());
-    };
+    match items {
+        [] => Ok(()),
+        [only] => act(only),
+        [first, others @ ..] => {
+            let (others, first) = beside(|| at_once(others, act), || act(first));
+            first.and(others)
+        }
+    }
+}
+
+/// Does two things at once, the first on a thread of its own; one after the other where no thread is to be had.
+pub fn beside<A: Send, B>(there: impl Fn() -> A + Sync, here: impl FnOnce() -> B) -> (A, B) {
     std::thread::scope(|scope| {
-        let act = &act;
-        let spawn = |item| scope.spawn(move || act(item));
-        let others: Vec<_> = others.iter().map(spawn).collect();
-        let outcome = act(first);
-        let join = |outcome: Result<(), FileError>, other: ScopedJoinHandle<'_, _>| {
-            let other = match other.join() {
-                Ok(other) => other,
-                Err(panic) => std::panic::resume_unwind(panic),
-            };
-            outcome.and(other)
+        let spawned = std::thread::Builder::new().spawn_scoped(scope, &there);
+        let here = here();
+        let there = match spawned.map(ScopedJoinHandle::join) {
+            Ok(Ok(there)) => there,
+            Ok(Err(panic)) => std::panic::resume_unwind(panic),
+            Err(_no_thread) => there(),
         };
-        others.into_iter().fold(outcome, join)
+        (there, here)
     })
 }
 

@@ -1,4 +1,5 @@
-//! Somebody between station and CA alters what stations send: every byte of every kind of request and of its signature.
+//! Somebody between station and CA alters what stations send: every byte of provisionings, confirmations and voids, and
+//! of their signatures.
 
 use crate::floor::{FIRST, Floor, code};
 use acceptance::failure::Failure;

@@ -9,11 +9,12 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 /// Everything at the top of the directory that is left behind.
-const TOP: [&str; 10] = [
+const TOP: [&str; 11] = [
     "ca",
     "daily",
     "devices",
     "log",
+    "ceremony.der",
     "log.vkey",
     "lot.csv",
     "profiles",

@@ -78,6 +78,17 @@ fn whatever_is_broken_has_its_line_and_its_remedy() {
     assert_finds(&shop, "a dead programmer", &[("socket 1", "LINE-0101")], 69);
 
     fs::write(&settings, &good).unwrap();
+    // A checkpoint with a flipped bit would have the CA refuse whatever it comes with.
+    let seen = shop.station.home().join("state/seen-checkpoint");
+    fs::write(&seen, "log.example/other\n7\nAAAA\n\n").unwrap();
+    let of_station = [
+        ("journal", "LINE-0202"),
+        ("ca", "CA-0101"),
+        ("clock", "CA-0101"),
+    ];
+    assert_finds(&shop, "a checkpoint of no log", &of_station, 74);
+    fs::remove_file(&seen).unwrap();
+
     let journal = shop.station.home().join("state/journal");
     fs::write(&journal, "0123456789abcdef {}\n").unwrap();
     assert_finds(&shop, "a damaged journal", &[("journal", "LINE-0202")], 74);

@@ -426,7 +426,7 @@ impl Factory {
         finish(command.arg("--config").arg(self.config()))
     }
 
-    /// What relying parties believe in: root, issuing CA, log key, chip vendor, profiles.
+    /// What relying parties believe in: root, issuing CA, log key, ceremony with the approvers, chip vendor, profiles.
     ///
     /// # Errors
     /// [`Failure`] names the file.
@@ -436,6 +436,7 @@ impl Factory {
             ("root.pem", "ca/root.pem"),
             ("issuing.pem", "ca/issuing.pem"),
             ("log.vkey", "log.vkey"),
+            ("ceremony.der", "ceremony.der"),
         ] {
             copy(&ceremony.join(from), &to.join(name))?;
         }

@@ -55,11 +55,6 @@ impl LogFiles {
         self.create(&name, &support.to_bytes(), false)
     }
 
-    /// Whether documents were ever written here.
-    pub(super) fn has_documents(&self) -> bool {
-        self.directory.join(DIRECTORY).exists()
-    }
-
     /// Widths below this one of which the partial file stands beside the partial file of this name.
     pub(super) fn narrower(&self, name: &str, than: Width) -> Result<Vec<Width>, LedgerError> {
         let path = self.directory.join(name);

@@ -64,6 +64,7 @@ pub(super) fn open(ground: &Ground) -> Outcome<Ca> {
         ("ca/ceremony/root.pem", "station/trust/ca/root.pem"),
         ("ca/ceremony/issuing.pem", "station/trust/ca/issuing.pem"),
         ("ca/ceremony/log.vkey", "station/trust/log.vkey"),
+        ("ca/ceremony/ceremony.der", "station/trust/ceremony.der"),
         (
             "vendor/vendor.pub.pem",
             "station/trust/vendors/sim-chips.pem",

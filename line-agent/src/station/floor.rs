@@ -8,6 +8,7 @@ use super::{Failure, Step};
 use crate::agent::ProgramHash;
 use crate::ca_link::Ca;
 use crate::config::Station;
+use crate::files::beside;
 use crate::injector::LineHsm;
 use crate::lot::{Lot, LotUnit};
 use crate::orders::Orders;
@@ -82,15 +83,15 @@ impl Floor<'_> {
         Ok(self.journal.append(&Entry { request, at, event })?)
     }
 
-    /// Writes to the journal what may be lost with the power; see [`Journal::append_unflushed`].
+    /// Writes to the journal, and the newest checkpoint seen to its file, in the time of one.
     ///
     /// # Errors
     /// [`Fault::Journal`]
-    pub fn enter_unflushed(&self, request: RequestId, event: Event) -> Step<()> {
-        let at = self.clock.now();
-        Ok(self
-            .journal
-            .append_unflushed(&Entry { request, at, event })?)
+    pub fn enter_with_seen(&self, request: RequestId, event: Event) -> Step<()> {
+        let save = || self.seen.save();
+        let (saved, entered) = beside(save, || self.enter(request, event));
+        saved.map_err(|error| Failure::new(Fault::Journal, error))?;
+        entered
     }
 
     /// Signs a request with the station's request key.

@@ -151,23 +151,6 @@ impl Journal {
     /// # Errors
     /// [`JournalError::File`], then [`JournalError::Broken`].
     pub fn append(&self, entry: &Entry) -> Result<(), JournalError> {
-        self.write(entry, flush_data)
-    }
-
-    /// Writes an entry that is flushed with the next one, whoever writes that. A killed program leaves it, a power cut before
-    /// may take it away: only for what is learnt anew, and the same, when the unit goes on behind the entry before.
-    ///
-    /// # Errors
-    /// As [`Self::append`].
-    pub fn append_unflushed(&self, entry: &Entry) -> Result<(), JournalError> {
-        self.write(entry, |_| Ok(()))
-    }
-
-    fn write(
-        &self,
-        entry: &Entry,
-        flush: impl FnOnce(&File) -> io::Result<()>,
-    ) -> Result<(), JournalError> {
         let json =
             serde_json::to_string(entry).map_err(|error| FileError::content(&self.path, error))?;
         let mut inner = self.lock();
@@ -178,7 +161,7 @@ impl Journal {
         inner.broken = true;
         let file = &mut inner.file;
         file.write_all(line.as_bytes())
-            .and_then(|()| flush(file))
+            .and_then(|()| flush_data(file))
             .map_err(FileError::io(&self.path))?;
         inner.broken = false;
         inner.digest = digest;
@@ -375,26 +358,6 @@ mod tests {
         let open = journal.with(|history| history.open_units().cloned().collect::<Vec<_>>());
         assert_eq!(open.len(), 1);
         assert_eq!(open[0].request, request(2));
-    }
-
-    #[test]
-    fn an_unflushed_entry_is_there_without_power_cuts_and_may_be_missing_after_one() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("journal");
-        let journal = Journal::open(directory.path()).unwrap();
-        journal.append(&keyed(1)).unwrap();
-        journal.append(&sent(1)).unwrap();
-        let before = std::fs::read(&path).unwrap();
-        journal.append_unflushed(&issued(1)).unwrap();
-        let is_issued = |history: &History| {
-            let mut open = history.open_units();
-            open.any(|unit| unit.issued.is_some())
-        };
-        assert!(journal.with(is_issued));
-        assert!(!is_issued(&Journal::read(&before).unwrap()));
-        journal.append(&confirming(1)).unwrap();
-        let after = Journal::read(&std::fs::read(&path).unwrap()).unwrap();
-        assert_eq!(journal.with(Clone::clone), after);
     }
 
     #[test]

@@ -4,11 +4,11 @@
 //! As a void, it is in the journal before it is sent, and waits there while the CA is away.
 
 use super::floor::Floor;
-use super::journal::{Event, HexRequest, History, Scrapping};
+use super::journal::{Event, HexRequest, History, OpenUnit, Scrapping};
 use super::{Failure, Step, void};
 use crate::ca_link::CaError;
 use crate::orders::Order;
-use identity::envelope::Version1;
+use identity::envelope::{StationRequest as _, Version1};
 use identity::fault::Fault;
 use identity::lot::ScrapRequest;
 use identity::{ChipUid, DeviceSerial, Id, RequestId};
@@ -35,14 +35,7 @@ pub struct Scrapped {
 pub fn scrap(floor: &Floor<'_>, order: &Order, unit: &Scrapped) -> Step<RequestId> {
     let bound = floor.journal.with(|history| bound(history, unit));
     let id = announce(floor, order, unit, bound)?;
-    match send(floor, id) {
-        Err(failure) if failure.fault == Fault::NotBound && unit.voided.is_none() => {
-            // The CA never heard of it: its chip had a key, and no certificate.
-            let id = announce(floor, order, unit, None)?;
-            send(floor, id).map(|()| id)
-        }
-        sent => sent.map(|()| id),
-    }
+    send(floor, id)
 }
 
 /// The request under which the CA may know the unit.
@@ -65,6 +58,12 @@ fn announce(
 ) -> Step<RequestId> {
     let id = RequestId(floor.random()?);
     let named = unit.voided.or(bound);
+    // A chip that the CA never heard of is named by its UID, so that no other station ever makes a unit of it.
+    let in_work = |history: &History| uid_under(history, &unit.lot, &unit.serial);
+    let uid = match named {
+        Some(_) => unit.uid,
+        None => unit.uid.or_else(|| floor.journal.with(in_work)),
+    };
     let signed = floor.sign(&ScrapRequest {
         version: Version1,
         station: floor.station.id,
@@ -73,7 +72,7 @@ fn announce(
         grant: order.grant_hash,
         lot: unit.lot,
         request: named,
-        uid: unit.uid,
+        uid,
         serial: Some(unit.serial),
         reason: unit.reason,
     })?;
@@ -88,18 +87,21 @@ fn announce(
     Ok(id)
 }
 
-/// Sends a scrapping that was announced, and closes a unit that is still open.
-fn send(floor: &Floor<'_>, id: RequestId) -> Step<()> {
+/// Sends a scrapping that was announced, and closes a unit that is still open. Gives the id under which it was taken.
+fn send(floor: &Floor<'_>, id: RequestId) -> Step<RequestId> {
     let waiting = floor
         .journal
         .with(|history| history.scrapping(&id).cloned());
     let scrapping = waiting.ok_or_else(|| Failure::new(Fault::NotBound, "no such scrapping"))?;
     match ask(floor, id, &scrapping)? {
         Ok(()) => {
-            if let Some(HexRequest(unit)) = scrapping.unit {
-                close(floor, unit)?;
-            }
-            floor.enter(id, Event::Scrapped)
+            close(floor, &scrapping)?;
+            floor.enter(id, Event::Scrapped)?;
+            Ok(id)
+        }
+        Err(CaError::Refused(Fault::NotBound, _)) if of_no_certificate(&scrapping) => {
+            let instead = without_certificate(floor, id, &scrapping)?;
+            send(floor, instead)
         }
         Err(error @ CaError::Refused(..)) => {
             floor.enter(id, Event::ScrapRefused)?;
@@ -107,6 +109,37 @@ fn send(floor: &Floor<'_>, id: RequestId) -> Step<()> {
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// Whether a refusal as not bound means that the CA never heard of the unit: its chip had a key, and no certificate.
+const fn of_no_certificate(scrapping: &Scrapping) -> bool {
+    scrapping.unit.is_some() && !scrapping.voided
+}
+
+/// The same scrapping as one of a chip without a certificate, journalled before the other is given up.
+fn without_certificate(
+    floor: &Floor<'_>,
+    refused: RequestId,
+    scrapping: &Scrapping,
+) -> Step<RequestId> {
+    let request = ScrapRequest::from_bytes(&scrapping.signed.der)
+        .map_err(|error| Failure::new(Fault::Journal, error))?;
+    let id = RequestId(floor.random()?);
+    let in_work = |history: &History| uid_under(history, &scrapping.lot, &scrapping.serial);
+    let signed = floor.sign(&ScrapRequest {
+        id,
+        request: None,
+        uid: request.uid.or_else(|| floor.journal.with(in_work)),
+        ..request
+    })?;
+    let instead = Scrapping {
+        unit: None,
+        signed,
+        ..scrapping.clone()
+    };
+    floor.enter(id, Event::Scrapping(Box::new(instead)))?;
+    floor.enter(refused, Event::ScrapRefused)?;
+    Ok(id)
 }
 
 /// As with a void: under a request key that was replaced meanwhile it is signed again, the same bytes.
@@ -133,18 +166,32 @@ pub fn send_waiting(floor: &Floor<'_>) -> Step<()> {
         match send(floor, id) {
             Err(failure) if failure.fault == Fault::Journal => return Err(failure),
             Err(failure) => tracing::warn!(%id, %failure, "not scrapped"),
-            Ok(()) => tracing::info!(%id, "scrapped"),
+            Ok(taken) => tracing::info!(%taken, "scrapped"),
         }
     }
     Ok(())
 }
 
-fn close(floor: &Floor<'_>, unit: RequestId) -> Step<()> {
-    let open = floor
-        .journal
-        .with(|history| history.open_unit(&unit).cloned());
-    let Some(open) = open else {
+/// Closes the unit that was scrapped, if it is still open: by its request, or as the board under its serial when the CA
+/// never heard of it.
+fn close(floor: &Floor<'_>, scrapping: &Scrapping) -> Step<()> {
+    let find = |history: &History| match scrapping.unit {
+        Some(HexRequest(unit)) => history.open_unit(&unit).cloned(),
+        None => open_under(history, &scrapping.lot, &scrapping.serial).cloned(),
+    };
+    let Some(open) = floor.journal.with(find) else {
         return Ok(());
     };
     void::close(floor, &open, Fault::ChipScrapped)
+}
+
+/// The unit that is open under a serial.
+fn open_under<'a>(history: &'a History, lot: &Id, serial: &DeviceSerial) -> Option<&'a OpenUnit> {
+    let mut open = history.open_units();
+    open.find(|open| open.keyed.lot == *lot && open.keyed.serial == *serial)
+}
+
+/// The chip of the unit that is open under a serial.
+fn uid_under(history: &History, lot: &Id, serial: &DeviceSerial) -> Option<ChipUid> {
+    open_under(history, lot, serial).map(|open| open.keyed.uid)
 }

@@ -1,8 +1,10 @@
 //! The newest checkpoint this station saw. Every request carries it, so that a CA whose log went back is found out.
 
 use super::floor::lock;
+use super::journal::JournalError;
 use crate::files::{FileError, read_bounded, write_durably};
 use identity::envelope::MAX_SEEN;
+use koseki_verify::Trust;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -34,6 +36,22 @@ impl SeenCheckpoint {
             path,
             newest: Mutex::new(newest),
             saved: Mutex::new(saved),
+        })
+    }
+
+    /// Holds it against the log that is trusted. Damaged, or of a log before this one, it would have the CA refuse everything.
+    ///
+    /// # Errors
+    /// [`JournalError::File`] says what to do.
+    pub fn check(&self, trust: &Trust) -> Result<(), JournalError> {
+        let Some(note) = self.newest() else {
+            return Ok(());
+        };
+        trust.policy().open(&note).map(|_| ()).map_err(|error| {
+            let what = format!(
+                "not a checkpoint of the log in the trust directory ({error}); if the CA has begun another log, set this file aside, else restore it"
+            );
+            FileError::content(&self.path, what).into()
         })
     }
 

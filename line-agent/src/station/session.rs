@@ -454,7 +454,7 @@ impl Sent {
             // The same envelope gets the same answer: what is lost with the power is learnt anew.
             bench
                 .floor
-                .enter_unflushed(bench.request, Event::Issued(facts))?;
+                .enter_with_seen(bench.request, Event::Issued(facts))?;
         }
         note(facts, bench);
         bench.done("provision");

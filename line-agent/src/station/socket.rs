@@ -6,6 +6,7 @@ use super::session::{Bench, Task};
 use super::spool::{self, Place};
 use super::{Failure, Step, unit, void};
 use crate::display::{self, Attempt, Begun, Desk, UnitLine};
+use crate::files::beside;
 use crate::orders::Order;
 use crate::programmer::Programmer;
 use crate::records::{EarlierAttempt, FaultRecord, Metadata, Record, SCHEMA, Shipment, Trail};
@@ -116,9 +117,20 @@ impl<'a> Socket<'a> {
         else {
             return Ok(None);
         };
+        // A unit of a grant that this station does not have any more stays failed, and its chip is as any other.
+        if !journal.with(|history| self.has_order(history, &request)) {
+            return Ok(None);
+        }
         self.floor.enter(request, event)?;
         self.floor.roll.reseat(chip.uid, (socket, seat.position));
         Ok(journal.with(|history| history.open_in(&socket).cloned()))
+    }
+
+    /// Whether the grant that a unit was begun under is in the settings.
+    fn has_order(&self, history: &History, request: &RequestId) -> bool {
+        let grant = history.grant_of(request);
+        let mut orders = self.floor.orders.all().iter();
+        grant.is_some_and(|grant| orders.any(|order| order.grant_hash == grant))
     }
 
     fn fresh_task(&self, seat: Seat) -> Option<Task<'a>> {
@@ -316,14 +328,10 @@ fn store(floor: &Floor<'_>, record: &Record, shipment: Option<&Shipment>) -> Ste
     let output = || floor.output.put(record, shipment);
     let stored = match floor.seen.is_unsaved() {
         false => output(),
-        true => std::thread::scope(|scope| {
-            let seen = scope.spawn(|| floor.seen.save());
-            let stored = output();
-            match seen.join() {
-                Ok(saved) => stored.and(saved),
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-        }),
+        true => {
+            let (saved, stored) = beside(|| floor.seen.save(), output);
+            stored.and(saved)
+        }
     };
     stored.map_err(|error| Failure::new(Fault::Journal, error))
 }

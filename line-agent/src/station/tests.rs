@@ -703,3 +703,68 @@ fn a_chip_put_back_into_another_seat_of_the_same_run_is_the_same_unit_and_a_clon
     assert_eq!(told.matches("\"code\":\"CA-0501\"").count(), 2, "{told}");
     assert_eq!(lock(&world.register).bound.len(), 1);
 }
+
+fn scrapped_by_hand() -> Scrapped {
+    Scrapped {
+        serial: DeviceSerial::new("26480000").unwrap(),
+        lot: id("lot"),
+        reason: id("dropped"),
+        uid: None,
+        voided: None,
+    }
+}
+
+#[test]
+fn a_unit_whose_scrapping_waits_does_not_come_back() {
+    let mut world = failed_behind_its_binding(1);
+    lock(&world.register).is_down = true;
+    world.scraps = Some(scrapped_by_hand());
+    world.run_to_end();
+    world.scraps = None;
+    // Its chip is in the socket, and the CA is still away.
+    world.tray.position.store(0, Ordering::Relaxed);
+    world.run_to_end();
+    let journal = Journal::peek(world.path()).unwrap();
+    assert_eq!(journal.open_units().count(), 0, "it is open again");
+    assert_eq!(journal.scrappings().len(), 1);
+    lock(&world.register).is_down = false;
+    world.tray.position.store(0, Ordering::Relaxed);
+    world.run_to_end();
+    let register = lock(&world.register);
+    let ends = register.bound.values();
+    let ends: Vec<_> = ends.map(|it| (it.confirmed.is_some(), it.voided)).collect();
+    assert_eq!(ends, [(false, Some(id("dropped")))]);
+}
+
+#[test]
+fn a_unit_that_the_ca_never_heard_of_is_closed_by_its_scrapping() {
+    let mut scrapped = 0;
+    for touch in 0.. {
+        let mut world = World::new(good(1));
+        if world.run(Fuse::after(touch), &Stop::default()).0.is_some() {
+            break;
+        }
+        let open = |world: &World| Journal::peek(world.path()).unwrap().open_units().count();
+        if open(&world) == 0 || !lock(&world.register).bound.is_empty() {
+            continue;
+        }
+        scrapped += 1;
+        world.scraps = Some(scrapped_by_hand());
+        world.run_to_end();
+        assert_eq!(open(&world), 0, "killed at touch {touch}");
+    }
+    assert!(scrapped > 2, "only {scrapped} scrapped");
+}
+
+#[test]
+fn a_chip_that_says_it_is_torn_voids_no_unit_that_failed_before() {
+    let mut world = failed_behind_its_binding(1);
+    let torn = world.tray.chips[0].clone();
+    world.serials = 2;
+    world.tray.chips[0] = torn.change(|cells| cells.lock = *b"MAxx");
+    assert_eq!(world.run_to_end(), Verdict::Fail);
+    assert!(world.faults().contains(&"LINE-0105".to_owned()));
+    let register = lock(&world.register);
+    let voided = register.bound.values().map(|bound| bound.voided);
+    assert_eq!(voided.collect::<Vec<_>>(), [None]);
+}

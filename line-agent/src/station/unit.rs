@@ -3,7 +3,7 @@
 
 use super::adopt::Orphan;
 use super::checks::{check_genuine, check_seated_once};
-use super::journal::{Event, OpenUnit};
+use super::journal::{Event, History, OpenUnit};
 use super::session::{Bench, Burnt, Checked, Issued, Sent};
 use super::{Failure, Step};
 use identity::RequestId;
@@ -75,7 +75,6 @@ fn resume(open: &OpenUnit, chip: Identification, bench: &mut Bench<'_>) -> Step<
         let detail = format!("UID {} where the journal says {}", chip.uid, open.keyed.uid);
         return Err(Failure::new(Fault::ChipSwapped, detail));
     }
-    check_attempts(open, bench)?;
     check_genuine(&chip, &bench.task.order.profile)?;
     if !bench
         .floor
@@ -92,6 +91,16 @@ fn resume(open: &OpenUnit, chip: Identification, bench: &mut Bench<'_>) -> Step<
         let detail = "its void waits for the CA's answer";
         return Err(Failure::new(Fault::CaUnreachable, detail));
     }
+    let (lot, serial) = (&open.keyed.lot, &open.keyed.serial);
+    let scrapped = |history: &History| history.is_being_scrapped(lot, serial);
+    if bench.floor.journal.with(scrapped) {
+        let detail = "its scrapping waits for the CA's answer";
+        return Err(Failure::new(Fault::CaUnreachable, detail));
+    }
+    if chip.state == ChipState::Torn {
+        return Err(Failure::new(Fault::ChipTorn, format!("UID {}", chip.uid)));
+    }
+    check_attempts(open, bench)?;
     match chip.state {
         ChipState::Torn => Err(Failure::new(Fault::ChipTorn, format!("UID {}", chip.uid))),
         ChipState::Blank if open.sent.is_some() => Err(Failure::new(

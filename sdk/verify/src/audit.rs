@@ -175,6 +175,7 @@ impl<'a> Audit<'a> {
         let mut findings = self.tally.finish(Some(head), &self.register);
         if let Some(documents) = &self.documents {
             findings.documents = Some(findings.documents.unwrap_or_default());
+            findings.approvers_pinned = self.trust.ceremony().is_some();
             let grants = self
                 .register
                 .grants()

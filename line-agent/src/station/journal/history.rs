@@ -82,7 +82,7 @@ pub struct History {
     last: BTreeMap<Id, ChipUid>,
     passed_units: u64,
     pub(super) failed_units: u64,
-    ends: Ends,
+    pub(super) ends: Ends,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,8 +1,8 @@
 //! Units that failed and come back: what was tried before, and how a unit that is bound for certain goes on.
 
-use super::form::{Earlier, Entry, Event, Reseated, Resumable};
+use super::form::{Earlier, Entry, Event, FailedUnit, Reseated, Resumable};
 use super::history::{History, OpenUnit};
-use identity::{ChipUid, DeviceSerial, Id, RequestId, Timestamp};
+use identity::{ChipUid, DeviceSerial, DocumentHash, Id, RequestId, Timestamp};
 use koseki_device::{ChipState, Identification};
 use std::collections::BTreeMap;
 
@@ -72,12 +72,12 @@ impl History {
             return Some((unit.request, Event::Reseated(seat)));
         }
         let mut failed = self.failed_units();
-        let unit = failed.find(|unit| unit.uid == chip.uid && unit.voiding.is_none())?;
+        let unit = failed.find(|unit| unit.uid == chip.uid && !self.is_given_up(unit))?;
         let burnt = unit.resumes.as_ref()?.keyed.key;
+        // One that says it is torn shows no key: anybody's chip may say so, and a void is for ever.
         let is_its = match chip.state {
             ChipState::Burnt { key, .. } => key == burnt,
-            ChipState::Torn => true,
-            ChipState::Blank => false,
+            ChipState::Torn | ChipState::Blank => false,
         };
         is_its.then_some((unit.request, Event::Reopened(seat)))
     }
@@ -86,7 +86,31 @@ impl History {
     #[must_use]
     pub fn may_go_on(&self, uid: &ChipUid) -> bool {
         let mut failed = self.failed_units();
-        failed.any(|unit| unit.uid == *uid && unit.voiding.is_none() && unit.resumes.is_some())
+        failed.any(|unit| unit.uid == *uid && !self.is_given_up(unit) && unit.resumes.is_some())
+    }
+
+    /// Whether a person gave the failed unit up: its void or its scrapping is under way.
+    fn is_given_up(&self, unit: &FailedUnit) -> bool {
+        unit.voiding.is_some() || self.is_being_scrapped(&unit.lot, &unit.serial)
+    }
+
+    /// Whether a scrapping of the board under this serial waits for the CA. One of a board that was void before is not of
+    /// the board that took its place.
+    #[must_use]
+    pub fn is_being_scrapped(&self, lot: &Id, serial: &DeviceSerial) -> bool {
+        let mut waiting = self.ends.waiting();
+        waiting.any(|(_, _, it)| !it.voided && it.lot == *lot && it.serial == *serial)
+    }
+
+    /// The grant that a unit was begun under which is set aside, or failed and may go on.
+    #[must_use]
+    pub fn grant_of(&self, request: &RequestId) -> Option<DocumentHash> {
+        if let Some(unit) = self.open_unit(request) {
+            return Some(unit.keyed.grant);
+        }
+        let mut failed = self.failed_units();
+        let unit = failed.find(|unit| unit.request == *request)?;
+        Some(unit.resumes.as_ref()?.keyed.grant)
     }
 
     /// Opens a unit again that failed.

@@ -27,6 +27,9 @@ pub struct Findings {
     /// Documents that were read and found as their entries say, approved where they must be; none if they were not
     /// looked at.
     pub documents: Option<u64>,
+    /// Whether the approvers are those of the trust directory's `ceremony.der`. Else the log itself named them in its first
+    /// entry, and whoever holds the log's key may have begun it with others.
+    pub approvers_pinned: bool,
     /// The grants, in the order of their hashes.
     pub grants: Vec<GrantCount>,
     /// The lots, in the order of their hashes.
