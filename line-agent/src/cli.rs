@@ -73,8 +73,8 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct Rehearse {
-    /// Units that are to pass, 24 to 900.
-    #[arg(long, default_value_t = 200, value_parser = value_parser!(u32).range(24..=900))]
+    /// Units that are to pass, 60 to 900.
+    #[arg(long, default_value_t = 200, value_parser = value_parser!(u32).range(60..=900))]
     units: u32,
     /// Sockets of the simulated programmer, 2 to 16; one of them goes bad.
     #[arg(long, default_value_t = 4, value_parser = value_parser!(u16).range(2..=16))]

@@ -35,7 +35,7 @@ fn is_empty(directory: &Path) -> bool {
 #[test]
 fn every_planted_fault_gets_its_word_and_nothing_stays() {
     let temporary = tempfile::tempdir().unwrap();
-    let output = finish(&mut rehearse(temporary.path(), "24", &[])).unwrap();
+    let output = finish(&mut rehearse(temporary.path(), "60", &[])).unwrap();
     let told = said(&output.stdout);
     let complained = said(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{told}\n{complained}");
@@ -46,7 +46,7 @@ fn every_planted_fault_gets_its_word_and_nothing_stays() {
         "同じ UID のチップが二つあります / two units with one chip UID",
         "takt 0.",
         "[4] yield ",
-        "held: every planted fault got its word, and all 24 units passed",
+        "held: every planted fault got its word, and all 60 units passed",
     ] {
         assert!(told.contains(word), "{word}: {told}");
     }
@@ -68,7 +68,7 @@ fn a_fault_that_is_not_met_is_told_and_fails() {
     fs::write(&tame, script).unwrap();
     fs::set_permissions(&tame, fs::Permissions::from_mode(0o755)).unwrap();
     let more = ["--seed", "7", "--chip-sim", tame.to_str().unwrap()];
-    let output = finish(&mut rehearse(temporary.path(), "24", &more)).unwrap();
+    let output = finish(&mut rehearse(temporary.path(), "60", &more)).unwrap();
     let told = said(&output.stdout);
     let complained = said(&output.stderr);
     assert_eq!(output.status.code(), Some(30), "{told}\n{complained}");
@@ -86,7 +86,7 @@ fn a_program_that_is_not_there_is_named_with_what_to_do() {
         ("--chip-sim", "the chip simulator"),
         ("--hsm-sim", "the HSM simulator"),
     ] {
-        let output = finish(&mut rehearse(temporary.path(), "24", &[option, "/nowhere"])).unwrap();
+        let output = finish(&mut rehearse(temporary.path(), "60", &[option, "/nowhere"])).unwrap();
         assert_eq!(output.status.code(), Some(69), "{option}");
         let complained = said(&output.stderr);
         let wanted = format!(

@@ -20,7 +20,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 /// Fewest and most units of a rehearsal: below, planted faults would meet nobody; above, the lot has no serials.
-pub const UNITS: std::ops::RangeInclusive<u32> = 24..=900;
+pub const UNITS: std::ops::RangeInclusive<u32> = 60..=900;
 /// Fewest and most sockets: one of them goes bad, and the others go on.
 pub const SOCKETS: std::ops::RangeInclusive<u16> = 2..=16;
 

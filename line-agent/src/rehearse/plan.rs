@@ -131,13 +131,14 @@ pub(super) struct Plan {
 
 impl Plan {
     /// Draws the places of the faults. The bad socket goes bad early, and the others have their bad chips in the first
-    /// half of what they will see, behind their first chip: the serial outside the lot meets a first one.
+    /// quarter of what they will see if all are equally fast, behind their first chip: one that has to wait for the CA, or for a
+    /// processor, sees fewer, and the lot must not be over before its bad chips came. The serial outside the lot meets a first one.
     pub(super) fn draw(units: u32, sockets: u16, seed: u64) -> Self {
         let mut dice = Dice { seed, thrown: 0 };
         let (bad, all) = (dice.throw(sockets.into()), u32::from(sockets));
         let others = all.saturating_sub(1).max(1);
         let wanted = u32::try_from(Planted::CHIPS.len() + 1).unwrap_or_default();
-        let deep = (units / (2 * others)).max(wanted.div_ceil(others));
+        let deep = (units / (4 * others)).max(wanted.div_ceil(others));
         let mut free: Vec<u32> = (1..=deep)
             .flat_map(|position| (0..all).map(move |socket| position * all + socket))
             .filter(|place| place % all != bad)
