@@ -97,10 +97,10 @@ fn resume(open: &OpenUnit, chip: Identification, bench: &mut Bench<'_>) -> Step<
         let detail = "its scrapping waits for the CA's answer";
         return Err(Failure::new(Fault::CaUnreachable, detail));
     }
-    if chip.state == ChipState::Torn {
-        return Err(Failure::new(Fault::ChipTorn, format!("UID {}", chip.uid)));
+    // A torn chip is scrap, however often its serial was tried.
+    if chip.state != ChipState::Torn {
+        check_attempts(open, bench)?;
     }
-    check_attempts(open, bench)?;
     match chip.state {
         ChipState::Torn => Err(Failure::new(Fault::ChipTorn, format!("UID {}", chip.uid))),
         ChipState::Blank if open.sent.is_some() => Err(Failure::new(
