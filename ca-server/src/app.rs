@@ -167,6 +167,7 @@ impl Parts {
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
             challenge: ChallengeKey::new(challenge),
+            files_within: config.publication.lag(),
         })?;
         Ok(Self {
             artefacts,

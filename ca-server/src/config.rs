@@ -32,6 +32,9 @@ pub struct Config {
     /// How much a peer may ask at once.
     #[serde(default)]
     pub limits: Limits,
+    /// How the log is published as files.
+    #[serde(default)]
+    pub publication: Publication,
     /// What is logged, and how.
     #[serde(default)]
     pub log: Log,
@@ -145,6 +148,15 @@ pub struct Limits {
     pub writes_per_second: u32,
     /// Units, confirmations and voids of one station at once.
     pub writes_burst: u32,
+}
+
+/// How the log is published as files.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Publication {
+    /// Milliseconds that partial tiles and the checkpoint's file may lag behind the newest head, which every answer
+    /// holds; 0 to write them with each batch, before anyone is answered.
+    pub lag_ms: u16,
 }
 
 /// Where metrics are read.
@@ -383,6 +395,20 @@ impl Default for Limits {
             writes_per_second: 10_000,
             writes_burst: 20_000,
         }
+    }
+}
+
+impl Default for Publication {
+    fn default() -> Self {
+        Self { lag_ms: 50 }
+    }
+}
+
+impl Publication {
+    /// How long files may lag.
+    #[must_use]
+    pub fn lag(self) -> Duration {
+        Duration::from_millis(self.lag_ms.into())
     }
 }
 

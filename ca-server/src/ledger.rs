@@ -28,16 +28,13 @@ const REBUILD_STEP: u64 = 4096;
 /// of the file system.
 const RECENT: u64 = 65_536;
 
-/// Most batches in a row whose partial files are left for a later one to write.
-const MOST_LEFT: u32 = 7;
-
-/// Whether anybody waits for the next batch already.
+/// When the files that a later batch replaces are written: partial tiles, and the checkpoint's file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
-    /// Somebody does: partial tiles and the checkpoint's file, which the next batch replaces, may be left to it.
-    Waits,
-    /// Nobody does: all files are written.
-    Nobody,
+pub enum Partials {
+    /// With this batch.
+    Now,
+    /// Soon, by [`Ledger::write_partials`].
+    Later,
 }
 
 /// Why nothing could be published.
@@ -92,8 +89,8 @@ pub struct Ledger {
     /// Entries of the bundle that is not full yet.
     tail: Vec<Vec<u8>>,
     note: Option<SignedNote>,
-    /// Batches whose partial files and checkpoint are not written yet.
-    left: u32,
+    /// Whether partial files and checkpoint are still those of an earlier head.
+    lags: bool,
 }
 
 /// What a committed head adds to the one before.
@@ -153,11 +150,11 @@ impl Ledger {
             edge,
             tail,
             note: None,
-            left: 0,
+            lags: false,
         };
         if head.size > 0 {
             let nothing = New::default();
-            ledger.publish(head.size, head.root, &nothing, Next::Nobody)?;
+            ledger.publish(head.size, head.root, &nothing, Partials::Now)?;
         }
         Ok(ledger)
     }
@@ -189,9 +186,8 @@ impl Ledger {
     /// Publishes a committed head: head file (durable), tiles, then the signed checkpoint. If the power goes in
     /// between, [`Self::open`] does the rest from the store.
     ///
-    /// While more waits, partial tiles and the checkpoint's file are left to a batch that follows, at most to the
-    /// eighth: each would be replaced at once. Full tiles are always written, and whoever is answered gets the newest
-    /// checkpoint with the answer.
+    /// Partial tiles and the checkpoint's file may be left for later: the next batch would replace them at once. Full
+    /// tiles are always written, and whoever is answered gets the newest checkpoint with the answer.
     ///
     /// # Errors
     /// [`LedgerError`]; the head stays committed, and is published when the same is asked again, or at the next start.
@@ -200,13 +196,16 @@ impl Ledger {
         size: u64,
         root: Hash,
         new: &New,
-        next: Next,
+        partials: Partials,
     ) -> Result<&SignedNote, LedgerError> {
-        let leave = next == Next::Waits && self.left < MOST_LEFT;
         // Edge and tail move last: after a write that failed, the same entries are published again.
         let (mut edge, mut tail) = (self.edge.clone(), self.tail.clone());
-        let parts = if leave { Parts::Full } else { Parts::All };
-        append(&self.files, parts, (&mut edge, &mut tail), &new.entries)?;
+        append(
+            &self.files,
+            Parts::Full,
+            (&mut edge, &mut tail),
+            &new.entries,
+        )?;
         for support in &new.documents {
             self.files.write_document(support)?;
         }
@@ -215,30 +214,30 @@ impl Ledger {
         }
         self.head_file.write(size, *root.as_bytes())?;
         let note = self.sign(size, root)?;
-        if !leave {
-            if self.left > 0 {
-                write_partials(&self.files, &edge, &tail)?;
-            }
+        if partials == Partials::Now {
+            write_partials(&self.files, &edge, &tail)?;
             self.files.write_checkpoint(&note.to_string())?;
         }
-        self.left = if leave {
-            self.left.saturating_add(1)
-        } else {
-            0
-        };
+        self.lags = partials == Partials::Later;
         (self.edge, self.tail) = (edge, tail);
         Ok(self.note.insert(note))
     }
 
-    /// Writes partial files and checkpoint that were left to a batch that did not come.
+    /// Whether partial files and the checkpoint's file are still those of an earlier head.
+    #[must_use]
+    pub const fn lags(&self) -> bool {
+        self.lags
+    }
+
+    /// Writes partial files and checkpoint of the newest head, if they were left for later.
     ///
     /// # Errors
-    /// [`LedgerError`]; the same is tried again with the next batch.
-    pub fn write_what_was_left(&mut self) -> Result<(), LedgerError> {
-        if let Some(note) = self.note.as_ref().filter(|_| self.left > 0) {
+    /// [`LedgerError`]; they stay left for later.
+    pub fn write_partials(&mut self) -> Result<(), LedgerError> {
+        if let Some(note) = self.note.as_ref().filter(|_| self.lags) {
             write_partials(&self.files, &self.edge, &self.tail)?;
             self.files.write_checkpoint(&note.to_string())?;
-            self.left = 0;
+            self.lags = false;
         }
         Ok(())
     }

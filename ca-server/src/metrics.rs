@@ -80,7 +80,7 @@ impl Stopwatch {
         Self(Instant::now())
     }
 
-    fn elapsed(self) -> Duration {
+    pub(crate) fn elapsed(self) -> Duration {
         Self::start().0.saturating_duration_since(self.0)
     }
 }

@@ -171,6 +171,7 @@ fn a_database_of_a_newer_version_is_refused() {
 /// The audit of the published log, which must be clean.
 fn leaves(shop: &Shop) -> serde_json::Value {
     let mut audit = Command::new(program("koseki-verify").unwrap());
+    shop.factory.settle().unwrap();
     audit.arg("log").arg(shop.factory.log_dir()).arg("--json");
     let told = succeed(audit.arg("--trust").arg(shop.station.trust())).unwrap();
     serde_json::from_str(&told).unwrap()

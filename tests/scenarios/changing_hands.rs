@@ -82,6 +82,7 @@ fn bound_unit(station: &Station) -> Option<Left> {
 
 fn counted(shop: &Shop, station: &Station) -> serde_json::Value {
     let mut audit = Command::new(program("koseki-verify").unwrap());
+    shop.factory.settle().unwrap();
     audit.arg("log").arg(shop.factory.log_dir()).arg("--json");
     let told = succeed(audit.arg("--trust").arg(station.trust())).unwrap();
     let findings: serde_json::Value = serde_json::from_str(&told).unwrap();

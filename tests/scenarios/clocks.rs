@@ -89,7 +89,7 @@ async fn finishes(ground: &Ground, factory: &mut acceptance::factory::Factory, n
     ledger
         .receipt(&signed, &station.hand_in(&confirmation).await.unwrap())
         .unwrap();
-    factory.kill_server().unwrap();
+    factory.kill_settled_server().unwrap();
     ledger
         .hold_against(&factory.log_dir(), &ground.trust())
         .unwrap();

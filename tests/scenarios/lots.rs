@@ -26,6 +26,7 @@ fn close(shop: &Shop) -> (Option<i32>, String) {
 /// What anyone finds who has the log.
 fn audit(shop: &Shop) -> Value {
     let mut audit = Command::new(program("koseki-verify").unwrap());
+    shop.factory.settle().unwrap();
     audit.arg("log").arg(shop.factory.log_dir()).arg("--json");
     let output = finish(audit.arg("--trust").arg(shop.station.trust())).unwrap();
     serde_json::from_slice(&output.stdout).unwrap()

@@ -85,6 +85,7 @@ fn programs_call_only_those_that_their_settings_name() {
     }
 
     let device = shop.station.devices().unwrap().remove(0);
+    shop.factory.settle().unwrap();
     let log = shop.factory.log_dir();
     let verify = program("koseki-verify").unwrap();
     let proof = device.with_extension("tlog-proof");

@@ -111,6 +111,7 @@ fn pkilint(devices: &[PathBuf]) {
 }
 
 fn recompute(shop: &Shop) {
+    shop.factory.settle().unwrap();
     let log = shop.factory.log_dir();
     let mut python = Command::new("python3");
     let program = root().join("tests/outside/recompute.py");

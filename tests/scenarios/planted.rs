@@ -38,7 +38,7 @@ impl Aged {
         let given = station.certify(&signed).await.unwrap();
         let mut ledger = ground.ledger.clone();
         ledger.certificate(&signed, &given).unwrap();
-        factory.kill_server().unwrap();
+        factory.kill_settled_server().unwrap();
         ledger
             .hold_against(&factory.log_dir(), &ground.trust())
             .unwrap();

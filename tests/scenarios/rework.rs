@@ -52,6 +52,7 @@ fn a_chip_that_stored_no_certificate_is_finished_when_it_is_put_back() {
     assert_eq!(earlier[0]["uid"], metadata["uid"]);
 
     let mut audit = Command::new(program("koseki-verify").unwrap());
+    shop.factory.settle().unwrap();
     audit.arg("log").arg(shop.factory.log_dir()).arg("--json");
     let told = succeed(audit.arg("--trust").arg(shop.station.trust())).unwrap();
     let found: Value = serde_json::from_str(&told).unwrap();

@@ -150,6 +150,7 @@ fn admit_station(factory: &Factory, teller: &mut Teller<'_>) -> Outcome<Station>
 fn gather(factory: &Factory, station: &Station, out: &Path) -> Outcome<PathBuf> {
     fs::create_dir_all(out).at(out)?;
     factory.publish_trust(out, &[CAMERAS.0, SENSORS.0])?;
+    factory.settle()?;
     copy_all(&factory.log_dir(), &out.join("log"))?;
     copy_all(&station.out(), out)?;
     let lots = station.lot_file("lot.csv", &[])?;

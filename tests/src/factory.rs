@@ -188,6 +188,15 @@ impl Factory {
         Ok(())
     }
 
+    /// Waits until the log's files follow, then `kill -9` of the server.
+    ///
+    /// # Errors
+    /// [`Failure`] if it does not run.
+    pub fn kill_settled_server(&mut self) -> Outcome<()> {
+        self.settle()?;
+        self.kill_server()
+    }
+
     /// `kill -9` of the server.
     ///
     /// # Errors
@@ -470,6 +479,21 @@ impl Factory {
     #[must_use]
     pub fn grant_dir(&self, grant: &str) -> PathBuf {
         self.path("grants").join(grant)
+    }
+
+    /// Waits until the log's files are those of the head that the running server has now: partial ones lag.
+    ///
+    /// # Errors
+    /// [`Failure`] if it does not run, or they do not follow.
+    pub fn settle(&self) -> Outcome<()> {
+        let status = self.status()?;
+        let leaves = status.lines().find_map(|line| line.strip_prefix("log"));
+        let leaves = leaves.and_then(|said| said.split_whitespace().next());
+        let checkpoint = self.log_dir().join("checkpoint");
+        until("the files of the log", || {
+            let note = fs::read_to_string(&checkpoint).at(&checkpoint)?;
+            Ok((note.lines().nth(1) == leaves).then_some(()))
+        })
     }
 
     /// The log as static files.

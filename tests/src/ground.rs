@@ -81,6 +81,8 @@ impl Ground {
     pub fn governed_copy(&self, home: &Path) -> Outcome<Factory> {
         let mut copy = self.factory.copy_to(home)?;
         copy.govern(&self.shim)?;
+        // The same calls in the same order every time.
+        copy.configure("[publication]\nlag_ms = 0")?;
         copy.start_server()?;
         Ok(copy)
     }

@@ -42,6 +42,7 @@ pub fn made_once(factory: &Factory, station: &Station, count: u32) -> Outcome<()
     )?;
     let status = factory.status()?;
     require(status.contains(&format!(" {count} of ")), &status)?;
+    factory.settle()?;
     let mut audit = Command::new(program("koseki-verify")?);
     audit.arg("log").arg(factory.log_dir()).arg("--json");
     let told = succeed(audit.arg("--trust").arg(station.trust()))?;

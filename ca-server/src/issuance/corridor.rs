@@ -45,6 +45,7 @@ use std::path::PathBuf;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 use threads::Finisher;
 use tokio::sync::{Semaphore, oneshot};
 use translog::checkpoint::TrustedLog;
@@ -85,6 +86,8 @@ pub struct CorridorParts {
     pub entropy: Arc<dyn DebugEntropy>,
     /// Key behind the challenges.
     pub challenge: ChallengeKey,
+    /// How long partial tiles and the checkpoint's file may lag behind the newest head.
+    pub files_within: Duration,
 }
 
 /// Why a corridor cannot start.
@@ -149,12 +152,13 @@ impl Corridor {
     /// # Errors
     /// [`StartError`]; nothing is issued then.
     pub fn start(parts: CorridorParts) -> Result<Self, StartError> {
+        let within = parts.files_within;
         let (corridor, steps) = Self::open(parts, AHEAD)?;
         *corridor
             .shared
             .threads
             .lock()
-            .unwrap_or_else(PoisonError::into_inner) = steps.spawn()?;
+            .unwrap_or_else(PoisonError::into_inner) = steps.spawn(within)?;
         Ok(corridor)
     }
 

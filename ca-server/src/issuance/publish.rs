@@ -2,7 +2,7 @@
 //! publishes from the rows.
 
 use super::reserve::{Entered, Reserved, Waiting};
-use crate::ledger::{Ledger, LedgerError, New, Next};
+use crate::ledger::{Ledger, LedgerError, New, Partials};
 
 /// A batch below a signed checkpoint. Only [`publish`] makes one.
 #[derive(Debug)]
@@ -58,7 +58,7 @@ impl Published {
 pub fn publish(
     ledger: &mut Ledger,
     batch: Reserved,
-    next: Next,
+    partials: Partials,
 ) -> Result<Published, (LedgerError, Vec<Waiting>)> {
     let parts = batch.into_parts();
     let published =
@@ -73,10 +73,10 @@ pub fn publish(
         .filter(|_| ledger.size() == parts.size)
         .map(ToString::to_string);
     let note = match unchanged {
-        Some(note) if next == Next::Nobody => ledger.write_what_was_left().map(|()| note),
+        Some(note) if partials == Partials::Now => ledger.write_partials().map(|()| note),
         Some(note) => Ok(note),
         None => ledger
-            .publish(parts.size, parts.root, &new, next)
+            .publish(parts.size, parts.root, &new, partials)
             .map(ToString::to_string),
     };
     match note {

@@ -30,6 +30,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 use translog::note::NoteSigner as _;
 use zeroize::Zeroizing;
 
@@ -93,6 +94,7 @@ pub(crate) struct Places {
     pub(crate) log: PathBuf,
     pub(crate) signer: PathBuf,
     pub(crate) head: PathBuf,
+    pub(crate) files_within: Duration,
 }
 
 impl Places {
@@ -104,6 +106,7 @@ impl Places {
             log: state.join("log"),
             signer: state.join("signer.sqlite"),
             head: state.join("head"),
+            files_within: Duration::ZERO,
         }
     }
 }
@@ -112,7 +115,7 @@ pub(crate) struct World {
     pub(crate) clock: Arc<SetClock>,
     pub(crate) corridor: Corridor,
     pub(crate) grant: Grant,
-    places: Places,
+    pub(crate) places: Places,
     log_key: LogKey,
     issuing: Vec<u8>,
 }
@@ -331,7 +334,7 @@ pub(crate) async fn until(what: &str, mut done: impl FnMut() -> bool) {
         if done() {
             return;
         }
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
     panic!("not in 30 s: {what}");
 }
@@ -385,6 +388,7 @@ fn try_start(
         clock: Arc::<SetClock>::clone(clock),
         entropy: Arc::new(Counting::default()),
         challenge: ChallengeKey::new(Zeroizing::new([9; 32])),
+        files_within: places.files_within,
     };
     Corridor::start(parts).map_err(|error| error.to_string())
 }
@@ -413,7 +417,7 @@ fn issuing_certificate() -> Vec<u8> {
         rcgen::KeyUsagePurpose::CrlSign,
     ];
     params.not_before = rcgen::date_time_ymd(2026, 1, 1);
-    params.not_after = rcgen::date_time_ymd(9999, 12, 31) + std::time::Duration::from_secs(86_399);
+    params.not_after = rcgen::date_time_ymd(9999, 12, 31) + Duration::from_secs(86_399);
     params.self_signed(&pair).unwrap().der().to_vec()
 }
 

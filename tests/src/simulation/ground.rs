@@ -31,6 +31,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use translog::checkpoint::TrustedLog;
 use translog::note::NoteSigner as _;
 use translog::policy::Policy;
@@ -277,6 +278,7 @@ impl Ground {
             clock: Arc::<SetClock>::clone(clock),
             entropy: Arc::<SetEntropy>::clone(entropy),
             challenge: ChallengeKey::new(Zeroizing::new([9; 32])),
+            files_within: Duration::ZERO,
         })
     }
 

@@ -8,12 +8,14 @@ use super::{Corridor, StartError, State};
 use crate::issuance::admit::{Admission, Job};
 use crate::issuance::reserve::Queued;
 use crate::issuance::{Answer, Refusal};
+use crate::ledger::Partials;
 use crate::store::Store;
 use identity::Id;
 use identity::envelope::{ConfirmRequest, Envelope, VoidRequest, request_hash};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// What a station asks for.
@@ -63,8 +65,9 @@ impl Steps {
         }
     }
 
-    /// Begins both threads; they end when the queue is closed and what it held is finished.
-    pub(super) fn spawn(self) -> Result<Vec<JoinHandle<()>>, StartError> {
+    /// Begins both threads; they end when the queue is closed and what it held is finished. Files of the log lag
+    /// `within` so long behind its newest head.
+    pub(super) fn spawn(self, within: Duration) -> Result<Vec<JoinHandle<()>>, StartError> {
         let Self {
             writer,
             jobs,
@@ -77,15 +80,7 @@ impl Steps {
                 .spawn(work)
                 .map_err(StartError::Thread)
         };
-        let finish = spawn(
-            "finisher",
-            Box::new(move || {
-                let state = Arc::clone(&finisher.state);
-                let _freed = state.hands.freed_at_the_end();
-                batches.iter().for_each(|work| finisher.work(work));
-                finisher.leave();
-            }),
-        )?;
+        let finish = spawn("finisher", Box::new(move || finisher.run(&batches, within)))?;
         let write = spawn("writer", Box::new(move || writer.run(&jobs)))?;
         Ok(vec![write, finish])
     }
@@ -98,10 +93,16 @@ impl Steps {
             .is_ok()
     }
 
-    /// Doors 3 to 6 for the batch that was reserved first. False if there is none.
+    /// Doors 3 to 6 for the batch that was reserved first. False if there is none. Partial files are left to the next
+    /// batch if somebody waits for one.
     pub fn finish(&mut self) -> bool {
+        let partials = if self.writer.state.meters.somebody_waits() {
+            Partials::Later
+        } else {
+            Partials::Now
+        };
         let work = self.batches.try_recv();
-        work.map(|work| self.finisher.work(work)).is_ok()
+        work.map(|work| self.finisher.work(work, partials)).is_ok()
     }
 
     /// What the writer does when nobody asked for anything for a while.

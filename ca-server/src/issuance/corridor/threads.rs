@@ -6,7 +6,7 @@ use crate::issuance::admit::{Admission, Job};
 use crate::issuance::reserve::{Queued, ReserveError, Reserved, Waiting, reserve};
 use crate::issuance::sign::SignError;
 use crate::issuance::{Answer, Refusal, publish, record, release, sign};
-use crate::ledger::{Ledger, LedgerError, Next};
+use crate::ledger::{Ledger, LedgerError, Partials};
 use crate::metrics::{Door, Stopwatch};
 use crate::store::{Reader, Store, StoreError};
 use identity::fault::Fault;
@@ -221,6 +221,39 @@ fn refuse_all(replies: impl Iterator<Item = oneshot::Sender<Answer>>, refusal: &
     }
 }
 
+/// How long the log's partial files may lag behind its newest head.
+#[derive(Debug)]
+struct Lag {
+    within: Duration,
+    since: Option<Stopwatch>,
+}
+
+impl Lag {
+    const fn within(within: Duration) -> Self {
+        Self {
+            within,
+            since: None,
+        }
+    }
+
+    /// Time left until they are written; none if they do not lag.
+    fn left(&mut self, lags: bool) -> Option<Duration> {
+        self.since = lags.then(|| self.since.unwrap_or_else(Stopwatch::start));
+        self.since
+            .map(|since| self.within.saturating_sub(since.elapsed()))
+    }
+
+    /// What is said to the batch that comes now.
+    fn partials(&self) -> Partials {
+        let elapsed = self.since.map_or(Duration::ZERO, Stopwatch::elapsed);
+        if elapsed < self.within {
+            Partials::Later
+        } else {
+            Partials::Now
+        }
+    }
+}
+
 /// Doors 3 to 6.
 #[derive(Debug)]
 pub(super) struct Finisher {
@@ -238,11 +271,44 @@ pub(super) struct Finisher {
 type Failed = (Refusal, Ends, Vec<Waiting>);
 
 impl Finisher {
-    pub(super) fn work(&mut self, work: Work) {
+    /// Until the writer is gone. Files that a batch would replace at once are written `within` so long.
+    pub(super) fn run(&mut self, batches: &Receiver<Work>, within: Duration) {
+        let state = Arc::clone(&self.state);
+        let _freed = state.hands.freed_at_the_end();
+        let mut lag = Lag::within(within);
+        loop {
+            match lag.left(self.ledger.lags() && !self.behind) {
+                None => match batches.recv() {
+                    Ok(work) => self.work(work, lag.partials()),
+                    Err(_gone) => break,
+                },
+                Some(left) => match batches.recv_timeout(left) {
+                    Ok(work) => self.work(work, lag.partials()),
+                    Err(RecvTimeoutError::Timeout) => self.write_partials(),
+                    Err(RecvTimeoutError::Disconnected) => break,
+                },
+            }
+        }
+        if let Err(error) = self.ledger.write_partials() {
+            tracing::warn!(%error, "files of the log are left for the next start to write");
+        }
+    }
+
+    fn write_partials(&mut self) {
+        let state = Arc::clone(&self.state);
+        let _turn = state.pulses.finisher.begin();
+        if let Err(error) = self.ledger.write_partials() {
+            self.behind = true;
+            let (refusal, ends) = ledger_failed(&error);
+            state.stop(&refusal, ends);
+        }
+    }
+
+    pub(super) fn work(&mut self, work: Work, partials: Partials) {
         let state = Arc::clone(&self.state);
         let _turn = state.pulses.finisher.begin();
         let outcome = match work {
-            Work::Batch(batch) if !self.behind => self.pass(batch),
+            Work::Batch(batch) if !self.behind => self.pass(batch, partials),
             Work::Batch(batch) => self.recover(batch.into_parts().waiting),
             Work::Open => self
                 .recover(Vec::new())
@@ -259,23 +325,11 @@ impl Finisher {
         state.hands.free();
     }
 
-    /// At the end: no batch follows that files could be left to.
-    pub(super) fn leave(&mut self) {
-        if let Err(error) = self.ledger.write_what_was_left() {
-            tracing::warn!(%error, "files of the log are left for the next start to write");
-        }
-    }
-
     /// The same doors for a new batch and for what was left open.
-    fn pass(&mut self, batch: Reserved) -> Result<(), Failed> {
+    fn pass(&mut self, batch: Reserved, partials: Partials) -> Result<(), Failed> {
         let meters = Arc::clone(&self.state.meters);
         let since = Stopwatch::start();
-        let next = if meters.somebody_waits() {
-            Next::Waits
-        } else {
-            Next::Nobody
-        };
-        let published = publish::publish(&mut self.ledger, batch, next)
+        let published = publish::publish(&mut self.ledger, batch, partials)
             .map_err(|(error, waiting)| with(ledger_failed(&error), waiting))?;
         if let Some(note) = self.ledger.note() {
             let (size, tiles) = (self.ledger.size(), self.ledger.tiles());
@@ -322,7 +376,7 @@ impl Finisher {
     /// Finishes open reservations with the same TBS, then answers who waits.
     fn recover(&mut self, waiting: Vec<Waiting>) -> Result<(), Failed> {
         match self.open() {
-            Ok(open) => self.pass(open.awaited(waiting)),
+            Ok(open) => self.pass(open.awaited(waiting), Partials::Now),
             Err(error) => Err(with(store_failed(&error), waiting)),
         }
     }
