@@ -5,3 +5,5 @@
 
 pub mod chip;
 mod pkcs11;
+
+pub use pkcs11::hold_template;

@@ -18,6 +18,14 @@ const INCOMPLETE: Rv = Rv(CKR_TEMPLATE_INCOMPLETE);
 /// Those of [`Template::complete`]; `CKR_TEMPLATE_INCOMPLETE` where the class needs more,
 /// `CKR_ATTRIBUTE_VALUE_INVALID` for a value that is no key, point or class of this module.
 pub(crate) fn create_object(session: &Session, template: &Template) -> Result<CK_OBJECT_HANDLE> {
+    session.keep_one(created(template)?)
+}
+
+/// The attributes of an object that [`create_object`] makes.
+///
+/// # Errors
+/// As there.
+pub(super) fn created(template: &Template) -> Result<Attributes> {
     let class = template.number(CKA_CLASS)?.ok_or(INCOMPLETE)?;
     let mut attributes = template.complete(class, Origin::Created)?;
     match class {
@@ -28,7 +36,7 @@ pub(crate) fn create_object(session: &Session, template: &Template) -> Result<CK
         CKO_SECRET_KEY => finish_secret_key(&mut attributes)?,
         _ => return Err(Rv(CKR_ATTRIBUTE_VALUE_INVALID)),
     }
-    session.keep_one(attributes)
+    Ok(attributes)
 }
 
 /// `C_CopyObject`: the same object with another label, id or place, or better guarded.

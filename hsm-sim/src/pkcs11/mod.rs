@@ -5,6 +5,7 @@
 //! library, [`token::Token`] one token and its file, [`session::Session`] one session.
 
 mod attributes;
+mod claims;
 mod creation;
 mod derivation;
 mod edits;
@@ -23,3 +24,5 @@ mod slots;
 mod template;
 mod token;
 mod wrapping;
+
+pub use claims::hold_template;

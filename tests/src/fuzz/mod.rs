@@ -20,7 +20,7 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 17] = [
+pub const TARGETS: [Target; 18] = [
     target("approval", wire::approval),
     target("certificate", wire::certificate),
     target("checkpoint", log::checkpoint),
@@ -33,6 +33,7 @@ pub const TARGETS: [Target; 17] = [
     target("leaf", wire::leaf),
     target("log_policy", log::policy),
     target("lot_file", line::lot_file),
+    target("pkcs11_template", hsm_sim::hold_template),
     target("policies", policy::policies),
     target("receipt", wire::receipt),
     target("signer_message", wire::signer_message),

@@ -236,9 +236,17 @@ impl Lag {
         }
     }
 
+    /// They lag from now on, if they did not before.
+    fn begin(&mut self) {
+        self.since.get_or_insert_with(Stopwatch::start);
+    }
+
+    fn end(&mut self) {
+        self.since = None;
+    }
+
     /// Time left until they are written; none if they do not lag.
-    fn left(&mut self, lags: bool) -> Option<Duration> {
-        self.since = lags.then(|| self.since.unwrap_or_else(Stopwatch::start));
+    fn left(&self) -> Option<Duration> {
         self.since
             .map(|since| self.within.saturating_sub(since.elapsed()))
     }
@@ -277,7 +285,11 @@ impl Finisher {
         let _freed = state.hands.freed_at_the_end();
         let mut lag = Lag::within(within);
         loop {
-            match lag.left(self.ledger.lags() && !self.behind) {
+            match self.ledger.lags() && !self.behind {
+                true => lag.begin(),
+                false => lag.end(),
+            }
+            match lag.left() {
                 None => match batches.recv() {
                     Ok(work) => self.work(work, lag.partials()),
                     Err(_gone) => break,
