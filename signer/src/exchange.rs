@@ -3,7 +3,7 @@
 use crate::code::{Code, Reach};
 use crate::error::{Fault, SignerError};
 use crate::follow::{self, Head};
-use crate::judge::{Verdict, judge};
+use crate::judge::{Documents, Verdict, judge};
 use crate::key::CaKey;
 use crate::message::{Answer, Item, Outcome, Refused, SignReply, SignRequest, Stopped};
 use crate::parallel;
@@ -38,6 +38,7 @@ pub struct Signer {
     key: Box<dyn CaKey>,
     store: Store,
     head: Head,
+    documents: Documents,
     /// Set when nothing may be signed any more by this process.
     stopped: Option<Fault>,
 }
@@ -79,6 +80,7 @@ impl Signer {
             key,
             store,
             head,
+            documents: Documents::default(),
             stopped,
         })
     }
@@ -140,9 +142,12 @@ impl Signer {
             }
             followed => followed?,
         };
+        // If this transaction comes to nothing, what was read in it counts for nothing.
+        let mut documents = std::mem::take(&mut self.documents);
         let verdicts = judge(
             &transaction,
             &self.pinned,
+            &mut documents,
             &request.envelopes,
             &request.items,
         );
@@ -156,7 +161,7 @@ impl Signer {
             attempt::put(&transaction, index, &tbs)?;
         }
         commit(transaction)?;
-        self.head = head;
+        (self.head, self.documents) = (head, documents.kept());
         Ok(verdicts)
     }
 

@@ -22,6 +22,9 @@ use rusqlite::Connection;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+/// Most documents kept between two exchanges.
+const MOST_KEPT: usize = 1024;
+
 /// What is to be done about an item that was found good.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -31,10 +34,31 @@ pub(crate) enum Verdict {
     Sign(TbsHash),
 }
 
+/// Documents that were read, by hash: what a hash names never changes.
+#[derive(Default)]
+pub(crate) struct Documents {
+    authorities: BTreeMap<DocumentHash, Arc<Authority>>,
+    stations: BTreeMap<DocumentHash, Arc<StationStatement>>,
+    lots: BTreeMap<DocumentHash, Arc<LotOrder>>,
+}
+
+impl Documents {
+    /// As they are kept for the next exchange: not without end.
+    pub(crate) fn kept(self) -> Self {
+        let count = self.authorities.len() + self.stations.len() + self.lots.len();
+        if count <= MOST_KEPT {
+            self
+        } else {
+            Self::default()
+        }
+    }
+}
+
 /// Judges the items of one exchange, in their order.
 pub(crate) fn judge(
     connection: &Connection,
     pinned: &Pinned,
+    documents: &mut Documents,
     envelopes: &[SignedEnvelope],
     items: &[Item],
 ) -> Vec<Result<Verdict, Fault>> {
@@ -42,10 +66,8 @@ pub(crate) fn judge(
         connection,
         pinned,
         envelopes,
+        documents,
         read: BTreeMap::new(),
-        authorities: BTreeMap::new(),
-        stations: BTreeMap::new(),
-        lots: BTreeMap::new(),
     };
     let found: Vec<_> = items.iter().map(|item| gathering.gather(item)).collect();
     let held = station_signatures(&found, pinned);
@@ -133,10 +155,8 @@ struct Gathering<'a> {
     connection: &'a Connection,
     pinned: &'a Pinned,
     envelopes: &'a [SignedEnvelope],
+    documents: &'a mut Documents,
     read: BTreeMap<u32, Arc<Signed<'a>>>,
-    authorities: BTreeMap<DocumentHash, Arc<Authority>>,
-    stations: BTreeMap<DocumentHash, Arc<StationStatement>>,
-    lots: BTreeMap<DocumentHash, Arc<LotOrder>>,
 }
 
 impl<'a> Gathering<'a> {
@@ -206,11 +226,11 @@ impl<'a> Gathering<'a> {
     /// The lot that the leaf is counted in. Leaves from before lots stood in the open name none; the rules say how long
     /// that is permitted.
     fn lot(&mut self, hash: &DocumentHash) -> Result<Arc<LotOrder>, Fault> {
-        if let Some(lot) = self.lots.get(hash) {
+        if let Some(lot) = self.documents.lots.get(hash) {
             return Ok(Arc::clone(lot));
         }
         let lot: Arc<LotOrder> = Arc::new(document::get(self.connection, hash)?);
-        self.lots.insert(*hash, Arc::clone(&lot));
+        self.documents.lots.insert(*hash, Arc::clone(&lot));
         Ok(lot)
     }
 
@@ -247,16 +267,16 @@ impl<'a> Gathering<'a> {
     }
 
     fn station(&mut self, hash: &DocumentHash) -> Result<Arc<StationStatement>, Fault> {
-        if let Some(station) = self.stations.get(hash) {
+        if let Some(station) = self.documents.stations.get(hash) {
             return Ok(Arc::clone(station));
         }
         let station: Arc<StationStatement> = Arc::new(document::get(self.connection, hash)?);
-        self.stations.insert(*hash, Arc::clone(&station));
+        self.documents.stations.insert(*hash, Arc::clone(&station));
         Ok(station)
     }
 
     fn authority(&mut self, hash: &DocumentHash) -> Result<Arc<Authority>, Fault> {
-        if let Some(authority) = self.authorities.get(hash) {
+        if let Some(authority) = self.documents.authorities.get(hash) {
             return Ok(Arc::clone(authority));
         }
         let grant: Grant = document::get(self.connection, hash)?;
@@ -268,7 +288,9 @@ impl<'a> Gathering<'a> {
             profile,
             serials,
         });
-        self.authorities.insert(*hash, Arc::clone(&authority));
+        self.documents
+            .authorities
+            .insert(*hash, Arc::clone(&authority));
         Ok(authority)
     }
 }

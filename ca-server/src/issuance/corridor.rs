@@ -5,6 +5,7 @@
 //! before is recorded, so that each commit serves all who came meanwhile: what a batch costs whatever its size (five
 //! flushes, a checkpoint signed, files made) is more than what two threads at work at once could save.
 
+mod coming;
 mod documents;
 mod hands;
 mod lots;

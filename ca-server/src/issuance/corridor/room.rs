@@ -34,6 +34,8 @@ impl Corridor {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Refusal> {
+        // Over before the queue is reached: nobody there waits for one who is in it.
+        let _coming = self.shared.state.coming.begin();
         let turn = self.shared.verifiers.acquire().await.map_err(internal)?;
         let done = blocking(work).await;
         drop(turn);

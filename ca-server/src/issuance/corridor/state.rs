@@ -1,5 +1,6 @@
 //! What the threads tell the handle: the newest checkpoint, and whether and why nothing is issued.
 
+use super::coming::Coming;
 use super::hands::Hands;
 use crate::issuance::Refusal;
 use crate::issuance::admit::DebugClock;
@@ -44,6 +45,7 @@ pub(super) struct State {
     pub(super) meters: Arc<Meters>,
     pub(super) pulses: Pulses,
     pub(super) hands: Hands,
+    pub(super) coming: Coming,
     clock: Arc<dyn DebugClock>,
     published: RwLock<(u64, Timestamp)>,
     newest: RwLock<Option<(String, LogTiles)>>,
@@ -58,6 +60,7 @@ impl State {
             meters: Arc::default(),
             pulses: Pulses::default(),
             hands: Hands::default(),
+            coming: Coming::default(),
             clock,
             published: RwLock::new((0, Timestamp(0))),
             newest: RwLock::default(),

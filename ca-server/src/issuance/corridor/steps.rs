@@ -3,7 +3,7 @@
 //! A running server gives these steps to two threads ([`Steps::spawn`]). A test that must decide what happens when
 //! takes them itself, in any order that the threads could have taken them in, and nothing in between is another's.
 
-use super::threads::{Finisher, Work, Writer};
+use super::threads::{Finisher, Work, Writer, queued};
 use super::{Corridor, StartError, State};
 use crate::issuance::admit::{Admission, Job};
 use crate::issuance::reserve::Queued;
@@ -89,7 +89,7 @@ impl Steps {
     pub fn reserve(&self) -> bool {
         let first = self.jobs.try_recv();
         first
-            .map(|first| self.writer.round(first, &self.jobs))
+            .map(|first| self.writer.round(queued(first, &self.jobs)))
             .is_ok()
     }
 

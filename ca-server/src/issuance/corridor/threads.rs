@@ -18,6 +18,8 @@ use tokio::sync::oneshot;
 
 /// How long the writer waits for work before it looks after what is open: windows of refusals, a disk that was full.
 const IDLE: Duration = Duration::from_secs(2);
+/// How long at most those in the queue wait for others whose signatures are being checked, to share a batch with them.
+const LINGER: Duration = Duration::from_millis(5);
 /// Hint to whoever asks while the disk is full.
 const FULL_RETRY_MS: u64 = 5000;
 
@@ -45,7 +47,7 @@ impl Writer {
             match jobs.recv_timeout(IDLE) {
                 Ok(first) => {
                     self.state.hands.wait();
-                    self.round(first, jobs);
+                    self.round(self.together(first, jobs));
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     let _turn = self.state.pulses.writer.begin();
@@ -56,11 +58,24 @@ impl Writer {
         }
     }
 
-    /// Reserves what came first with all that queued up behind it.
-    pub(super) fn round(&self, first: Queued, jobs: &Receiver<Queued>) {
+    /// What came first with all that queued up behind it, and those who are about to. Their signatures keep the
+    /// processors busy meanwhile; whoever comes alone waits for nobody.
+    fn together(&self, first: Queued, jobs: &Receiver<Queued>) -> Vec<Queued> {
+        let since = Stopwatch::start();
+        let mut together = queued(first, jobs);
+        while together.len() < MOST_IN_BATCH && self.state.coming.any() {
+            match jobs.recv_timeout(LINGER.saturating_sub(since.elapsed())) {
+                Ok(job) => together.push(job),
+                Err(_nobody) => break,
+            }
+        }
+        together
+    }
+
+    /// Reserves jobs that were taken from the queue.
+    pub(super) fn round(&self, jobs: Vec<Queued>) {
         let _turn = self.state.pulses.writer.begin();
-        let more = jobs.try_iter().take(MOST_IN_BATCH - 1);
-        for batch in apart(std::iter::once(first).chain(more)) {
+        for batch in apart(jobs.into_iter()) {
             self.state.meters.take(batch.len());
             self.reserve(batch);
         }
@@ -140,6 +155,12 @@ impl Writer {
             false
         })
     }
+}
+
+/// A job with all that queued up behind it.
+pub(super) fn queued(first: Queued, jobs: &Receiver<Queued>) -> Vec<Queued> {
+    let more = jobs.try_iter().take(MOST_IN_BATCH - 1);
+    std::iter::once(first).chain(more).collect()
 }
 
 /// What a failure of the store does to issuing.
