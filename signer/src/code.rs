@@ -86,6 +86,7 @@ codes! {
     FieldValue = "SIGN-0146" Item, "a field of the leaf says otherwise than envelope and grant", "treat the CA server as compromised";
     Lot = "SIGN-0147" Item, "the leaf names another lot than the envelope", "treat the CA server as compromised";
     Supersedes = "SIGN-0148" Item, "the leaf hides the board that the station says it supersedes, or names another", "treat the CA server as compromised";
+    LotSize = "SIGN-0149" Item, "the lot order has more units than its grant allows a lot", "treat the CA server as compromised";
     // SIGN-015x: the station and its envelope
     Envelope = "SIGN-0150" Item, "the envelope cannot be read", "hold the unit";
     RequestHash = "SIGN-0151" Item, "the envelope is not the one the leaf names", "hold the unit";

@@ -40,6 +40,7 @@ use identity::fault::Fault;
 use identity::hash::RequestHash;
 use identity::idevid::{IdevidError, Issuer};
 use identity::{ChipUid, Id, RequestId, Timestamp};
+use room::{Room, going_on};
 use signer::Signer;
 use state::State;
 use std::path::PathBuf;
@@ -47,7 +48,7 @@ use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
-use threads::Finisher;
+use threads::{Finisher, Lag};
 use tokio::sync::{Semaphore, oneshot};
 use translog::checkpoint::TrustedLog;
 
@@ -153,13 +154,12 @@ impl Corridor {
     /// # Errors
     /// [`StartError`]; nothing is issued then.
     pub fn start(parts: CorridorParts) -> Result<Self, StartError> {
-        let within = parts.files_within;
         let (corridor, steps) = Self::open(parts, AHEAD)?;
         *corridor
             .shared
             .threads
             .lock()
-            .unwrap_or_else(PoisonError::into_inner) = steps.spawn(within)?;
+            .unwrap_or_else(PoisonError::into_inner) = steps.spawn()?;
         Ok(corridor)
     }
 
@@ -199,7 +199,7 @@ impl Corridor {
             reader,
             challenge: Arc::clone(&admission.challenge),
             state: Arc::clone(&state),
-            behind: false,
+            lag: Lag::within(parts.files_within),
         };
         finisher.catch_up()?;
         let (queue, jobs) = sync_channel(QUEUE);
@@ -321,7 +321,18 @@ impl Corridor {
         envelope: Vec<u8>,
         signature: Vec<u8>,
     ) -> Result<Vec<Result<Issued, Refusal>>, Refusal> {
-        let mut room = self.room(peer)?;
+        let room = self.room(peer)?;
+        let (this, peer) = (self.clone(), *peer);
+        going_on(async move { this.make(room, &peer, envelope, signature).await }).await
+    }
+
+    async fn make(
+        &self,
+        mut room: Room,
+        peer: &Id,
+        envelope: Vec<u8>,
+        signature: Vec<u8>,
+    ) -> Result<Vec<Result<Issued, Refusal>>, Refusal> {
         let (this, station, name) = (self.clone(), *peer, request_hash::<Envelope>(&envelope));
         let since = Stopwatch::start();
         let admitted = self
@@ -332,23 +343,18 @@ impl Corridor {
             Ok(jobs) => jobs,
             Err(refusal) => return Err(self.recorded(peer, refusal, Some(name)).await),
         };
+        // One piece was taken when it came.
+        self.keep_pace(peer, jobs.len().saturating_sub(1))?;
         room.grow(jobs.len())?;
         let replies: Vec<_> = jobs.into_iter().map(|job| self.enqueue(job)).collect();
-        // Goes on when the caller hangs up: what waits stays counted.
-        let answered = tokio::spawn(async move {
-            let mut answers = Vec::with_capacity(replies.len());
-            for reply in replies {
-                answers.push(match reply {
-                    Ok(reply) => wait(reply).await.and_then(issued),
-                    Err(refusal) => Err(refusal),
-                });
-            }
-            drop(room);
-            answers
-        });
-        answered
-            .await
-            .map_err(|error| Refusal::new(Fault::Internal, error))
+        let mut answers = Vec::with_capacity(replies.len());
+        for reply in replies {
+            answers.push(match reply {
+                Ok(reply) => wait(reply).await.and_then(issued),
+                Err(refusal) => Err(refusal),
+            });
+        }
+        Ok(answers)
     }
 
     /// How fast one station may ask from now on.
@@ -427,12 +433,17 @@ impl Corridor {
         name: RequestHash,
         admit: impl FnOnce(&Self, &Id) -> Result<Job, Refusal> + Send + 'static,
     ) -> Result<Receipt, Refusal> {
-        let _room = self.room(peer)?;
-        let (this, station) = (self.clone(), *peer);
-        match self.verifying(move || admit(&this, &station)).await? {
-            Ok(job) => receipt(wait(self.enqueue(job)?).await?),
-            Err(refusal) => Err(self.recorded(peer, refusal, Some(name)).await),
-        }
+        let room = self.room(peer)?;
+        let (this, peer) = (self.clone(), *peer);
+        going_on(async move {
+            let _room = room;
+            let corridor = this.clone();
+            match this.verifying(move || admit(&corridor, &peer)).await? {
+                Ok(job) => receipt(wait(this.enqueue(job)?).await?),
+                Err(refusal) => Err(this.recorded(&peer, refusal, Some(name)).await),
+            }
+        })
+        .await
     }
 
     /// Voids a bound unit for an operator at the local socket.

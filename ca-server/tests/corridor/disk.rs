@@ -4,6 +4,7 @@ use ca_server::issuance::Ends;
 use identity::fault::Fault;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Takes all that is left of a disk.
 fn fill(disk: &Path) -> PathBuf {
@@ -112,6 +113,23 @@ fn a_full_disk_under_the_signers_store() {
         |room| {
             let places = Places {
                 signer: room.join("small/signer.sqlite"),
+                ..Places::below(room)
+            };
+            tell(story(room, places));
+        },
+    );
+}
+
+/// The last unit is answered before its files are written; what follows is refused.
+#[test]
+fn a_full_disk_under_log_files_that_lag() {
+    run_on_small_disk(
+        concat!(module_path!(), "::a_full_disk_under_log_files_that_lag"),
+        1000,
+        |room| {
+            let places = Places {
+                log: room.join("small/log"),
+                files_within: Duration::from_millis(5),
                 ..Places::below(room)
             };
             tell(story(room, places));

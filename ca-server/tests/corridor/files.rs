@@ -1,8 +1,10 @@
 use crate::child::run;
-use crate::world::{Places, World, tell};
+use crate::world::{Places, World, tell, until};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::task::Poll;
 use std::time::Duration;
 
 /// All files of a directory and below, with their bytes.
@@ -167,6 +169,42 @@ fn files_that_lag_are_written_at_the_end_and_with_the_next_batch() {
             });
         },
     );
+}
+
+#[test]
+fn a_request_whose_caller_hung_up_is_finished() {
+    run(
+        concat!(
+            module_path!(),
+            "::a_request_whose_caller_hung_up_is_finished"
+        ),
+        |room| {
+            tell(async {
+                let world = World::open(room, Places::below(room)).await;
+                let before = crate::world::counts(&world).0;
+                let asked = Box::pin(world.provision(1));
+                // Asked for a first time, its signatures are being checked; then it is dropped.
+                let asked = at_once(asked).await;
+                assert!(asked.is_none(), "it was answered at once");
+                until("the unit", || crate::world::counts(&world).0 == before + 1).await;
+                world.provision(1).await.unwrap();
+                assert_eq!(crate::world::counts(&world).0, before + 1);
+                world.corridor.stop();
+            });
+        },
+    );
+}
+
+/// What is ready when it is asked for the first time.
+async fn at_once<T>(work: impl Future<Output = T> + Unpin) -> Option<T> {
+    let mut work = work;
+    std::future::poll_fn(move |context| {
+        Poll::Ready(match Pin::new(&mut work).poll(context) {
+            Poll::Ready(done) => Some(done),
+            Poll::Pending => None,
+        })
+    })
+    .await
 }
 
 #[test]

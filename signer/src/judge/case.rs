@@ -4,7 +4,7 @@ use super::{Authority, Case};
 use crate::code::Code;
 use crate::error::{Fault, ensure};
 use crate::pinned::Pinned;
-use identity::document::{Grant, KeyOriginRule, StationStatement};
+use identity::document::{Grant, KeyOriginRule, LotOrder, StationStatement};
 use identity::envelope::Envelope;
 use identity::evidence::{Evidence, EvidenceFacts};
 use identity::field::{Opening, Openings, Tag};
@@ -18,6 +18,8 @@ pub(super) fn judge(case: &Case<'_>, pinned: &Pinned) -> Result<TbsHash, Fault> 
     let (envelope, authority) = (&case.signed.envelope, &case.authority);
     ensure!(envelope.time.day().fits_leaf(case.day), Code::EnvelopeTime);
     check_grant(envelope, &authority.grant, &case.bind, &case.station)?;
+    let fits = |lot: &LotOrder| lot.quantity <= authority.grant.per_lot;
+    ensure!(case.lot.as_deref().is_none_or(fits), Code::LotSize);
     let unit = usize::try_from(case.item.unit)
         .ok()
         .and_then(|at| envelope.units.get(at));

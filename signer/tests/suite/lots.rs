@@ -110,6 +110,24 @@ fn a_leaf_in_another_lot_than_the_envelopes_is_not_signed() {
     assert_eq!(ca.asked(), 0);
 }
 
+/// Opening a lot needs no approval: a server that anybody took over would open them as large as it likes.
+#[test]
+fn a_lot_larger_than_its_grant_allows_gets_no_certificate() {
+    for (quantity, answer) in [(50, Ok(())), (51, Err("SIGN-0149"))] {
+        let mut world = World::new();
+        let mut order = world.lot_order();
+        order.quantity = quantity;
+        world.enter_lot_order(&order);
+        let birth = birth_in(&world, 1, Some(order.hash()));
+        let item = world.bind(&birth);
+        let ca = TestCaKey::new(CA);
+        let mut signer = world.open(&ca);
+        let answered = one(world.ask(&mut signer, &[item])).map(drop);
+        assert_eq!(answered, answer.map_err(str::to_owned), "{quantity}");
+        assert_eq!(ca.asked() > 0, answer.is_ok());
+    }
+}
+
 #[test]
 fn a_serial_of_another_form_or_outside_its_lot_is_not_signed() {
     // In the lot's last place; behind it; of a form that the profile does not have.

@@ -194,13 +194,16 @@ impl World {
     }
 
     pub fn enter_lot(&mut self) {
-        let order = self.lot_order();
+        self.enter_lot_order(&self.lot_order());
+    }
+
+    pub fn enter_lot_order(&mut self, order: &LotOrder) {
         let body = Body::LotOpen {
             document: order.hash(),
             grant: order.grant,
             quantity: order.quantity,
         };
-        self.push(body, Some(support(&order, None, &[])));
+        self.push(body, Some(support(order, None, &[])));
     }
 
     /// Appends a leaf and gives its index.

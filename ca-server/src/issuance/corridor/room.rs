@@ -67,6 +67,13 @@ impl Corridor {
     }
 }
 
+/// Work that goes on when the caller hangs up: what it takes stays counted until it is done.
+pub(super) async fn going_on<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Refusal>> + Send + 'static,
+) -> Result<T, Refusal> {
+    tokio::spawn(work).await.map_err(internal)?
+}
+
 /// How many processors there are.
 pub(super) fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, Into::into)

@@ -10,6 +10,7 @@ use crate::pulse::Pulses;
 use identity::Timestamp;
 use identity::hash::sha256;
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::watch;
 
@@ -46,6 +47,7 @@ pub(super) struct State {
     pub(super) pulses: Pulses,
     pub(super) hands: Hands,
     pub(super) coming: Coming,
+    behind: AtomicBool,
     clock: Arc<dyn DebugClock>,
     published: RwLock<(u64, Timestamp)>,
     newest: RwLock<Option<(String, LogTiles)>>,
@@ -61,6 +63,7 @@ impl State {
             pulses: Pulses::default(),
             hands: Hands::default(),
             coming: Coming::default(),
+            behind: AtomicBool::new(false),
             clock,
             published: RwLock::new((0, Timestamp(0))),
             newest: RwLock::default(),
@@ -93,6 +96,24 @@ impl State {
         if stop.take_if(|standing| standing.ends == ends).is_some() {
             tracing::warn!(?ends, "issuing goes on");
         }
+    }
+
+    /// Something is committed that did not pass the doors behind, or that the files do not show.
+    pub(super) fn fall_behind(&self) {
+        self.behind.store(true, Ordering::Release);
+    }
+
+    pub(super) fn catch_up(&self) {
+        self.behind.store(false, Ordering::Release);
+    }
+
+    pub(super) fn is_behind(&self) -> bool {
+        self.behind.load(Ordering::Acquire)
+    }
+
+    /// The stop that only a restart ends.
+    pub(super) fn stopped_for_restart(&self) -> Option<Stop> {
+        self.stopped().filter(|stop| stop.ends == Ends::ByRestart)
     }
 
     pub(super) fn stopped(&self) -> Option<Stop> {

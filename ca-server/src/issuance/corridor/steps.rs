@@ -15,7 +15,6 @@ use identity::envelope::{ConfirmRequest, Envelope, VoidRequest, request_hash};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// What a station asks for.
@@ -65,9 +64,8 @@ impl Steps {
         }
     }
 
-    /// Begins both threads; they end when the queue is closed and what it held is finished. Files of the log lag
-    /// `within` so long behind its newest head.
-    pub(super) fn spawn(self, within: Duration) -> Result<Vec<JoinHandle<()>>, StartError> {
+    /// Begins both threads; they end when the queue is closed and what it held is finished.
+    pub(super) fn spawn(self) -> Result<Vec<JoinHandle<()>>, StartError> {
         let Self {
             writer,
             jobs,
@@ -80,7 +78,7 @@ impl Steps {
                 .spawn(work)
                 .map_err(StartError::Thread)
         };
-        let finish = spawn("finisher", Box::new(move || finisher.run(&batches, within)))?;
+        let finish = spawn("finisher", Box::new(move || finisher.run(&batches)))?;
         let write = spawn("writer", Box::new(move || writer.run(&jobs)))?;
         Ok(vec![write, finish])
     }

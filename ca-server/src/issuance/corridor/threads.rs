@@ -129,6 +129,7 @@ impl Writer {
     /// whether there is room again.
     pub(super) fn look_after(&self) {
         match self.state.stopped() {
+            None if self.state.is_behind() => self.pass_on(Work::Open),
             None if self.windows_are_open() => self.reserve(Vec::new()),
             Some(stop) if stop.ends == Ends::ByItself => {
                 match self.store.write(|transaction| transaction.touch()) {
@@ -244,13 +245,13 @@ fn refuse_all(replies: impl Iterator<Item = oneshot::Sender<Answer>>, refusal: &
 
 /// How long the log's partial files may lag behind its newest head.
 #[derive(Debug)]
-struct Lag {
+pub(super) struct Lag {
     within: Duration,
     since: Option<Stopwatch>,
 }
 
 impl Lag {
-    const fn within(within: Duration) -> Self {
+    pub(super) const fn within(within: Duration) -> Self {
         Self {
             within,
             since: None,
@@ -292,31 +293,25 @@ pub(super) struct Finisher {
     pub(super) reader: Reader,
     pub(super) challenge: Arc<ChallengeKey>,
     pub(super) state: Arc<State>,
-    /// Something is committed that did not pass these doors.
-    pub(super) behind: bool,
+    pub(super) lag: Lag,
 }
 
 /// Why a batch did not pass, what ends that, and who still waits.
 type Failed = (Refusal, Ends, Vec<Waiting>);
 
 impl Finisher {
-    /// Until the writer is gone. Files that a batch would replace at once are written `within` so long.
-    pub(super) fn run(&mut self, batches: &Receiver<Work>, within: Duration) {
+    /// Until the writer is gone.
+    pub(super) fn run(&mut self, batches: &Receiver<Work>) {
         let state = Arc::clone(&self.state);
         let _freed = state.hands.freed_at_the_end();
-        let mut lag = Lag::within(within);
         loop {
-            match self.ledger.lags() && !self.behind {
-                true => lag.begin(),
-                false => lag.end(),
-            }
-            match lag.left() {
+            match self.lag.left() {
                 None => match batches.recv() {
-                    Ok(work) => self.work(work, lag.partials()),
+                    Ok(work) => self.work(work, self.lag.partials()),
                     Err(_gone) => break,
                 },
                 Some(left) => match batches.recv_timeout(left) {
-                    Ok(work) => self.work(work, lag.partials()),
+                    Ok(work) => self.work(work, self.lag.partials()),
                     Err(RecvTimeoutError::Timeout) => self.write_partials(),
                     Err(RecvTimeoutError::Disconnected) => break,
                 },
@@ -330,8 +325,9 @@ impl Finisher {
     fn write_partials(&mut self) {
         let state = Arc::clone(&self.state);
         let _turn = state.pulses.finisher.begin();
+        self.lag.end();
         if let Err(error) = self.ledger.write_partials() {
-            self.behind = true;
+            state.fall_behind();
             let (refusal, ends) = ledger_failed(&error);
             state.stop(&refusal, ends);
         }
@@ -341,21 +337,34 @@ impl Finisher {
         let state = Arc::clone(&self.state);
         let _turn = state.pulses.finisher.begin();
         let outcome = match work {
-            Work::Batch(batch) if !self.behind => self.pass(batch, partials),
+            // What became durable is unknown: the next process finds it out, and answers from that.
+            Work::Batch(batch) if let Some(stop) = state.stopped_for_restart() => {
+                Err(with((stop.refusal, stop.ends), batch.into_parts().waiting))
+            }
+            Work::Batch(batch) if !state.is_behind() => self.pass(batch, partials),
             Work::Batch(batch) => self.recover(batch.into_parts().waiting),
             Work::Open => self
                 .recover(Vec::new())
                 .inspect(|()| self.state.resume(Ends::ByItself)),
         };
         match outcome {
-            Ok(()) => self.behind = false,
+            Ok(()) => state.catch_up(),
             Err((refusal, ends, waiting)) => {
-                self.behind = true;
-                self.state.stop(&refusal, ends);
+                state.fall_behind();
+                state.stop(&refusal, ends);
                 refuse_all(waiting.into_iter().map(|waiting| waiting.reply), &refusal);
+                self.show_what_is_answered();
+                state.hands.free();
             }
         }
-        state.hands.free();
+    }
+
+    /// Whoever was answered before a failure finds the files as if nothing had followed.
+    fn show_what_is_answered(&mut self) {
+        self.lag.end();
+        if let Err(error) = self.ledger.write_partials() {
+            tracing::warn!(%error, "files of the log lag behind until issuing goes on");
+        }
     }
 
     /// The same doors for a new batch and for what was left open.
@@ -364,6 +373,10 @@ impl Finisher {
         let since = Stopwatch::start();
         let published = publish::publish(&mut self.ledger, batch, partials)
             .map_err(|(error, waiting)| with(ledger_failed(&error), waiting))?;
+        match self.ledger.lags() {
+            true => self.lag.begin(),
+            false => self.lag.end(),
+        }
         if let Some(note) = self.ledger.note() {
             let (size, tiles) = (self.ledger.size(), self.ledger.tiles());
             self.state.publish(size, note.to_string(), tiles);
