@@ -37,7 +37,7 @@ struct page {
 	uint64_t seen;     /* matching calls */
 	uint64_t fired;    /* calls that were hit */
 	uint64_t reserved[7];
-	char path[256];    /* stands in the path below the root of every call that matches */
+	char path[256];    /* stands in the path below the root of every call that matches; before a $, at its end */
 };
 
 static struct page *page;
@@ -76,6 +76,15 @@ static void note(uint64_t number, const char *name, const char *path, int hit)
 		abort();
 }
 
+static int matches(const char *path)
+{
+	size_t length = strlen(path), wanted = strlen(page->path);
+	if (!wanted || page->path[wanted - 1] != '$')
+		return strstr(path, page->path) != NULL;
+	wanted--;
+	return length >= wanted && memcmp(path + length - wanted, page->path, wanted) == 0;
+}
+
 /* What is to happen to this call. */
 static enum deed judge(enum call call, const char *name, const char *path)
 {
@@ -83,7 +92,7 @@ static enum deed judge(enum call call, const char *name, const char *path)
 	if (!page || !__atomic_load_n(&page->armed, __ATOMIC_ACQUIRE) || strncmp(path, root, length) != 0)
 		return PASS;
 	path += length;
-	if (!(page->calls & call) || !strstr(path, page->path))
+	if (!(page->calls & call) || !matches(path))
 		return PASS;
 	uint64_t number = __atomic_add_fetch(&page->seen, 1, __ATOMIC_ACQ_REL);
 	enum deed deed = page->deed;

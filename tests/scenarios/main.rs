@@ -24,6 +24,7 @@ mod every_step;
 mod firmware;
 mod first_device;
 mod floor;
+mod flushes;
 mod full_disk;
 mod fuzzing;
 mod holders;

@@ -80,7 +80,7 @@ pub enum Deed {
 pub struct Plan {
     /// Kinds of calls that count.
     pub kinds: Vec<Kind>,
-    /// What stands in the paths, below the root, that count.
+    /// What stands in the paths, below the root, that count: before a `$` at their end, else anywhere.
     pub path: String,
     /// The first call that is hit, from 1.
     pub first: u64,
