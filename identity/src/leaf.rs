@@ -281,7 +281,50 @@ pub struct Refuse {
     pub fields: Bytes32,
 }
 
+/// What a leaf says of the document that it names by hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Named<'a> {
+    /// A ceremony.
+    Ceremony,
+    /// A station statement, with the hashes of its approvals.
+    Station(&'a [DocumentHash]),
+    /// A grant, with the hashes of its approvals and its bounds.
+    Grant(&'a [DocumentHash], GrantTerms),
+    /// A lot order, with its grant and the units planned.
+    LotOrder(DocumentHash, u32),
+}
+
 impl Body {
+    /// The document that stands behind the leaf, if one does, and what the leaf says of it.
+    #[must_use]
+    pub const fn document(&self) -> Option<(DocumentHash, Named<'_>)> {
+        match self {
+            Self::Ceremony { document } => Some((*document, Named::Ceremony)),
+            Self::Station {
+                document,
+                approvals,
+            } => Some((*document, Named::Station(approvals.as_slice()))),
+            Self::Grant {
+                document,
+                approvals,
+                terms,
+            } => Some((*document, Named::Grant(approvals.as_slice(), *terms))),
+            Self::LotOpen {
+                document,
+                grant,
+                quantity,
+            } => Some((*document, Named::LotOrder(*grant, *quantity))),
+            Self::GrantClose { .. }
+            | Self::LotClose(_)
+            | Self::Bind(_)
+            | Self::Adopt(_)
+            | Self::Confirm(_)
+            | Self::Void(_)
+            | Self::Scrap(_)
+            | Self::Refuse(_) => None,
+        }
+    }
+
     /// Kind of the leaf.
     #[must_use]
     pub const fn kind(&self) -> Kind {

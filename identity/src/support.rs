@@ -7,7 +7,7 @@ use crate::document::{
 };
 use crate::hash::{DocumentHash, sha256};
 use crate::key::VerifyP256;
-use crate::leaf::{Body, GrantTerms};
+use crate::leaf::{Body, GrantTerms, Named};
 use crate::text::Id;
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -147,65 +147,48 @@ pub fn check(
     approvers: &ApproverSet,
     verifier: &impl VerifyP256,
 ) -> Result<Supported, SupportError> {
-    let needed = || support.ok_or(SupportError::Missing);
-    let approval = |support, listed| Approvals {
+    let (hash, named, support) = match (body.document(), support) {
+        (None, None) => return Ok(Supported::Nothing),
+        (None, Some(_)) => return Err(SupportError::Surplus),
+        (Some(_), None) => return Err(SupportError::Missing),
+        (Some((hash, named)), Some(support)) => (hash, named, support),
+    };
+    let approval = |listed| Approvals {
         support,
         listed,
         approvers,
     };
-    match body {
-        Body::Ceremony { document } => {
-            let ceremony = read(needed()?, document)?;
-            alone(needed()?)?;
+    match named {
+        Named::Ceremony => {
+            let ceremony = read(support, &hash)?;
+            alone(support)?;
             Ok(Supported::Ceremony(ceremony))
         }
-        Body::Station {
-            document,
-            approvals,
-        } => {
-            let support = needed()?;
-            let statement: StationStatement = read(support, document)?;
+        Named::Station(approvals) => {
+            let statement: StationStatement = read(support, &hash)?;
             if support.profile.is_some() {
                 return Err(SupportError::Surplus);
             }
-            approval(support, approvals).verify(&statement, &statement.requester, verifier)?;
+            approval(approvals).verify(&statement, &statement.requester, verifier)?;
             Ok(Supported::Station(statement))
         }
-        Body::Grant {
-            document,
-            approvals,
-            terms,
-        } => {
-            let support = needed()?;
-            let grant: Grant = read(support, document)?;
-            approval(support, approvals).verify(&grant, &grant.requester, verifier)?;
-            if *terms != terms_of(&grant) {
+        Named::Grant(approvals, terms) => {
+            let grant: Grant = read(support, &hash)?;
+            approval(approvals).verify(&grant, &grant.requester, verifier)?;
+            if terms != terms_of(&grant) {
                 return Err(SupportError::GrantTerms);
             }
             let profile = profile_of(support, &grant)?;
             Ok(Supported::Grant(Box::new(grant), Box::new(profile)))
         }
-        Body::LotOpen {
-            document,
-            grant,
-            quantity,
-        } => {
-            let order: LotOrder = read(needed()?, document)?;
-            alone(needed()?)?;
-            let same = order.grant == *grant && order.quantity == *quantity;
-            if !same {
-                return Err(SupportError::LotTerms);
+        Named::LotOrder(grant, quantity) => {
+            let order: LotOrder = read(support, &hash)?;
+            alone(support)?;
+            match order.grant == grant && order.quantity == quantity {
+                true => Ok(Supported::LotOrder(order)),
+                false => Err(SupportError::LotTerms),
             }
-            Ok(Supported::LotOrder(order))
         }
-        Body::GrantClose { .. }
-        | Body::LotClose(_)
-        | Body::Bind(_)
-        | Body::Adopt(_)
-        | Body::Confirm(_)
-        | Body::Void(_)
-        | Body::Scrap(_)
-        | Body::Refuse(_) => support.map_or(Ok(Supported::Nothing), |_| Err(SupportError::Surplus)),
     }
 }
 

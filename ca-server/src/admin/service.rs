@@ -10,7 +10,7 @@ use crate::store::{SetAside, StoredRefusal};
 use identity::approval::Approval;
 use identity::document::{Document, Grant, LotOrder, Profile, StationStatement};
 use identity::fault::Fault;
-use identity::leaf::{Body, Leaf};
+use identity::leaf::Leaf;
 use identity::{DocumentHash, Id, RequestId, Timestamp};
 use proto::admin as wire;
 use std::sync::Arc;
@@ -284,22 +284,15 @@ fn leaf_of(corridor: &Corridor, document: &DocumentHash) -> Result<Option<u64>, 
         for (index, bytes) in (first..).zip(&page) {
             let leaf =
                 Leaf::from_bytes(bytes).map_err(|error| Refusal::new(Fault::Internal, error))?;
-            if entered_document(&leaf.body) == Some(document) {
+            if leaf
+                .body
+                .document()
+                .is_some_and(|(named, _)| named == *document)
+            {
                 return Ok(Some(index));
             }
         }
         first = first.saturating_add(PAGE);
-    }
-}
-
-fn entered_document(body: &Body) -> Option<&DocumentHash> {
-    if let Body::Station { document, .. }
-    | Body::Grant { document, .. }
-    | Body::LotOpen { document, .. } = body
-    {
-        Some(document)
-    } else {
-        None
     }
 }
 

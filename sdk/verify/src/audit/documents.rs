@@ -48,7 +48,7 @@ impl<'a> Documents<'a> {
 
     /// Reads and judges the documents of a leaf. False for a leaf that names none.
     pub(super) fn hold(&mut self, body: &Body) -> Result<bool, Wrong> {
-        let Some(hash) = named(body) else {
+        let Some((hash, _)) = body.document() else {
             return Ok(false);
         };
         let support = self.read(&hash)?;
@@ -107,23 +107,6 @@ impl<'a> Documents<'a> {
         }
         self.approvers = ApproverSet::from(ceremony);
         Ok(())
-    }
-}
-
-const fn named(body: &Body) -> Option<DocumentHash> {
-    match body {
-        Body::Ceremony { document }
-        | Body::Station { document, .. }
-        | Body::Grant { document, .. }
-        | Body::LotOpen { document, .. } => Some(*document),
-        Body::GrantClose { .. }
-        | Body::LotClose(_)
-        | Body::Bind(_)
-        | Body::Adopt(_)
-        | Body::Confirm(_)
-        | Body::Void(_)
-        | Body::Scrap(_)
-        | Body::Refuse(_) => None,
     }
 }
 
