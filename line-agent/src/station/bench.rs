@@ -349,7 +349,8 @@ impl Clock for TickingClock {
     }
 }
 
-fn order() -> Order {
+/// The order under a grant with this limit: another limit makes another grant.
+fn order(limit: u32) -> Order {
     let profile = Profile {
         version: Version1,
         product: id("md-cam2"),
@@ -381,7 +382,7 @@ fn order() -> Order {
         stations: vec![id("st")],
         product: profile.product,
         profile: profile.hash(),
-        limit: 100,
+        limit,
         per_lot: 100,
         scrap: 10,
         not_before: Timestamp(0),
@@ -405,6 +406,8 @@ pub(super) struct World {
     pub(super) inspector: FakeInspector,
     pub(super) serials: usize,
     pub(super) first_serial: usize,
+    /// Limit of the one grant in the settings.
+    pub(super) limit: u32,
     /// When each run begins, in milliseconds.
     pub(super) morning: u64,
     /// How long units wait for the CA, in ticks of the clock.
@@ -425,6 +428,7 @@ impl World {
             disk: tempfile::tempdir().unwrap(),
             serials: chips.len(),
             first_serial: 0,
+            limit: 100,
             morning: 1_795_392_000_000,
             tray: Tray {
                 chips,
@@ -466,12 +470,12 @@ impl World {
             site: id("s"),
             line: id("l"),
         };
-        let orders = Orders::new(vec![order()]);
+        let orders = Orders::new(vec![order(self.limit)]);
         let journal = Journal::open(self.path()).unwrap();
         let ca = FakeCa {
             register: Arc::clone(&self.register),
             fuse: Arc::clone(fuse),
-            order: order(),
+            order: order(self.limit),
         };
         let floor = Floor {
             station: &station,
@@ -526,7 +530,7 @@ impl World {
         }
         if let Some(unit) = &self.scraps {
             let is_down = lock(&self.register).is_down;
-            match super::scrap::scrap(floor, &order(), unit) {
+            match super::scrap::scrap(floor, &order(self.limit), unit) {
                 Err(failure) => assert!(is_down && failure.fault == Fault::CaUnreachable),
                 Ok(_) => assert!(!is_down),
             }

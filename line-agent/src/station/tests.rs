@@ -1,5 +1,7 @@
 //! Stories of the line: what may happen to a unit, and that nothing is lost or made twice.
 
+mod grants;
+
 use super::bench::{ChipMemory, Enrolled, Fuse, GRANT_END, World, id};
 use super::floor::{Stop, lock};
 
