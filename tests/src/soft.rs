@@ -585,6 +585,43 @@ impl SoftStation {
         }
     }
 
+    /// Sends a scrapping; gives the index of its leaf.
+    ///
+    /// # Errors
+    /// As [`Self::provision`].
+    pub async fn scrap(&self, signed: &Signed) -> Outcome<Result<u64, String>> {
+        use factory::scrap_unit_response::Outcome::{Receipt, Refused};
+        let request = factory::ScrapUnitRequest {
+            request: signed.envelope.clone(),
+            signature: signed.signature.clone(),
+        };
+        let answer = self.client.clone().scrap_unit(request).await;
+        match answer
+            .map_err(|status| refused(&status))?
+            .into_inner()
+            .outcome
+        {
+            Some(Receipt(receipt)) => Ok(Ok(receipt.index)),
+            Some(Refused(fault)) => Ok(Err(fault.code)),
+            None => Err(Failure::new("an answer without an outcome")),
+        }
+    }
+
+    /// Sends the end of a lot; gives the index of its leaf.
+    ///
+    /// # Errors
+    /// As [`Self::provision`].
+    pub async fn close_lot(&self, signed: &Signed) -> Outcome<Result<u64, String>> {
+        let request = factory::CloseLotRequest {
+            request: signed.envelope.clone(),
+            signature: signed.signature.clone(),
+        };
+        let answer = self.client.clone().close_lot(request).await;
+        let answer = answer.map_err(|status| refused(&status))?.into_inner();
+        let receipt = answer.receipt.ok_or_else(|| Failure::new("no receipt"))?;
+        Ok(Ok(receipt.index))
+    }
+
     /// Sends a request of one unit to be adopted.
     ///
     /// # Errors
