@@ -105,6 +105,15 @@ impl Directory {
         self.read(|entries| entries.lots.get(&(*grant, *id)).cloned())
     }
 
+    /// The lot whose order has this hash.
+    #[must_use]
+    pub fn lot_of_hash(&self, hash: &DocumentHash) -> Option<Arc<LotEntry>> {
+        self.read(|entries| {
+            let mut lots = entries.lots.values();
+            lots.find(|lot| lot.hash == *hash).cloned()
+        })
+    }
+
     /// All lots under a grant.
     #[must_use]
     pub fn lots(&self, grant: &DocumentHash) -> Vec<Arc<LotEntry>> {

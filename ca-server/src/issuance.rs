@@ -131,6 +131,8 @@ pub struct Receipt {
     pub leaf: LeafHash,
     /// Its `tlog-proof`.
     pub proof: String,
+    /// The leaf, where its proof brings no history that ends with it.
+    pub bytes: Option<Vec<u8>>,
 }
 
 /// A challenge for one chip.

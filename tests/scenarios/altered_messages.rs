@@ -55,10 +55,10 @@ impl LineHsm for SoftHsm {
 }
 
 /// A chip in a socket, a CA, and somebody between.
-struct Ground {
-    floor: Floor,
+pub(crate) struct Ground {
+    pub(crate) floor: Floor,
     station: SoftStation,
-    proxy: Proxy,
+    pub(crate) proxy: Proxy,
     settings: config::Ca,
     orders: Orders,
     trays: Trays,
@@ -66,7 +66,7 @@ struct Ground {
 }
 
 impl Ground {
-    fn open() -> Self {
+    pub(crate) fn open() -> Self {
         let (floor, runtime) = (Floor::open(1), Runtime::new().unwrap());
         let inside = runtime.enter();
         let station = floor.station(FIRST);
@@ -134,9 +134,9 @@ impl Ground {
         CaLink::over(tls::lazy(address, client), always, &self.settings, means)
     }
 
-    /// Acts at a bench of the agent, with everything that an agent has.
-    fn at_bench(&self, act: impl FnOnce(&Self, &mut Bench<'_>)) {
-        let (state, stop) = (self.path("state"), Stop::default());
+    /// Acts at a bench of the agent, with everything that an agent has; what it knows is in this directory.
+    pub(crate) fn at_bench(&self, state: &str, act: impl FnOnce(&Self, &mut Bench<'_>)) {
+        let (state, stop) = (self.path(state), Stop::default());
         let trust = Trust::load(&self.path("trust")).unwrap();
         let (link, journal) = (self.link(&stop), Journal::open(&state).unwrap());
         let floor = Line {
@@ -184,13 +184,13 @@ impl Ground {
         );
     }
 
-    fn forge(&self, question: Question, bytes: &[u8]) {
+    pub(crate) fn forge(&self, question: Question, bytes: &[u8]) {
         let said = Said::Message(bytes.to_vec());
         drop(self.proxy.heard(question));
         self.proxy.forge(question, said);
     }
 
-    fn heard<M: Message + Default>(&self, question: Question) -> (Vec<u8>, M) {
+    pub(crate) fn heard<M: Message + Default>(&self, question: Question) -> (Vec<u8>, M) {
         let Some(Said::Message(bytes)) = self.proxy.heard(question) else {
             panic!("the CA did not answer {question:?}");
         };
@@ -229,12 +229,12 @@ fn lot() -> Lot {
     }
 }
 
-fn id(text: &str) -> Id {
+pub(crate) fn id(text: &str) -> Id {
     Id::new(text).unwrap()
 }
 
 /// Every byte altered, one at a time, in each of these ways.
-fn alterations<'a>(
+pub(crate) fn alterations<'a>(
     truth: &'a [u8],
     flips: &'a [u8],
 ) -> impl Iterator<Item = (usize, Vec<u8>)> + 'a {
@@ -247,7 +247,7 @@ fn alterations<'a>(
 }
 
 /// An answer without what the agent never reads.
-trait WithoutHints: Message + Default + PartialEq {
+pub(crate) trait WithoutHints: Message + Default + PartialEq {
     fn without_hints(self) -> Self;
 }
 
@@ -287,14 +287,14 @@ impl WithoutHints for ConfirmResponse {
 }
 
 /// That altered bytes say the same as the true ones, but for hints.
-fn is_hint<M: WithoutHints>(altered: &[u8], truth: &[u8]) -> bool {
+pub(crate) fn is_hint<M: WithoutHints>(altered: &[u8], truth: &[u8]) -> bool {
     let read = |bytes: &[u8]| M::decode(bytes).map(WithoutHints::without_hints);
     read(altered).is_ok_and(|altered| Ok(altered) == read(truth))
 }
 
 #[test]
 fn no_altered_byte_of_an_answer_makes_another_unit() {
-    Ground::open().at_bench(|ground, bench| {
+    Ground::open().at_bench("state", |ground, bench| {
         let open = burn(bench);
         let refusal = alter_challenge(ground, bench, &open);
         let sent = Burnt::resume(&open).prove(bench).unwrap();
@@ -314,19 +314,19 @@ fn no_altered_byte_of_an_answer_makes_another_unit() {
 }
 
 /// A unit whose key is burnt, and that the CA knows nothing of.
-fn burn(bench: &mut Bench<'_>) -> OpenUnit {
+pub(crate) fn burn(bench: &mut Bench<'_>) -> OpenUnit {
     let chip = bench.identify().unwrap();
     let checked = Checked::new(chip, bench).unwrap();
     drop(checked.make_key(bench).unwrap().burn(bench).unwrap());
     journalled(bench)
 }
 
-fn journalled(bench: &Bench<'_>) -> OpenUnit {
+pub(crate) fn journalled(bench: &Bench<'_>) -> OpenUnit {
     let open = |history: &line_agent::station::journal::History| history.open_in(&id("1")).cloned();
     bench.floor.journal.with(open).unwrap()
 }
 
-fn in_chip(bench: &mut Bench<'_>) -> Option<Vec<u8>> {
+pub(crate) fn in_chip(bench: &mut Bench<'_>) -> Option<Vec<u8>> {
     match bench.programmer.read_certificate() {
         Ok(certificate) => Some(certificate),
         Err(ProgrammerError::Refused(Refusal::NoCertificate)) => None,
@@ -341,7 +341,7 @@ fn issued(answer: &ProvisionResponse) -> &proto::factory::Issued {
     }
 }
 
-fn send(open: &OpenUnit, bench: &mut Bench<'_>) -> Step<Issued> {
+pub(crate) fn send(open: &OpenUnit, bench: &mut Bench<'_>) -> Step<Issued> {
     Sent::resume(open).unwrap().provision(bench)
 }
 

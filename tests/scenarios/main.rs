@@ -3,6 +3,7 @@
 
 mod a_lot_is_made;
 mod altered_answers;
+mod altered_ends;
 mod altered_line;
 mod altered_messages;
 mod altered_requests;

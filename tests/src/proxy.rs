@@ -65,6 +65,18 @@ pub enum Question {
     Provision,
     /// `Confirm`.
     Confirm,
+    /// `Adopt`.
+    Adopt,
+    /// `Void`.
+    Void,
+    /// `ScrapUnit`.
+    Scrap,
+    /// `CloseLot`.
+    CloseLot,
+    /// `GetGrant`.
+    Grant,
+    /// `GetLot`.
+    Lot,
 }
 
 /// A whole answer.
@@ -163,6 +175,20 @@ impl Proxy {
         })
     }
 
+    /// What is forged, else what the CA answers, which is kept.
+    async fn pass<Q, M: Message + Default, F: Future<Output = Answer<M>>>(
+        &self,
+        question: Question,
+        request: Request<Q>,
+        ask: impl FnOnce(FactoryServiceClient<Channel>, Q) -> F,
+    ) -> Result<M, Status> {
+        if let Some(forged) = self.forged(question) {
+            return forged.map(Response::into_inner);
+        }
+        let answer = ask(self.upstream.clone(), request.into_inner()).await;
+        self.hear(question, answer)
+    }
+
     /// Keeps what the CA answered.
     fn hear<M: Message>(&self, question: Question, answer: Answer<M>) -> Result<M, Status> {
         let said = match &answer {
@@ -239,6 +265,7 @@ async fn pass(
 }
 
 type Answer<T> = Result<Response<T>, Status>;
+type Ca = FactoryServiceClient<Channel>;
 
 #[tonic::async_trait]
 impl FactoryService for Proxy {
@@ -246,12 +273,8 @@ impl FactoryService for Proxy {
         &self,
         request: Request<wire::GetChallengesRequest>,
     ) -> Answer<wire::GetChallengesResponse> {
-        if let Some(forged) = self.forged(Question::Challenges) {
-            return forged;
-        }
-        let mut upstream = self.upstream.clone();
-        let answer = upstream.get_challenges(request.into_inner()).await;
-        let mut answer = self.hear(Question::Challenges, answer)?;
+        let ask = |mut ca: Ca, asked| async move { ca.get_challenges(asked).await };
+        let mut answer = self.pass(Question::Challenges, request, ask).await?;
         for challenge in &mut answer.challenges {
             self.touch(Part::Challenge, challenge);
         }
@@ -265,12 +288,8 @@ impl FactoryService for Proxy {
         if let Some(refusal) = self.refusal(&request.get_ref().envelope) {
             return Ok(Response::new(refusal));
         }
-        if let Some(forged) = self.forged(Question::Provision) {
-            return forged;
-        }
-        let mut upstream = self.upstream.clone();
-        let answer = upstream.provision(request.into_inner()).await;
-        let mut answer = self.hear(Question::Provision, answer)?;
+        let ask = |mut ca: Ca, asked| async move { ca.provision(asked).await };
+        let mut answer = self.pass(Question::Provision, request, ask).await?;
         for result in &mut answer.results {
             if let Some(wire::unit_result::Outcome::Issued(issued)) = &mut result.outcome {
                 self.touch(Part::Certificate, &mut issued.certificate);
@@ -289,12 +308,8 @@ impl FactoryService for Proxy {
         &self,
         request: Request<wire::ConfirmRequest>,
     ) -> Answer<wire::ConfirmResponse> {
-        if let Some(forged) = self.forged(Question::Confirm) {
-            return forged;
-        }
-        let mut upstream = self.upstream.clone();
-        let answer = upstream.confirm(request.into_inner()).await;
-        let mut answer = self.hear(Question::Confirm, answer)?;
+        let ask = |mut ca: Ca, asked| async move { ca.confirm(asked).await };
+        let mut answer = self.pass(Question::Confirm, request, ask).await?;
         if let Some(wire::confirm_response::Outcome::Receipt(receipt)) = &mut answer.outcome {
             self.touch(Part::Receipt, &mut receipt.tlog_proof);
         }
@@ -302,25 +317,33 @@ impl FactoryService for Proxy {
     }
 
     async fn void(&self, request: Request<wire::VoidRequest>) -> Answer<wire::VoidResponse> {
-        self.upstream.clone().void(request.into_inner()).await
+        let ask = |mut ca: Ca, asked| async move { ca.void(asked).await };
+        let answer = self.pass(Question::Void, request, ask).await;
+        answer.map(Response::new)
     }
 
     async fn scrap_unit(
         &self,
         request: Request<wire::ScrapUnitRequest>,
     ) -> Answer<wire::ScrapUnitResponse> {
-        self.upstream.clone().scrap_unit(request.into_inner()).await
+        let ask = |mut ca: Ca, asked| async move { ca.scrap_unit(asked).await };
+        let answer = self.pass(Question::Scrap, request, ask).await;
+        answer.map(Response::new)
     }
 
     async fn close_lot(
         &self,
         request: Request<wire::CloseLotRequest>,
     ) -> Answer<wire::CloseLotResponse> {
-        self.upstream.clone().close_lot(request.into_inner()).await
+        let ask = |mut ca: Ca, asked| async move { ca.close_lot(asked).await };
+        let answer = self.pass(Question::CloseLot, request, ask).await;
+        answer.map(Response::new)
     }
 
     async fn adopt(&self, request: Request<wire::AdoptRequest>) -> Answer<wire::AdoptResponse> {
-        self.upstream.clone().adopt(request.into_inner()).await
+        let ask = |mut ca: Ca, asked| async move { ca.adopt(asked).await };
+        let answer = self.pass(Question::Adopt, request, ask).await;
+        answer.map(Response::new)
     }
 
     async fn get_chain(
@@ -334,12 +357,14 @@ impl FactoryService for Proxy {
         &self,
         request: Request<wire::GetGrantRequest>,
     ) -> Answer<wire::GetGrantResponse> {
-        self.upstream.clone().get_grant(request.into_inner()).await
+        let ask = |mut ca: Ca, asked| async move { ca.get_grant(asked).await };
+        let answer = self.pass(Question::Grant, request, ask).await;
+        answer.map(Response::new)
     }
 
     async fn get_lot(&self, request: Request<wire::GetLotRequest>) -> Answer<wire::GetLotResponse> {
-        let answer = self.upstream.clone().get_lot(request.into_inner()).await;
-        let mut answer = answer?.into_inner();
+        let ask = |mut ca: Ca, asked| async move { ca.get_lot(asked).await };
+        let mut answer = self.pass(Question::Lot, request, ask).await?;
         self.touch_text(Part::FirstSerial, &mut answer.first_serial);
         self.touch_text(Part::LastSerial, &mut answer.last_serial);
         Ok(Response::new(answer))

@@ -135,26 +135,31 @@ impl<'a> Releaser<'a> {
         })
     }
 
-    /// Proof of a leaf; of a binding's leaf with the device's history.
+    /// Proof of a leaf; of a binding's leaf with the device's history, of any other with the leaf beside it.
     ///
     /// # Errors
     /// [`Refusal`].
     pub fn receipt(&self, entry: EntryRef, bind: Option<u64>) -> Result<Receipt, Refusal> {
-        let extra = match bind {
+        let (extra, bytes) = match bind {
             Some(bind) => {
                 let binding = self
                     .reader
                     .binding(bind)
                     .map_err(internal)?
                     .ok_or(Fault::NotBound)?;
-                Some(self.extra(&binding, self.history(bind, entry.index)?)?)
+                let history = self.history(bind, entry.index)?;
+                (Some(self.extra(&binding, history)?), None)
             }
-            None => None,
+            None => {
+                let leaf = self.reader.leaf(entry.index).map_err(internal)?;
+                (None, leaf.map(|(_, bytes)| bytes))
+            }
         };
         Ok(Receipt {
             index: entry.index,
             leaf: entry.hash,
             proof: self.proof(entry.index, extra)?,
+            bytes,
         })
     }
 

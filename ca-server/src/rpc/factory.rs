@@ -213,6 +213,7 @@ impl wire::FactoryService for Factory {
         });
         Ok(Response::new(wire::CloseLotResponse {
             differences: differences.collect(),
+            order: closed.order.to_bytes(),
             receipt: Some(leaf_receipt(closed.receipt)),
         }))
     }
@@ -382,6 +383,7 @@ fn leaf_receipt(receipt: Receipt) -> wire::LeafReceipt {
     wire::LeafReceipt {
         index: receipt.index,
         tlog_proof: receipt.proof.into_bytes(),
+        leaf: receipt.bytes.unwrap_or_default(),
     }
 }
 

@@ -1,17 +1,17 @@
 //! The commands by which units and lots end, and the serials that were tried often enough.
 
 use super::{AppError, on_floor};
-use crate::ca_link::ClosedLot;
 use crate::config::Config;
 use crate::display::complain;
 use crate::lot::Lot;
 use crate::orders::{Order, Orders};
 use crate::station::close;
 use crate::station::floor::Floor;
+use crate::station::inspect::LotEnd;
 use crate::station::scrap::{self, Scrapped};
 use crate::verdict::{Exit, Verdict};
 use identity::fault::Fault;
-use identity::lot::LotCounts;
+use identity::lot::{Difference, LotCounts};
 use identity::{ChipUid, DeviceSerial, Id, RequestId};
 use std::collections::BTreeSet;
 use std::io::{self, Write};
@@ -83,7 +83,7 @@ pub fn close_lot(config: &Config, lot: &Path, out: &mut dyn Write) -> Result<Exi
     })
 }
 
-fn tell(lot: &Id, counts: &LotCounts, closed: &ClosedLot, out: &mut dyn Write) -> io::Result<()> {
+fn tell(lot: &Id, counts: &LotCounts, closed: &LotEnd, out: &mut dyn Write) -> io::Result<()> {
     let LotCounts {
         planned,
         pass,
@@ -104,7 +104,13 @@ fn tell(lot: &Id, counts: &LotCounts, closed: &ClosedLot, out: &mut dyn Write) -
         out,
         "boards: open {open}, voided {voided}, scrapped {boards_scrapped}"
     )?;
-    for (what, stated, found) in &closed.differences {
+    for Difference {
+        what,
+        stated,
+        found,
+    } in &closed.differences
+    {
+        let what = what.name();
         writeln!(out, "difference {what}: {stated} stated, {found} found")?;
     }
     Ok(())

@@ -1,16 +1,16 @@
 //! The CA's messages as domain types, and its failures as faults.
 
-use super::{Answer, Attempt, CaError, ClosedLot, Found};
+use super::{Answer, Attempt, CaError, ClosedLot, Found, LeafProof, Quota};
 use identity::document::SerialRange;
 use identity::envelope::MAX_CHALLENGE;
 use identity::fault::Fault;
 use identity::idevid::MAX_CERTIFICATE;
-use identity::{DeviceSerial, LeafHash};
+use identity::{DeviceSerial, DocumentHash, LeafHash};
 use proto::common;
 use proto::factory::{
-    CloseLotResponse, ConfirmResponse, GetChallengesResponse, GetLotResponse, GetReceiptResponse,
-    Issued, ScrapUnitResponse, UnitResult, VoidResponse, confirm_response, scrap_unit_response,
-    unit_result, void_response,
+    CloseLotResponse, ConfirmResponse, GetChallengesResponse, GetGrantResponse, GetLotResponse,
+    GetReceiptResponse, Issued, LeafReceipt, ScrapUnitResponse, UnitResult, VoidResponse,
+    confirm_response, scrap_unit_response, unit_result, void_response,
 };
 use std::time::Duration;
 use tonic::{Code, Status};
@@ -47,17 +47,17 @@ pub(super) fn receipt(answer: ConfirmResponse) -> Result<Vec<u8>, Attempt> {
     }
 }
 
-pub(super) fn voided(answer: VoidResponse) -> Result<(), Attempt> {
+pub(super) fn voided(answer: VoidResponse) -> Result<LeafProof, Attempt> {
     match answer.outcome {
-        Some(void_response::Outcome::Receipt(_)) => Ok(()),
+        Some(void_response::Outcome::Receipt(receipt)) => Ok(leaf_proof(receipt)),
         Some(void_response::Outcome::Refused(fault)) => Err(refusal(&fault)),
         None => Err(malformed("a void without outcome")),
     }
 }
 
-pub(super) fn scrapped(answer: ScrapUnitResponse) -> Result<(), Attempt> {
+pub(super) fn scrapped(answer: ScrapUnitResponse) -> Result<LeafProof, Attempt> {
     match answer.outcome {
-        Some(scrap_unit_response::Outcome::Receipt(_)) => Ok(()),
+        Some(scrap_unit_response::Outcome::Receipt(receipt)) => Ok(leaf_proof(receipt)),
         Some(scrap_unit_response::Outcome::Refused(fault)) => Err(refusal(&fault)),
         None => Err(malformed("a scrapping without outcome")),
     }
@@ -67,13 +67,23 @@ pub(super) fn closed(answer: CloseLotResponse) -> Result<ClosedLot, Attempt> {
     let receipt = answer
         .receipt
         .ok_or_else(|| malformed("a lot closed without its leaf"))?;
-    let differences = answer.differences.into_iter();
+    // What differs is counted anew from the leaf.
     Ok(ClosedLot {
-        index: receipt.index,
-        differences: differences
-            .map(|it| (it.what, it.stated, it.found))
-            .collect(),
+        entry: leaf_proof(receipt),
+        order: answer.order,
     })
+}
+
+fn leaf_proof(receipt: LeafReceipt) -> LeafProof {
+    let LeafReceipt {
+        tlog_proof: proof,
+        leaf,
+        index: _,
+    } = receipt;
+    LeafProof {
+        proof,
+        leaf: (!leaf.is_empty()).then_some(leaf),
+    }
 }
 
 pub(super) fn found(answer: GetReceiptResponse) -> Result<Found, Attempt> {
@@ -89,6 +99,18 @@ pub(super) fn found(answer: GetReceiptResponse) -> Result<Found, Attempt> {
         proof,
         confirmed,
     })
+}
+
+/// The grant that was asked for, and numbers that add up.
+pub(super) fn quota(answer: &GetGrantResponse, grant: &DocumentHash) -> Result<Quota, Attempt> {
+    let (limit, remaining) = (answer.limit, answer.remaining);
+    if answer.grant_hash != grant.as_bytes() {
+        return Err(malformed("another grant"));
+    }
+    match limit.checked_sub(answer.issued) == Some(remaining) {
+        true => Ok(Quota { limit, remaining }),
+        false => Err(malformed("a grant's numbers do not add up")),
+    }
 }
 
 /// A failure of the whole call. What the transport or a busy CA says may pass; a lasting fault is the CA's refusal.

@@ -69,13 +69,22 @@ pub struct Quota {
     pub remaining: u64,
 }
 
-/// A lot that is closed.
+/// A leaf that the CA says it has entered, with its proof; nothing of it is believed yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeafProof {
+    /// Proof of the leaf, C2SP tlog-proof.
+    pub proof: Vec<u8>,
+    /// The leaf, DER; none where the proof brings a history that ends with it.
+    pub leaf: Option<Vec<u8>>,
+}
+
+/// What the CA says of a lot that is closed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClosedLot {
-    /// Index of the `lot-close` leaf.
-    pub index: u64,
-    /// Where the station's counts differ: what was compared, what was stated, what it ought to be.
-    pub differences: Vec<(String, u64, u64)>,
+    /// The `lot-close` leaf.
+    pub entry: LeafProof,
+    /// The lot order that it names, DER.
+    pub order: Vec<u8>,
 }
 
 /// Why the CA did not do what it was asked.
@@ -139,17 +148,17 @@ pub trait Ca: Sync {
     /// [`CaError`]
     fn confirm(&self, request: &SignedRequest) -> Result<Vec<u8>, CaError>;
 
-    /// Voids a unit.
+    /// Voids a unit; gives the leaf.
     ///
     /// # Errors
     /// [`CaError`]
-    fn void(&self, request: &SignedRequest) -> Result<(), CaError>;
+    fn void(&self, request: &SignedRequest) -> Result<LeafProof, CaError>;
 
-    /// Scraps a unit.
+    /// Scraps a unit; gives the leaf.
     ///
     /// # Errors
     /// [`CaError`]
-    fn scrap(&self, request: &SignedRequest) -> Result<(), CaError>;
+    fn scrap(&self, request: &SignedRequest) -> Result<LeafProof, CaError>;
 
     /// Closes a lot with what the station counted.
     ///
@@ -384,7 +393,7 @@ impl Ca for CaLink<'_> {
         })
     }
 
-    fn void(&self, request: &SignedRequest) -> Result<(), CaError> {
+    fn void(&self, request: &SignedRequest) -> Result<LeafProof, CaError> {
         self.ask(|mut client| async move {
             let request = factory::VoidRequest {
                 request: request.der.clone(),
@@ -398,7 +407,7 @@ impl Ca for CaLink<'_> {
         })
     }
 
-    fn scrap(&self, request: &SignedRequest) -> Result<(), CaError> {
+    fn scrap(&self, request: &SignedRequest) -> Result<LeafProof, CaError> {
         self.ask(|mut client| async move {
             let request = factory::ScrapUnitRequest {
                 request: request.der.clone(),
@@ -451,12 +460,8 @@ impl Ca for CaLink<'_> {
             let answer = client
                 .get_grant(self.dressed(request))
                 .await
-                .map_err(of_status)?
-                .into_inner();
-            Ok(Quota {
-                limit: answer.limit,
-                remaining: answer.remaining,
-            })
+                .map_err(of_status)?;
+            convert::quota(&answer.into_inner(), grant)
         })
     }
 

@@ -1,9 +1,9 @@
 //! A lot is closed: every serial of the lot file has one outcome, and the CA holds their numbers against the log.
 
 use super::floor::Floor;
+use super::inspect::LotEnd;
 use super::journal::History;
 use super::{Failure, Step};
-use crate::ca_link::ClosedLot;
 use crate::lot::Lot;
 use crate::orders::Order;
 use identity::ChipUid;
@@ -15,19 +15,23 @@ use identity::lot::{LotCloseRequest, LotCounts};
 ///
 /// # Errors
 /// [`Fault::CaUnreachable`]: nothing is closed, or that is not known; closing again tells. [`Fault::LotClosed`]: it was
-/// closed with other counts.
-pub fn close(floor: &Floor<'_>, order: &Order, lot: &Lot) -> Step<(LotCounts, ClosedLot)> {
+/// closed with other counts. [`Fault::ProofInvalid`]: the answer is not believed; closing again tells.
+pub fn close(floor: &Floor<'_>, order: &Order, lot: &Lot) -> Step<(LotCounts, LotEnd)> {
     let counts = count(floor, lot)?;
-    let request = floor.sign(&LotCloseRequest {
+    let request = LotCloseRequest {
         version: Version1,
         station: floor.station.id,
         time: floor.clock.now(),
         grant: order.grant_hash,
         lot: lot.id,
         counts,
-    })?;
-    let closed = floor.ca.close_lot(&request).map_err(Failure::from)?;
-    Ok((counts, closed))
+    };
+    let closed = floor.ca.close_lot(&floor.sign(&request)?)?;
+    let end = floor.inspector.inspect_close(&closed, &request)?;
+    floor.seen.note(&closed.entry.proof);
+    let saved = floor.seen.save();
+    saved.map_err(|error| Failure::new(Fault::Journal, error))?;
+    Ok((counts, end))
 }
 
 /// What this station's journal says of the serials of a lot and of its boards. Whether a unit is bound whose answer was

@@ -1,14 +1,20 @@
 //! Nothing that the CA sends is believed: certificate and proof are held against the station's own trust directory
 //! and against what the chip said.
 
+use super::journal::SignedRequest;
 use super::{Failure, Step};
+use crate::ca_link::{ClosedLot, LeafProof};
 use base64ct::{Base64, Encoding as _};
+use identity::document::{Document as _, LotOrder};
+use identity::envelope::{StationRequest as _, VoidRequest, request_hash};
 use identity::evidence::Evidence;
 use identity::fault::Fault;
+use identity::field::Tag;
 use identity::leaf::{Body, EntryRef};
+use identity::lot::{Difference, LotCloseRequest, ScrapRequest, differences};
 use identity::receipt::ReceiptExtra;
 use identity::{ChipUid, Clock, DeviceSerial, P256Key, idevid};
-use koseki_verify::{Level, Trust, verify_device};
+use koseki_verify::{Level, ProvedEntry, Trust, verify_device, verify_entry};
 
 /// A station's clock may lag this much behind the CA's, in milliseconds (the CA refuses stations further off). A
 /// certificate made a moment ago must not look unborn for that; it never ends, so that looking ahead hides nothing.
@@ -58,6 +64,43 @@ pub trait Inspect: Sync {
     /// # Errors
     /// [`Fault::ProofInvalid`]
     fn inspect_confirm(&self, certificate: &[u8], receipt: &[u8]) -> Step<()>;
+
+    /// Checks that a leaf voids a unit: by this request, or whoever asked, of this chip.
+    ///
+    /// # Errors
+    /// [`Fault::ProofInvalid`]
+    fn inspect_void(
+        &self,
+        given: &LeafProof,
+        void: &SignedRequest,
+        uid: Option<&ChipUid>,
+    ) -> Step<()>;
+
+    /// Checks that a leaf scraps a unit: by this request, or whoever asked, the one that it names, of this chip.
+    ///
+    /// # Errors
+    /// [`Fault::ProofInvalid`]
+    fn inspect_scrap(
+        &self,
+        given: &LeafProof,
+        scrap: &SignedRequest,
+        uid: Option<&ChipUid>,
+    ) -> Step<()>;
+
+    /// Checks that a leaf closes this lot with these counts, and counts anew where they differ from the log's.
+    ///
+    /// # Errors
+    /// [`Fault::ProofInvalid`]
+    fn inspect_close(&self, given: &ClosedLot, asked: &LotCloseRequest) -> Step<LotEnd>;
+}
+
+/// A lot that is closed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LotEnd {
+    /// Index of the `lot-close` leaf.
+    pub index: u64,
+    /// Where the station's counts differ.
+    pub differences: Vec<Difference>,
 }
 
 /// Checks with `koseki-verify` and a trust directory.
@@ -89,6 +132,12 @@ impl<'a, C: Clock> Inspector<'a, C> {
                 failed.unwrap_or_else(|| "a check could not be made".to_owned()),
             )),
         }
+    }
+}
+
+impl<C> Inspector<'_, C> {
+    fn prove(&self, given: &LeafProof) -> Step<ProvedEntry> {
+        verify_entry(&given.proof, given.leaf.as_deref(), self.trust).map_err(refuse)
     }
 }
 
@@ -137,6 +186,80 @@ impl<C: Clock> Inspect for Inspector<'_, C> {
     fn inspect_confirm(&self, certificate: &[u8], receipt: &[u8]) -> Step<()> {
         self.demand(certificate, receipt, Level::Confirmed)
     }
+
+    fn inspect_void(
+        &self,
+        given: &LeafProof,
+        void: &SignedRequest,
+        uid: Option<&ChipUid>,
+    ) -> Step<()> {
+        let entry = self.prove(given)?;
+        let asked = request_hash::<VoidRequest>(&void.der);
+        let body = &entry.leaf.body;
+        let by_this = matches!(body, Body::Void(leaf) if leaf.request == Some(asked));
+        // What was scrapped since is void, too.
+        let is_void = matches!(body, Body::Void(_) | Body::Scrap(_));
+        match by_this || is_void && is_of_chip(&entry, uid) {
+            true => Ok(()),
+            false => Err(refuse("the leaf does not void this unit")),
+        }
+    }
+
+    fn inspect_scrap(
+        &self,
+        given: &LeafProof,
+        scrap: &SignedRequest,
+        uid: Option<&ChipUid>,
+    ) -> Step<()> {
+        let entry = self.prove(given)?;
+        let asked = request_hash::<ScrapRequest>(&scrap.der);
+        let request = ScrapRequest::from_bytes(&scrap.der).map_err(refuse)?;
+        let Body::Scrap(leaf) = &entry.leaf.body else {
+            return Err(refuse("the leaf scraps nothing"));
+        };
+        let is_it = || is_named(&entry, &request) && (uid.is_none() || is_of_chip(&entry, uid));
+        let is_asked = leaf.request == Some(asked) || is_it();
+        match is_asked && leaf.grant == request.grant {
+            true => Ok(()),
+            false => Err(refuse("the leaf does not scrap this unit")),
+        }
+    }
+
+    fn inspect_close(&self, given: &ClosedLot, asked: &LotCloseRequest) -> Step<LotEnd> {
+        let entry = self.prove(&given.entry)?;
+        let order = LotOrder::from_bytes(&given.order).map_err(refuse)?;
+        let Body::LotClose(leaf) = &entry.leaf.body else {
+            return Err(refuse("the leaf closes no lot"));
+        };
+        let is_asked = leaf.lot == order.hash()
+            && (order.grant, order.id) == (asked.grant, asked.lot)
+            && leaf.counts == asked.counts;
+        if !is_asked {
+            let rule = "the leaf does not close this lot with these counts";
+            return Err(refuse(rule));
+        }
+        Ok(LotEnd {
+            index: entry.index,
+            differences: differences(order.quantity, &leaf.counts, &leaf.tally).collect(),
+        })
+    }
+}
+
+/// Whether the device whose history the proof brings has this chip.
+fn is_of_chip(entry: &ProvedEntry, uid: Option<&ChipUid>) -> bool {
+    uid.is_some_and(|uid| is_open(entry, Tag::ChipUid, uid.as_bytes()))
+}
+
+/// Whether the device whose history the proof brings has serial and lot of the unit to be scrapped.
+fn is_named(entry: &ProvedEntry, request: &ScrapRequest) -> bool {
+    let serial = request.serial.as_ref();
+    serial.is_some_and(|serial| is_open(entry, Tag::DeviceSerial, serial.as_bytes()))
+        && is_open(entry, Tag::Lot, request.lot.as_bytes())
+}
+
+fn is_open(entry: &ProvedEntry, tag: Tag, value: &[u8]) -> bool {
+    let openings = entry.openings.as_ref();
+    openings.is_some_and(|openings| openings.value(tag) == Some(value))
 }
 
 /// The evidence beside a proof that was verified, if it is the one that the `bind` leaf names.

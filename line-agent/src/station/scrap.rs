@@ -6,7 +6,7 @@
 use super::floor::Floor;
 use super::journal::{Event, HexRequest, History, OpenUnit, Scrapping};
 use super::{Failure, Step, void};
-use crate::ca_link::CaError;
+use crate::ca_link::{CaError, LeafProof};
 use crate::orders::Order;
 use identity::envelope::{StationRequest as _, Version1};
 use identity::fault::Fault;
@@ -31,7 +31,8 @@ pub struct Scrapped {
 /// Scraps a unit: the board that is bound under its serial, else a chip that never had a key. Gives the scrapping's id.
 ///
 /// # Errors
-/// [`Fault::CaUnreachable`]: the scrapping waits for the next run. Any other refusal of the CA: the unit stands as it was.
+/// [`Fault::CaUnreachable`], or [`Fault::ProofInvalid`] if the answer is not believed: the scrapping waits for the next
+/// run. Any other refusal of the CA: the unit stands as it was.
 pub fn scrap(floor: &Floor<'_>, order: &Order, unit: &Scrapped) -> Step<RequestId> {
     let bound = floor.journal.with(|history| bound(history, unit));
     let id = announce(floor, order, unit, bound)?;
@@ -94,9 +95,16 @@ fn send(floor: &Floor<'_>, id: RequestId) -> Step<RequestId> {
         .with(|history| history.scrapping(&id).cloned());
     let scrapping = waiting.ok_or_else(|| Failure::new(Fault::NotBound, "no such scrapping"))?;
     match ask(floor, id, &scrapping)? {
-        Ok(()) => {
+        Ok(given) => {
+            let board = |HexRequest(unit)| floor.journal.with(|history| history.chip_of(&unit));
+            let uid = scrapping.unit.and_then(board);
+            let inspected = floor
+                .inspector
+                .inspect_scrap(&given, &scrapping.signed, uid.as_ref());
+            inspected?;
+            floor.seen.note(&given.proof);
             close(floor, &scrapping)?;
-            floor.enter(id, Event::Scrapped)?;
+            floor.enter_with_seen(id, Event::Scrapped)?;
             Ok(id)
         }
         Err(CaError::Refused(Fault::NotBound, _)) if of_no_certificate(&scrapping) => {
@@ -143,7 +151,11 @@ fn without_certificate(
 }
 
 /// As with a void: under a request key that was replaced meanwhile it is signed again, the same bytes.
-fn ask(floor: &Floor<'_>, id: RequestId, scrapping: &Scrapping) -> Step<Result<(), CaError>> {
+fn ask(
+    floor: &Floor<'_>,
+    id: RequestId,
+    scrapping: &Scrapping,
+) -> Step<Result<LeafProof, CaError>> {
     let answer = floor.ca.scrap(&scrapping.signed);
     if !matches!(answer, Err(CaError::Refused(Fault::EnvelopeSignature, _))) {
         return Ok(answer);

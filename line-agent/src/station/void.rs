@@ -7,7 +7,7 @@
 use super::floor::Floor;
 use super::journal::{Closed, Event, OpenUnit, SignedRequest};
 use super::{Failure, Step};
-use crate::ca_link::CaError;
+use crate::ca_link::{CaError, LeafProof};
 use crate::verdict::Verdict;
 use identity::envelope::{Version1, VoidRequest};
 use identity::fault::Fault;
@@ -56,7 +56,7 @@ pub fn announce(floor: &Floor<'_>, request: RequestId, reason: Id) -> Step<()> {
 /// Sends a void that was announced, and closes a unit that is still open.
 ///
 /// # Errors
-/// [`Fault::CaUnreachable`]: the void waits. Any other refusal of the CA: the unit stands as it was, but for
+/// [`Fault::CaUnreachable`], or [`Fault::ProofInvalid`] if the answer is not believed: the void waits. Any other refusal of the CA: the unit stands as it was, but for
 /// [`Fault::NotHolder`], which ends it here.
 pub fn send(floor: &Floor<'_>, request: RequestId) -> Step<Outcome> {
     let known = floor.journal.with(|history| {
@@ -70,10 +70,14 @@ pub fn send(floor: &Floor<'_>, request: RequestId) -> Step<Outcome> {
         open.as_ref()
             .map_or(Ok(()), |open| close(floor, open, fault))
     };
-    match ask(floor, request, void)? {
-        Ok(()) => {
+    match ask(floor, request, &void)? {
+        Ok(given) => {
+            let uid = floor.journal.with(|history| history.chip_of(&request));
+            let inspected = floor.inspector.inspect_void(&given, &void, uid.as_ref());
+            inspected?;
+            floor.seen.note(&given.proof);
             ended(Fault::Voided)?;
-            floor.enter(request, Event::Voided)?;
+            floor.enter_with_seen(request, Event::Voided)?;
             Ok(Outcome::Voided)
         }
         Err(CaError::Refused(Fault::NotBound, _)) => {
@@ -101,12 +105,16 @@ pub fn send(floor: &Floor<'_>, request: RequestId) -> Step<Outcome> {
 
 /// What was signed with a request key that the station had before it was enrolled anew is signed again, the same bytes,
 /// and in the journal before it is sent.
-fn ask(floor: &Floor<'_>, request: RequestId, void: SignedRequest) -> Step<Result<(), CaError>> {
-    let answer = floor.ca.void(&void);
+fn ask(
+    floor: &Floor<'_>,
+    request: RequestId,
+    void: &SignedRequest,
+) -> Step<Result<LeafProof, CaError>> {
+    let answer = floor.ca.void(void);
     if !matches!(answer, Err(CaError::Refused(Fault::EnvelopeSignature, _))) {
         return Ok(answer);
     }
-    let again = floor.sign_bytes::<VoidRequest>(void.der)?;
+    let again = floor.sign_bytes::<VoidRequest>(void.der.clone())?;
     floor.enter(request, Event::Voiding(again.clone()))?;
     Ok(floor.ca.void(&again))
 }

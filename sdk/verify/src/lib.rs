@@ -4,6 +4,7 @@
 //! |---|---|
 //! | Is this device what its certificate says, and does its maker's log know it? | [`verify_device`] |
 //! | Has this log ever certified a key twice, or more units than were granted? | [`audit_log`] |
+//! | Is this one entry in the log, as whoever asked for it is told? | [`verify_entry`] |
 //! | Does one state of the log continue the other? | [`compare`] |
 //!
 //! Nothing here opens a connection, and nothing is believed that the caller did not put into [`Trust`]. A verdict
@@ -17,6 +18,7 @@ mod audit;
 mod authority;
 mod compare;
 mod device;
+mod entry;
 mod files;
 mod log_dir;
 mod reason;
@@ -30,6 +32,7 @@ pub use audit::{
 pub use authority::{Authority, AuthorityError};
 pub use compare::{CompareError, Comparison, Relation, compare};
 pub use device::verify_device;
+pub use entry::{EntryError, ProvedEntry, verify_entry};
 pub use files::{ReadError, read_bounded, read_certificate, read_proof};
 pub use log_dir::{LogDir, LogDirError};
 pub use reason::{Reason, ReasonText};

@@ -18,7 +18,7 @@ use koseki_device::{
 };
 use koseki_verify::Trust;
 use line_agent::agent::ProgramHash;
-use line_agent::ca_link::{Answer, Ca, CaError, CaLink, ClosedLot, Found, Means, Quota};
+use line_agent::ca_link::{Answer, Ca, CaError, CaLink, ClosedLot, Found, LeafProof, Means, Quota};
 use line_agent::config::Config;
 use line_agent::display::Desk;
 use line_agent::display::json::JsonLines;
@@ -139,10 +139,10 @@ impl Ca for Away<'_> {
     fn confirm(&self, request: &SignedRequest) -> Result<Vec<u8>, CaError> {
         outside(|| self.0.confirm(request))
     }
-    fn void(&self, request: &SignedRequest) -> Result<(), CaError> {
+    fn void(&self, request: &SignedRequest) -> Result<LeafProof, CaError> {
         outside(|| self.0.void(request))
     }
-    fn scrap(&self, request: &SignedRequest) -> Result<(), CaError> {
+    fn scrap(&self, request: &SignedRequest) -> Result<LeafProof, CaError> {
         outside(|| self.0.scrap(request))
     }
     fn close_lot(&self, request: &SignedRequest) -> Result<ClosedLot, CaError> {

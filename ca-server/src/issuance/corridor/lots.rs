@@ -6,6 +6,7 @@ use crate::issuance::{LotEnd, Receipt, Refusal};
 use crate::store::Reader;
 use crate::store::StoreError;
 use identity::Id;
+use identity::document::LotOrder;
 use identity::envelope::request_hash;
 use identity::leaf::{Body, Leaf, LotClose};
 use identity::lot::{Difference, LotCloseRequest, ScrapRequest, differences};
@@ -17,6 +18,8 @@ pub struct ClosedLot {
     pub receipt: Receipt,
     /// What that leaf says.
     pub close: LotClose,
+    /// The order that it names.
+    pub order: LotOrder,
     /// Where the station's counts differ; none if the lot is reconciled.
     pub differences: Vec<Difference>,
 }
@@ -77,7 +80,11 @@ impl Corridor {
             })
             .await?;
         let (close, differences) = self.with_reader(|reader| closing(reader, receipt.index))?;
+        let directory = &self.shared.admission.directory;
+        let lot = directory.lot_of_hash(&close.lot);
+        let lot = lot.ok_or_else(|| internal("a lot that is in no directory"))?;
         Ok(ClosedLot {
+            order: lot.order.clone(),
             differences,
             receipt,
             close,

@@ -1,10 +1,10 @@
 //! A CA that keeps a register in memory, and an inspector that believes it.
 
 use super::{Fuse, STATION, STATION_ANEW, public};
-use crate::ca_link::{Answer, Ca, CaError, ClosedLot, Found, Quota};
+use crate::ca_link::{Answer, Ca, CaError, ClosedLot, Found, LeafProof, Quota};
 use crate::orders::Order;
 use crate::station::floor::lock;
-use crate::station::inspect::{Expected, Inspect, index_of};
+use crate::station::inspect::{Expected, Inspect, LotEnd, index_of};
 use crate::station::journal::SignedRequest;
 use crate::station::{Failure, Step};
 use identity::document::SerialRange;
@@ -16,7 +16,7 @@ use identity::fault::Fault;
 use identity::field::Tag;
 use identity::key::PortableVerifier;
 use identity::leaf::EntryRef;
-use identity::lot::{LotCloseRequest, ScrapRequest};
+use identity::lot::{Compared, Difference, LotCloseRequest, ScrapRequest};
 use identity::message::{Confirmation, Message as _, Possession};
 use identity::{
     CertificateHash, ChipUid, DeviceSerial, DocumentHash, Id, LeafHash, P256Key, RequestId,
@@ -205,6 +205,13 @@ impl FakeCa {
     }
 }
 
+fn leaf_proof(kind: &str) -> LeafProof {
+    LeafProof {
+        proof: kind.as_bytes().to_vec(),
+        leaf: None,
+    }
+}
+
 impl Ca for FakeCa {
     fn quota(&self, _grant: &DocumentHash) -> Result<Quota, CaError> {
         self.reach(|register| {
@@ -265,38 +272,35 @@ impl Ca for FakeCa {
         })
     }
 
-    fn scrap(&self, request: &SignedRequest) -> Result<(), CaError> {
+    fn scrap(&self, request: &SignedRequest) -> Result<LeafProof, CaError> {
         self.reach(|register| {
             register.check_signature::<ScrapRequest>(request)?;
             let scrap = ScrapRequest::from_bytes(&request.der).unwrap();
             let Some(unit) = scrap.request else {
-                return Ok(());
+                return Ok(leaf_proof("scrap"));
             };
             let bound = register.bound.get_mut(&unit);
             let bound =
                 bound.ok_or_else(|| CaError::Refused(Fault::NotBound, "refused".to_owned()))?;
             bound.voided = Some(scrap.reason);
-            Ok(())
+            Ok(leaf_proof("scrap"))
         })
     }
 
     fn close_lot(&self, request: &SignedRequest) -> Result<ClosedLot, CaError> {
         self.reach(|register| {
-            let close = LotCloseRequest::from_bytes(&request.der).unwrap();
+            LotCloseRequest::from_bytes(&request.der).unwrap();
             let confirmed = register.bound.values().filter(|it| it.confirmed.is_some());
-            let (stated, found) = (
-                u64::from(close.counts.pass),
-                u64::try_from(confirmed.count()).unwrap(),
-            );
-            let differs = (stated != found).then(|| ("pass".to_owned(), stated, found));
+            let found = u64::try_from(confirmed.count()).unwrap();
+            // What the inspector is to find.
             Ok(ClosedLot {
-                index: 0,
-                differences: differs.into_iter().collect(),
+                entry: leaf_proof("close"),
+                order: found.to_be_bytes().to_vec(),
             })
         })
     }
 
-    fn void(&self, request: &SignedRequest) -> Result<(), CaError> {
+    fn void(&self, request: &SignedRequest) -> Result<LeafProof, CaError> {
         self.reach(|register| {
             register.check_signature::<VoidRequest>(request)?;
             let void = VoidRequest::from_bytes(&request.der).unwrap();
@@ -313,7 +317,7 @@ impl Ca for FakeCa {
                 ));
             }
             bound.voided.get_or_insert(void.reason);
-            Ok(())
+            Ok(leaf_proof("void"))
         })
     }
 
@@ -365,6 +369,15 @@ pub(in crate::station) struct FakeInspector {
     pub(in crate::station) refuses: bool,
 }
 
+impl FakeInspector {
+    fn believe(&self) -> Step<()> {
+        match self.refuses {
+            true => Err(Failure::new(Fault::ProofInvalid, "not believed")),
+            false => Ok(()),
+        }
+    }
+}
+
 impl Inspect for FakeInspector {
     fn inspect_bind(
         &self,
@@ -397,5 +410,38 @@ impl Inspect for FakeInspector {
     fn inspect_confirm(&self, _certificate: &[u8], receipt: &[u8]) -> Step<()> {
         assert!(receipt.starts_with(b"confirm"));
         Ok(())
+    }
+    fn inspect_void(
+        &self,
+        given: &LeafProof,
+        _void: &SignedRequest,
+        uid: Option<&ChipUid>,
+    ) -> Step<()> {
+        assert!(given.proof.starts_with(b"void") && uid.is_some());
+        self.believe()
+    }
+    fn inspect_scrap(
+        &self,
+        given: &LeafProof,
+        _scrap: &SignedRequest,
+        _uid: Option<&ChipUid>,
+    ) -> Step<()> {
+        assert!(given.proof.starts_with(b"scrap"));
+        self.believe()
+    }
+    fn inspect_close(&self, given: &ClosedLot, asked: &LotCloseRequest) -> Step<LotEnd> {
+        assert!(given.entry.proof.starts_with(b"close"));
+        self.believe()?;
+        let stated = u64::from(asked.counts.pass);
+        let found = u64::from_be_bytes(given.order.as_slice().try_into().unwrap());
+        let differs = (stated != found).then_some(Difference {
+            what: Compared::Pass,
+            stated,
+            found,
+        });
+        Ok(LotEnd {
+            index: 0,
+            differences: differs.into_iter().collect(),
+        })
     }
 }

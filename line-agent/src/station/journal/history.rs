@@ -427,6 +427,13 @@ impl History {
         open.or_else(|| failed.and_then(|unit| unit.voiding.as_ref()))
     }
 
+    /// The chip of a unit that is open, or failed and may be bound.
+    #[must_use]
+    pub fn chip_of(&self, request: &RequestId) -> Option<ChipUid> {
+        let open = self.open.get(request).map(|unit| unit.keyed.uid);
+        open.or_else(|| self.failed.get(request).map(|unit| unit.uid))
+    }
+
     /// The open unit of a request.
     #[must_use]
     pub fn open_unit(&self, request: &RequestId) -> Option<&OpenUnit> {
