@@ -51,3 +51,4 @@ mod skipped;
 mod stopping;
 mod strangers;
 mod support;
+mod went_back;
