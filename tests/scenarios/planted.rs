@@ -171,6 +171,7 @@ async fn a_fork_is_reported() {
     assert!(twice.starts_with("TWICE"), "{twice}");
     let mut ledger = ground.ledger.clone();
     ledger.certificate(&other, &given).unwrap();
+    aged.factory.settle().unwrap();
     ledger
         .hold_against(&aged.factory.log_dir(), &ground.trust())
         .unwrap();
