@@ -37,7 +37,7 @@ Examples:
   ca-server backup --out /var/lib/koseki-backups/2026-11-26
   ca-server restore --from /media/backups/2026-11-26
 
-Exit codes: 0 done, 64 wrong command line, 69 not available, 75 try again, 77 not permitted, 78 wrong configuration.";
+Exit codes: 0 done; of `status` 1 an alarm stands, 2 nothing is issued; 64 wrong command line, 69 not available, 75 try again, 77 not permitted, 78 wrong configuration.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -61,7 +61,7 @@ enum Command {
     /// Void units, or have them signed after all
     #[command(subcommand)]
     Unit(Unit),
-    /// Show how the running server is
+    /// Show how the running server is; ends with 1 if an alarm stands, with 2 if nothing is issued
     Status(Where),
     /// List refusals of known stations, newest first
     Refusals(Refusals),
@@ -331,7 +331,7 @@ fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) => return refuse(&error),
     };
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(exit) => ExitCode::from(exit.code()),
         Err(failure) => {
             complain(&failure);
             ExitCode::from(failure.exit.code())
@@ -339,8 +339,9 @@ fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn dispatch(command: Command) -> Result<(), Failure> {
-    match command {
+fn dispatch(command: Command) -> Result<Exit, Failure> {
+    let done = match command {
+        Command::Status(at) => return watch::status(&at),
         Command::Init(init) => prepare::init(&init),
         Command::Serve(at) => prepare::serve(&at),
         Command::Check(check) => prepare::check(&check),
@@ -351,12 +352,12 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Lot(Lot::Open(open)) => operate::open_lot(&open),
         Command::Unit(Unit::Void(void)) => operate::void(&void),
         Command::Unit(Unit::Retry(retry)) => operate::retry(&retry),
-        Command::Status(at) => watch::status(&at),
         Command::Refusals(order) => watch::refusals(&order),
         Command::Clock(Clock::Confirm(order)) => watch::confirm_clock(&order),
         Command::Backup(order) => keep::back_up(&order),
         Command::Restore(order) => keep::restore(&order),
-    }
+    };
+    done.map(|()| Exit::Done)
 }
 
 /// Help and version are no failures; everything else is a wrong command line.

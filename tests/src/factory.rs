@@ -368,13 +368,28 @@ impl Factory {
         succeed(command.arg("--config").arg(self.config())).map(drop)
     }
 
-    /// What the server says of itself.
+    /// What the server says of itself, be it well, alarmed or stopped.
     ///
     /// # Errors
-    /// [`Failure`] of `ca-server status`.
+    /// [`Failure`] of `ca-server status`, also if its exit code says other than its words.
     pub fn status(&self) -> Outcome<String> {
         let mut command = self.ca_server(&["status"])?;
-        succeed(command.arg("--config").arg(self.config()))
+        let output = finish(command.arg("--config").arg(self.config()))?;
+        let told = said(&output.stdout);
+        let is_stopped = told.contains("issuing  stopped");
+        let is_alarmed = told.contains("ALARM ") || !told.contains("HSM      ready");
+        let wanted = match (is_stopped, is_alarmed) {
+            (true, _) => 2,
+            (false, true) => 1,
+            (false, false) => 0,
+        };
+        if output.status.code() == Some(wanted) {
+            return Ok(told);
+        }
+        let (ended, errors) = (output.status, said(&output.stderr));
+        Err(Failure::new(format_args!(
+            "status: {ended}\n{told}{errors}"
+        )))
     }
 
     /// Adds to the configuration; takes effect when the server is started.

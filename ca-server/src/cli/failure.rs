@@ -13,9 +13,15 @@ use std::io;
 use std::path::Path;
 use tonic::Code;
 
-/// Exit codes of sysexits.h.
+/// Exit codes: what `status` says of the server, and those of sysexits.h.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
+    /// All is well, or done.
+    Done,
+    /// The server issues, and something waits for a person.
+    Alarm,
+    /// Nothing is issued.
+    Stopped,
     /// `EX_USAGE`: wrong command line.
     Usage,
     /// `EX_UNAVAILABLE`: a service, token or file is not there.
@@ -44,6 +50,9 @@ impl Exit {
     #[must_use]
     pub const fn code(self) -> u8 {
         match self {
+            Self::Done => 0,
+            Self::Alarm => 1,
+            Self::Stopped => 2,
             Self::Usage => 64,
             Self::Unavailable => 69,
             Self::Temporary => 75,

@@ -7,9 +7,25 @@ use identity::fault::Fault;
 use identity::field::{Openings, Tag};
 use proto::admin::{GetStatusResponse, HsmHealth, LotAlarm, RefusalSummary, Stop, StopEnd};
 
-pub(super) fn status(at: &Where) -> Result<(), Failure> {
+pub(super) fn status(at: &Where) -> Result<Exit, Failure> {
     let status = at_server(at, |mut client| async move { Ok(client.status().await?) })?;
-    say(&describe(&status))
+    say(&describe(&status))?;
+    Ok(standing(&status))
+}
+
+/// What a program learns that reads no words.
+fn standing(status: &GetStatusResponse) -> Exit {
+    if status.stop.is_some() {
+        return Exit::Stopped;
+    }
+    let is_well = match status.hsm() {
+        HsmHealth::Unspecified | HsmHealth::Ready => true,
+        HsmHealth::Failing | HsmHealth::Absent => false,
+    };
+    match is_well && status.set_aside.is_empty() && status.lot_alarms.is_empty() {
+        true => Exit::Done,
+        false => Exit::Alarm,
+    }
 }
 
 pub(super) fn refusals(order: &Refusals) -> Result<(), Failure> {
@@ -149,4 +165,40 @@ pub(super) fn moment(ms: u64) -> String {
         .ok()
         .and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok())
         .map_or_else(|| format!("{ms} ms"), |time| format!("{time:.0}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proto::admin::SetAside;
+
+    #[test]
+    fn an_alarm_and_a_stop_are_told_without_words() {
+        let well = GetStatusResponse::default();
+        assert_eq!(standing(&well), Exit::Done);
+        let aside = GetStatusResponse {
+            set_aside: vec![SetAside::default()],
+            ..well.clone()
+        };
+        assert_eq!(standing(&aside), Exit::Alarm);
+        let lot = GetStatusResponse {
+            lot_alarms: vec![LotAlarm::default()],
+            ..well.clone()
+        };
+        assert_eq!(standing(&lot), Exit::Alarm);
+        for (hsm, wanted) in [
+            (HsmHealth::Ready, Exit::Done),
+            (HsmHealth::Failing, Exit::Alarm),
+            (HsmHealth::Absent, Exit::Alarm),
+        ] {
+            let mut status = well.clone();
+            status.set_hsm(hsm);
+            assert_eq!(standing(&status), wanted, "{hsm:?}");
+        }
+        let stopped = GetStatusResponse {
+            stop: Some(Stop::default()),
+            ..aside
+        };
+        assert_eq!(standing(&stopped), Exit::Stopped);
+    }
 }

@@ -158,7 +158,9 @@ pub(crate) fn open_lot(room: &Room) -> crate::room::Ended {
 }
 
 pub(crate) fn status(room: &Room) -> String {
-    room.run(&["status", "--config", "@ca-server.toml"]).done()
+    let ended = room.run(&["status", "--config", "@ca-server.toml"]);
+    assert!(matches!(ended.code, Some(0..=2)), "{}", ended.err);
+    ended.out
 }
 
 #[test]
