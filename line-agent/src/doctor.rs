@@ -8,7 +8,7 @@ use crate::config::{Config, Language, Socket};
 use crate::display::Words;
 use crate::files::{FileError, ensure_directory, write_durably};
 use crate::injector::{LineHsm as _, Vault};
-use crate::orders::Orders;
+use crate::orders::{Order, Orders};
 use crate::programmer;
 use crate::sources::{SystemClock, SystemEntropy, day};
 use crate::station::Failure;
@@ -17,7 +17,7 @@ use crate::station::journal::Journal;
 use crate::station::seen::SeenCheckpoint;
 use crate::verdict::Exit;
 use identity::fault::Fault;
-use identity::{ChipUid, Clock as _};
+use identity::{ChipUid, Clock as _, Timestamp};
 use koseki_verify::Trust;
 use rustix::fs::statvfs;
 use std::io::{self, Write};
@@ -36,7 +36,24 @@ const FREE_BYTES: u64 = 256 * 1024 * 1024;
 /// The station's clock may be off by so much; the CA refuses stations that are 24 h off.
 const CLOCK_MS: u64 = 60_000;
 
-type Finding = Result<String, AppError>;
+type Finding = Result<Told, AppError>;
+
+/// What was found to be well enough for a run to begin.
+#[derive(Debug)]
+struct Told {
+    detail: String,
+    /// What a run will not do all the same.
+    note: Option<Fault>,
+}
+
+impl From<String> for Told {
+    fn from(detail: String) -> Self {
+        Self { detail, note: None }
+    }
+}
+
+/// What becomes of a grant that has ended, as a run has it.
+const ENDED: &str = "what is bound is finished, nothing new is begun";
 
 /// What is tried, in the order in which it is shown.
 const PROBES: [(&str, Fault); 8] = [
@@ -135,7 +152,14 @@ fn report(
 
 fn show(name: &str, finding: &Finding, language: Language, out: &mut dyn Write) -> io::Result<()> {
     match finding {
-        Ok(detail) => writeln!(out, "ok  {name}: {detail}"),
+        Ok(Told { detail, note: None }) => writeln!(out, "ok  {name}: {detail}"),
+        Ok(Told {
+            detail,
+            note: Some(fault),
+        }) => {
+            let Words { code, text, hint } = Words::of(*fault, language);
+            writeln!(out, "!   {name}: {code} {text}\n    {detail}\n    → {hint}")
+        }
         Err(error) => {
             let Words { code, text, hint } = Words::of(error.fault(), language);
             writeln!(out, "NG  {name}: {code} {text}\n    {error}\n    → {hint}")
@@ -155,32 +179,41 @@ fn agent(config: &Config) -> Finding {
         Some(_) => "as pinned",
         None => "not pinned",
     };
-    Ok(format!(
-        "{} sha256 {measured}, {pinned}",
-        env!("CARGO_PKG_VERSION")
-    ))
+    let version = env!("CARGO_PKG_VERSION");
+    Ok(format!("{version} sha256 {measured}, {pinned}").into())
 }
 
 fn grants(config: &Config) -> Finding {
     let orders = Orders::load(&config.grants, &config.station)?;
-    let now = SystemClock.now();
-    if let Some(over) = orders.all().iter().find(|it| !it.grant.valid_at(now)) {
-        return Err(AppError::GrantNotValid(over.grant.id));
+    said_of_grants(orders.all(), SystemClock.now())
+}
+
+/// As a run has it: before its first day nothing is done under a grant, after its last day what is bound is finished.
+fn said_of_grants(orders: &[Order], now: Timestamp) -> Finding {
+    if let Some(early) = orders.iter().find(|it| now < it.grant.not_before) {
+        return Err(AppError::GrantNotValid(early.grant.id));
     }
-    let told = orders.all().iter().map(|order| {
-        let until = day(order.grant.not_after);
-        format!("{} until {until}", order.grant.id)
+    let is_over = |order: &&Order| !order.grant.valid_at(now);
+    let told = orders.iter().map(|order| {
+        let (id, until) = (order.grant.id, day(order.grant.not_after));
+        match is_over(&order) {
+            false => format!("{id} until {until}"),
+            true => format!("{id} ended {until}: {ENDED}"),
+        }
     });
     let told: Vec<_> = told.collect();
     match told.is_empty() {
         true => Err(found(Fault::Config, Exit::Config, "no grant is named")),
-        false => Ok(told.join(", ")),
+        false => Ok(Told {
+            detail: told.join(", "),
+            note: orders.iter().find(is_over).map(|_| Fault::GrantExpired),
+        }),
     }
 }
 
 fn trust(config: &Config) -> Finding {
     let trust = Trust::load(&config.paths.trust)?;
-    Ok(count(trust.issuing().len(), "issuing CA"))
+    Ok(count(trust.issuing().len(), "issuing CA").into())
 }
 
 fn disk(config: &Config) -> Finding {
@@ -191,7 +224,7 @@ fn disk(config: &Config) -> Finding {
         let detail = format!("{} MiB free where a shift needs 256", free >> 20);
         return Err(found(Fault::Journal, Exit::Io, detail));
     }
-    Ok(format!("{} MiB free, writable", free >> 20))
+    Ok(format!("{} MiB free, writable", free >> 20).into())
 }
 
 /// Free bytes where a file can be written and flushed.
@@ -215,7 +248,8 @@ fn journal(config: &Config) -> Finding {
         "{}, {aside} of them set aside; {} waiting",
         count(open, "open unit"),
         count(history.voids().len(), "void")
-    ))
+    )
+    .into())
 }
 
 fn programmer(socket: &Socket) -> Finding {
@@ -229,7 +263,7 @@ fn programmer(socket: &Socket) -> Finding {
     } else {
         "empty"
     };
-    Ok(format!("position {}, {chip}", seat.position))
+    Ok(format!("position {}, {chip}", seat.position).into())
 }
 
 fn hsm_and_ca(config: &Config, chart: &Chart) {
@@ -243,7 +277,8 @@ fn hsm_and_ca(config: &Config, chart: &Chart) {
             return chart.note("hsm", Err(error));
         }
     };
-    chart.note("hsm", Ok("token opened, three keys, one signed".to_owned()));
+    let told = "token opened, three keys, one signed".to_owned();
+    chart.note("hsm", Ok(told.into()));
     match ask_ca(config, &vault) {
         Ok((ca, clock)) => {
             chart.note("ca", Ok(ca));
@@ -266,7 +301,7 @@ fn open_vault(config: &Config) -> Result<Vault, AppError> {
 }
 
 /// What the CA says, and of the clock.
-fn ask_ca(config: &Config, vault: &Vault) -> Result<(String, Finding), AppError> {
+fn ask_ca(config: &Config, vault: &Vault) -> Result<(Told, Finding), AppError> {
     let (runtime, stop) = (Runtime::new()?, Stop::default());
     let seen = SeenCheckpoint::open(&config.paths.state)?;
     let means = means(&runtime, &stop, Some(&seen));
@@ -276,16 +311,18 @@ fn ask_ca(config: &Config, vault: &Vault) -> Result<(String, Finding), AppError>
     let uid = ChipUid::new(b"doctor").map_err(io::Error::other)?;
     link.challenge(&uid).map_err(away)?;
     let mut told = vec![format!("{} answers", config.ca.address)];
+    let mut note = None;
     for order in Orders::load(&config.grants, &config.station)?.all() {
         let quota = link.quota(&order.grant_hash).map_err(away)?;
-        if quota.remaining == 0 {
-            let detail = order.grant.id;
-            return Err(found(Fault::GrantUsedUp, Exit::Unavailable, detail));
-        }
         let (left, limit) = (quota.remaining, quota.limit);
         told.push(format!("{}: {left} of {limit} left", order.grant.id));
+        if left == 0 {
+            told.push(ENDED.to_owned());
+            note = Some(Fault::GrantUsedUp);
+        }
     }
-    Ok((told.join(", "), clock(&link)))
+    let detail = told.join(", ");
+    Ok((Told { detail, note }, clock(&link)))
 }
 
 fn clock(link: &CaLink<'_>) -> Finding {
@@ -301,7 +338,7 @@ fn clock(link: &CaLink<'_>) -> Finding {
     let told = format!("{offset:+} ms against the CA, ±{error} ms");
     match offset.unsigned_abs().saturating_sub(error) > CLOCK_MS {
         true => Err(found(Fault::StationClock, Exit::Config, told)),
-        false => Ok(told),
+        false => Ok(told.into()),
     }
 }
 
@@ -325,7 +362,7 @@ mod tests {
         let config = config(home.path());
         let (send, receive) = mpsc::channel();
         let chart = Chart(send);
-        chart.note("trust", Ok("1 issuing CA".to_owned()));
+        chart.note("trust", Ok("1 issuing CA".to_owned().into()));
         drop(chart);
         let findings = collect(&config, &receive);
         assert_eq!(findings.len(), PROBES.len() + config.sockets.len());
@@ -352,10 +389,32 @@ mod tests {
     }
 
     #[test]
+    fn a_grant_that_has_ended_is_a_note_and_one_that_has_not_begun_a_fault() {
+        let mut order = crate::station::bench::order(100);
+        order.grant.not_before = Timestamp(1_000);
+        let (begins, ends) = (order.grant.not_before, order.grant.not_after);
+        let said = |now| said_of_grants(std::slice::from_ref(&order), now);
+        assert_eq!(said(begins).unwrap().note, None);
+        let over = said(ends.plus_millis(1)).unwrap();
+        assert_eq!(over.note, Some(Fault::GrantExpired));
+        assert!(over.detail.contains(ENDED), "{}", over.detail);
+        let early = said(Timestamp(begins.0 - 1)).unwrap_err();
+        assert_eq!(early.exit(), Exit::Config);
+        let home = tempfile::tempdir().unwrap();
+        let mut out = Vec::new();
+        let findings = [("grant".to_owned(), Ok(over))];
+        let exit = report(&config(home.path()), &findings, &mut out).unwrap();
+        assert_eq!(exit, Exit::Done, "a run begins");
+        let out = String::from_utf8(out).unwrap();
+        assert!(out.starts_with("!   grant: CA-0202 "), "{out}");
+        assert!(out.contains("    → "), "{out}");
+    }
+
+    #[test]
     fn a_disk_is_tried_by_writing_to_it() {
         let home = tempfile::tempdir().unwrap();
         let config = config(home.path());
-        let told = disk(&config).unwrap();
+        let told = disk(&config).unwrap().detail;
         assert!(told.ends_with("writable"), "{told}");
         let left = std::fs::read_dir(&config.paths.state).unwrap().count();
         assert_eq!(left, 0, "nothing stays behind");

@@ -350,7 +350,7 @@ impl Clock for TickingClock {
 }
 
 /// The order under a grant with this limit: another limit makes another grant.
-fn order(limit: u32) -> Order {
+pub(crate) fn order(limit: u32) -> Order {
     let profile = Profile {
         version: Version1,
         product: id("md-cam2"),

@@ -31,7 +31,7 @@ pub mod unit;
 pub mod void;
 
 #[cfg(test)]
-mod bench;
+pub(crate) mod bench;
 #[cfg(test)]
 mod tests;
 
