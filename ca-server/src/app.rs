@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::hsm_health::HsmProbe;
 use crate::issuance::{Corridor, CorridorParts, Refusal, StartError};
 use crate::ledger::{LogKey, LogKeyError};
-use crate::metrics::{self, Sampler};
+use crate::metrics::Sampler;
 use crate::rpc::{self, Audit, Chain, Factory, ServeError, TlsError, TlsIncoming};
 use crate::service_manager;
 use identity::approval::ApproverSet;
@@ -28,6 +28,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use translog::checkpoint::{TrustError, TrustedLog};
 use translog::note::VerifierKeyError;
+use vitals::{manager, metrics};
 
 /// What the challenge key is derived for.
 const CHALLENGE_CONTEXT: &[u8] = b"koseki/challenge-key/v1\n";
@@ -278,14 +279,14 @@ async fn serve(config: &Config, parts: Parts) -> Result<(), AppError> {
     let mut services = tokio::spawn(both(network, local));
     tracing::info!(%address, admin = %path.display(), "serving");
     drop(tokio::spawn(service_manager::watch(corridor.clone())));
-    service_manager::ready();
+    manager::ready();
     let reason = tokio::select! {
         ended = &mut services => return joined(ended),
         () = stop => Ok(()),
         unknown = corridor.ending() => Err(AppError::Unknown(unknown)),
     };
     tracing::info!("stopping: calls under way may end");
-    service_manager::stopping();
+    manager::stopping("stopping: calls under way may end");
     tell.send_replace(true);
     let drained = match timeout(config.limits.drain(), services).await {
         Ok(ended) => joined(ended),
@@ -312,7 +313,8 @@ async fn serve_metrics(config: &Config, parts: &Parts) -> Result<(), AppError> {
         .await
         .map_err(|error| system(&address.to_string(), error))?;
     let sampler = Sampler::new(parts.corridor.clone(), config, end.0);
-    drop(tokio::spawn(metrics::serve(listener, sampler)));
+    let page = Arc::new(move || sampler.text());
+    drop(tokio::spawn(metrics::serve(listener, page)));
     tracing::info!(%address, "metrics are shown");
     Ok(())
 }

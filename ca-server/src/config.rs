@@ -7,6 +7,7 @@ use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use vitals::log::Format;
 
 /// Where the configuration is looked for when nothing else is said.
 pub const DEFAULT_PATH: &str = "/etc/koseki/ca-server.toml";
@@ -172,20 +173,9 @@ pub struct Metrics {
 #[serde(deny_unknown_fields, default)]
 pub struct Log {
     /// One line of text or one JSON object an event.
-    pub format: LogFormat,
+    pub format: Format,
     /// Which events, for instance `info` or `info,ca_server=debug`.
     pub filter: String,
-}
-
-/// How an event is written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    /// One JSON object a line.
-    #[default]
-    Json,
-    /// One line of text.
-    Text,
 }
 
 /// Where a token's user PIN is kept.
@@ -415,7 +405,7 @@ impl Publication {
 impl Default for Log {
     fn default() -> Self {
         Self {
-            format: LogFormat::default(),
+            format: Format::default(),
             filter: "info".to_owned(),
         }
     }
@@ -484,7 +474,7 @@ mod tests {
         let config = load(EXAMPLE).unwrap();
         assert_eq!(config.hsm.log.token, "koseki-log");
         assert_eq!(config.limits.call(), Duration::from_secs(60));
-        assert_eq!(config.log.format, LogFormat::Json);
+        assert_eq!(config.log.format, Format::Json);
     }
 
     #[test]

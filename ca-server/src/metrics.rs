@@ -1,11 +1,10 @@
 //! What is counted and measured for Prometheus; `docs/metrics.md` says what each name means, and a test holds it to
 //! that. Counting costs an addition, measuring a look at the clock a batch. No label holds a serial, a chip or a key.
 
-mod http;
 mod sample;
 
-pub use http::serve;
 pub use sample::Sampler;
+pub(crate) use vitals::Stopwatch;
 
 use identity::fault::Fault;
 use prometheus_client::metrics::counter::Counter;
@@ -14,7 +13,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use std::fmt;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// One label with a value of a fixed set.
 type Label = [(&'static str, &'static str); 1];
@@ -63,27 +62,9 @@ pub struct Meters {
     sampled: sample::Sampled,
 }
 
-/// Measures how long something takes; nothing is decided by it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Stopwatch(Instant);
-
 /// A connection that is counted until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Connected(Gauge);
-
-impl Stopwatch {
-    pub(crate) fn start() -> Self {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "the adapter for durations that are only shown"
-        )]
-        Self(Instant::now())
-    }
-
-    pub(crate) fn elapsed(self) -> Duration {
-        Self::start().0.saturating_duration_since(self.0)
-    }
-}
 
 impl Drop for Connected {
     fn drop(&mut self) {
@@ -221,12 +202,7 @@ impl Meters {
     /// Everything in the text form of `OpenMetrics` 1.0.
     #[must_use]
     pub fn text(&self) -> String {
-        let mut text = String::new();
-        // Writing to a string does not fail.
-        if prometheus_client::encoding::text::encode(&mut text, &self.registry).is_err() {
-            tracing::error!("metrics cannot be written");
-        }
-        text
+        vitals::metrics::text(&self.registry)
     }
 }
 
@@ -264,6 +240,7 @@ mod tests {
             .lines()
             .filter_map(|line| line.strip_prefix("| `"))
             .filter_map(|line| line.split(['`', '{']).next())
+            .filter(|name| !name.starts_with("koseki_line_"))
             .map(bare)
             .collect();
         let meters = Meters::default();

@@ -82,6 +82,9 @@ pub enum AppError {
         /// How the program ends for it.
         exit: Exit,
     },
+    /// Metrics cannot be shown where the settings say.
+    #[error("metrics.listen: {0}")]
+    Metrics(io::Error),
     /// The operating system.
     #[error("{0}")]
     System(#[from] io::Error),
@@ -106,6 +109,7 @@ impl AppError {
             | Self::Trust(_)
             | Self::Channel(_)
             | Self::Enroll(_)
+            | Self::Metrics(_)
             | Self::System(_) => Fault::Config,
         }
     }
@@ -127,6 +131,7 @@ impl AppError {
             | Self::Trust(_)
             | Self::Channel(_)
             | Self::Enroll(_)
+            | Self::Metrics(_)
             | Self::GrantNotValid(_) => Exit::Config,
         }
     }

@@ -15,6 +15,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
+use vitals::log::Format;
 
 /// The station on the factory line.
 ///
@@ -26,6 +27,9 @@ struct Cli {
     /// What goes to standard error, as directives of `tracing`.
     #[arg(long, global = true, env = "RUST_LOG", default_value = "warn")]
     log: String,
+    /// How: json, one object a line, or text.
+    #[arg(long, global = true, value_name = "FORMAT", default_value = "text")]
+    log_format: Format,
     #[command(subcommand)]
     command: Command,
 }
@@ -184,7 +188,7 @@ pub fn main() -> ExitCode {
         matches!(&cli.command, Command::Run { shown, .. } if shown.audience() == Audience::Screen);
     // Standard error that is the same terminal would write across the screen.
     if !(is_screen && io::stderr().is_terminal()) {
-        start_log(&cli.log);
+        start_log(&cli.log, cli.log_format);
     }
     if let Err(error) = keyvault::keep_memory_private() {
         tracing::error!(%error, "not started");
@@ -304,14 +308,11 @@ fn usage(refusal: &clap::Error) -> ExitCode {
     }
 }
 
-fn start_log(wanted: &str) {
+fn start_log(wanted: &str, format: Format) {
     let filter = EnvFilter::builder()
         .with_default_directive(tracing::Level::WARN.into())
         .parse_lossy(keyvault::quiet(wanted));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .init();
+    vitals::log::start(format, filter);
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use crate::files::{FileError, read_bounded};
 use identity::Id;
 use keyvault::{Pin, VaultError};
 use serde::{Deserialize, Deserializer};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -41,6 +42,9 @@ pub struct Config {
     /// Most units with a key that may fail under one serial; then it is to be scrapped.
     #[serde(default = "default_attempts")]
     pub attempts: u32,
+    /// Where metrics are read; nowhere, if nothing is said.
+    #[serde(default)]
+    pub metrics: Metrics,
     /// What `enroll` asks for.
     pub enroll: Option<Enroll>,
     /// The programmer's sockets.
@@ -53,6 +57,14 @@ pub struct Config {
 
 const fn default_attempts() -> u32 {
     3
+}
+
+/// Where metrics are read.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Metrics {
+    /// An address of this machine alone, for plain HTTP.
+    pub listen: Option<SocketAddr>,
 }
 
 /// Language of texts for the operator.
@@ -270,6 +282,10 @@ impl Config {
             "ca.deadline_seconds is at least 1",
         )?;
         rule(
+            self.metrics.listen.is_none_or(|at| at.ip().is_loopback()),
+            "metrics.listen is an address of this machine alone, such as 127.0.0.1:9465",
+        )?;
+        rule(
             self.enroll.as_ref().is_none_or(|enroll| enroll.days > 0),
             "enroll.days is at least 1",
         )
@@ -430,6 +446,9 @@ mod tests {
             "tcp = \"127.0.0.1:7401\"\nbaud = 9600",
         ))
         .unwrap_err();
+        let open = EXAMPLE.replace("#[metrics]", "[metrics]\nlisten = \"0.0.0.0:9465\"\n#");
+        let open = load(&open).unwrap_err();
+        assert!(open.contains("this machine alone"), "{open}");
         assert!(both.contains("baud") || both.contains("unknown"), "{both}");
     }
 }

@@ -2,13 +2,14 @@
 
 use crate::app::{AppError, ends};
 use crate::config::{Config, Socket as SocketSettings};
-use crate::display::Desk;
 use crate::display::json::JsonLines;
 use crate::display::lines::Lines;
 use crate::display::screen::Panel;
 use crate::display::screen::state::{Head, State};
+use crate::display::{Desk, Sink};
 use crate::gs1;
 use crate::lot::Lot;
+use crate::metrics::{self, Counted, Meters};
 use crate::programmer;
 use crate::sources::SystemClock;
 use crate::station::floor::{Called, Floor, Queue, Stop};
@@ -16,15 +17,18 @@ use crate::station::journal::History;
 use crate::station::socket::{Socket, tell_alarms};
 use crate::station::{Failure, scrap, void};
 use crate::verdict::Verdict;
+use crate::vigil::{Bell, Pulses, Vigil};
 use identity::fault::Fault;
 use std::io::{self, BufRead as _};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
+use vitals::manager;
 
-/// How often the screen asks how much of the grant is left.
+/// How often the CA is asked how much of the grant is left, for screen and metrics.
 const ASK_QUOTA: Duration = Duration::from_secs(5);
 /// How often a thread that waits looks whether the run is over.
 const LOOK_UP: Duration = Duration::from_millis(100);
@@ -61,7 +65,9 @@ pub fn work(
     });
     let queue = if config.scan { queue.by_call() } else { queue };
     let panel = (audience == Audience::Screen).then(|| panel(config, lot, queue.remaining()));
-    let desk = desk(config, audience, panel.as_ref());
+    let meters = Arc::new(Meters::new());
+    metrics::show(config, runtime, &meters).map_err(AppError::Metrics)?;
+    let desk = desk(config, audience, panel.as_ref(), &meters);
     tell_alarms(Ok(voids), &desk);
     let signals = {
         let _inside = runtime.enter();
@@ -76,6 +82,7 @@ pub fn work(
         queue: &queue,
         desk: &desk,
         panel: panel.as_ref(),
+        meters: &meters,
     };
     let verdict = shift.run(runtime, signals);
     if panel.is_some() {
@@ -112,13 +119,14 @@ fn panel(config: &Config, lot: &Lot, wanted: usize) -> Panel {
     Panel::new(State::new(head, sockets))
 }
 
-fn desk(config: &Config, audience: Audience, panel: Option<&Panel>) -> Desk {
+fn desk(config: &Config, audience: Audience, panel: Option<&Panel>, meters: &Arc<Meters>) -> Desk {
     let out = Box::new(io::stdout());
-    Desk::new(match (panel, audience) {
+    let sink: Box<dyn Sink> = match (panel, audience) {
         (Some(panel), _) => Box::new(panel.sink(SystemClock)),
         (None, Audience::Program) => Box::new(JsonLines::new(out)),
         (None, Audience::Person | Audience::Screen) => Box::new(Lines::new(out, config.language)),
-    })
+    };
+    Desk::new(Box::new(Counted::new(Arc::clone(meters), sink)))
 }
 
 /// Everything that works during a run.
@@ -129,31 +137,48 @@ struct Shift<'a> {
     queue: &'a Queue,
     desk: &'a Desk,
     panel: Option<&'a Panel>,
+    meters: &'a Meters,
 }
 
 impl Shift<'_> {
     /// Lets every socket work on a thread of its own.
     fn run(self, runtime: &Runtime, signals: [Signal; 2]) -> Verdict {
         let (told, end) = oneshot::channel::<()>();
-        let (over, is_over) = mpsc::channel::<()>();
+        let (over, pulses) = (Bell::default(), Pulses::default());
+        let vigil = Vigil {
+            config: self.config,
+            floor: self.floor,
+            queue: self.queue,
+            meters: self.meters,
+            pulses: &pulses,
+        };
         std::thread::scope(|scope| {
             scope.spawn(|| runtime.block_on(self.heed(signals, end)));
             match self.panel {
                 Some(panel) => {
                     scope.spawn(|| panel.run(self.queue, self.floor.stop));
-                    scope.spawn(move || self.watch_quota(panel, &is_over));
                 }
                 None if self.config.scan => {
-                    scope.spawn(move || self.read_scans(&is_over));
+                    scope.spawn(|| self.read_scans(&over));
                 }
                 None => {}
             }
+            if self.panel.is_some() || self.config.metrics.listen.is_some() {
+                scope.spawn(|| self.watch_quota(&over));
+            }
+            if vigil.is_wanted() {
+                scope.spawn(|| vigil.ask(&over));
+                scope.spawn(|| vigil.tell(&over));
+            }
+            manager::ready();
             std::thread::scope(|sockets| {
                 for settings in &self.config.sockets {
                     sockets.spawn(|| self.work_socket(settings));
                 }
             });
-            drop((told, over));
+            manager::stopping("the run is over");
+            drop(told);
+            over.ring();
             let (lot, rest) = (self.queue.lot(), self.floor.stop.rest());
             self.desk.summary(lot, self.queue.remaining(), rest)
         })
@@ -166,6 +191,7 @@ impl Shift<'_> {
             _ = terminate.recv() => {}
             _ = end => return,
         }
+        manager::stopping("stopping: each socket ends with the step it is in");
         self.floor.stop.set();
         if let Some(panel) = self.panel {
             panel.leave();
@@ -189,23 +215,26 @@ impl Shift<'_> {
     }
 
     /// Asks the CA from time to time how much of the grant is left, until the run is over.
-    fn watch_quota(self, panel: &Panel, is_over: &Receiver<()>) {
+    fn watch_quota(self, over: &Bell) {
         let Some(order) = self.floor.orders.for_lot(self.queue.lot()) else {
             return;
         };
         loop {
             // A CA that is away says nothing of it; the sockets say that it is away.
             if let Ok(quota) = self.floor.ca.quota(&order.grant_hash) {
-                panel.show_quota(quota);
+                self.meters.show_quota(&order.grant.id, quota);
+                if let Some(panel) = self.panel {
+                    panel.show_quota(quota);
+                }
             }
-            if is_over.recv_timeout(ASK_QUOTA) == Err(RecvTimeoutError::Disconnected) {
+            if over.within(ASK_QUOTA) {
                 return;
             }
         }
     }
 
     /// Without a screen the scanner types lines on standard input; when it is gone the line stops.
-    fn read_scans(self, is_over: &Receiver<()>) {
+    fn read_scans(self, over: &Bell) {
         let (send, lines) = mpsc::sync_channel(16);
         // A thread that nobody waits for: reading cannot be interrupted.
         std::thread::spawn(move || {
@@ -222,7 +251,7 @@ impl Shift<'_> {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return stop_without_scanner(self),
             }
-            if is_over.try_recv() == Err(mpsc::TryRecvError::Disconnected) {
+            if over.within(Duration::ZERO) {
                 return;
             }
         }

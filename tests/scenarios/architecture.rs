@@ -6,19 +6,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Who may see whom; `acceptance` sees everybody.
-const DIRECTIONS: [(&str, &[&str]); 11] = [
+const DIRECTIONS: [(&str, &[&str]); 12] = [
     ("identity", &[]),
     ("translog", &[]),
     ("koseki-device", &["identity"]),
     ("keyvault", &[]),
     ("pages", &[]),
     ("proto", &[]),
+    ("vitals", &[]),
     ("koseki-verify", &["identity", "translog"]),
     ("signer", &["identity", "translog", "keyvault", "pages"]),
     (
         "ca-server",
         &[
-            "identity", "translog", "keyvault", "pages", "proto", "signer",
+            "identity", "translog", "keyvault", "pages", "proto", "signer", "vitals",
         ],
     ),
     (
@@ -29,6 +30,7 @@ const DIRECTIONS: [(&str, &[&str]); 11] = [
             "proto",
             "koseki-device",
             "koseki-verify",
+            "vitals",
         ],
     ),
     ("hsm-sim", &["identity", "koseki-device"]),

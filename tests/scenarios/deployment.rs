@@ -23,6 +23,7 @@ fn alerts_and_dashboard_name_only_what_is_measured() {
     for file in [
         "deploy/prometheus/koseki-alerts.yml",
         "deploy/grafana/koseki-ca.json",
+        "deploy/grafana/koseki-line.json",
     ] {
         let used = names(&read(file));
         assert!(used.len() > 10, "{file}: {used:?}");
@@ -71,14 +72,18 @@ fn every_alert_says_what_to_do_and_where_it_is_written() {
 }
 
 #[test]
-fn the_dashboard_is_json_and_every_panel_asks_for_something() {
-    let board: serde_json::Value =
-        serde_json::from_str(&read("deploy/grafana/koseki-ca.json")).unwrap();
-    let panels = board["panels"].as_array().unwrap();
-    assert!(panels.len() >= 12, "{} panels", panels.len());
-    for panel in panels {
-        let targets = panel["targets"].as_array().unwrap();
-        assert!(!targets.is_empty(), "{}", panel["title"]);
+fn the_dashboards_are_json_and_every_panel_asks_for_something() {
+    for file in [
+        "deploy/grafana/koseki-ca.json",
+        "deploy/grafana/koseki-line.json",
+    ] {
+        let board: serde_json::Value = serde_json::from_str(&read(file)).unwrap();
+        let panels = board["panels"].as_array().unwrap();
+        assert!(panels.len() >= 12, "{file}: {} panels", panels.len());
+        for panel in panels {
+            let targets = panel["targets"].as_array().unwrap();
+            assert!(!targets.is_empty(), "{file}: {}", panel["title"]);
+        }
     }
 }
 
@@ -97,7 +102,15 @@ fn units_name_commands_that_are_there_and_credentials_of_the_configuration() {
         assert!(server.contains(needed), "{needed}");
     }
     let agent = read("deploy/systemd/koseki-line-agent@.service");
-    assert!(agent.contains("User=koseki-line") && agent.contains("SuccessExitStatus=20 30 40"));
+    for needed in [
+        "Type=notify",
+        "WatchdogSec=",
+        "User=koseki-line",
+        "SuccessExitStatus=20 30 40",
+        "--log-format json",
+    ] {
+        assert!(agent.contains(needed), "{needed}");
+    }
     for (unit, program) in [(&server, "ca-server"), (&agent, "line-agent")] {
         let start = unit
             .lines()

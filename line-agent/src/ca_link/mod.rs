@@ -172,7 +172,7 @@ pub trait Ca: Sync {
     /// [`CaError`], among them a refusal with [`Fault::Voided`].
     fn find_chip(&self, uid: &ChipUid) -> Result<Option<Found>, CaError>;
 
-    /// How much of a grant is left.
+    /// How much of a grant is left; asked once, for whoever shows it asks again soon.
     ///
     /// # Errors
     /// [`CaError`]
@@ -180,6 +180,11 @@ pub trait Ca: Sync {
 
     /// How the station's clock stood against the CA's when the CA last said its time; `None` until it has.
     fn time_quality(&self) -> Option<TimeQuality> {
+        None
+    }
+
+    /// Whether the CA answered the last time it was asked, be it with a refusal; `None` until it was asked.
+    fn answers(&self) -> Option<bool> {
         None
     }
 }
@@ -193,6 +198,7 @@ pub struct CaLink<'a> {
     /// When the station's own certificate is valid.
     own: Validity,
     quality: Mutex<Option<TimeQuality>>,
+    answers: Mutex<Option<bool>>,
 }
 
 /// What the line to the CA needs of the program.
@@ -259,6 +265,7 @@ impl<'a> CaLink<'a> {
             means,
             own,
             quality: Mutex::new(None),
+            answers: Mutex::new(None),
         }
     }
 
@@ -271,7 +278,9 @@ impl<'a> CaLink<'a> {
         let tries = async {
             let mut pause = FIRST_PAUSE_MS;
             loop {
-                match call(self.client.clone()).await {
+                let answer = call(self.client.clone()).await;
+                self.note(answer.as_ref().err().map(|attempt| &attempt.error));
+                match answer {
                     Ok(answer) => return Ok(answer),
                     Err(Attempt { error, again: None }) => return Err(error),
                     Err(Attempt {
@@ -294,6 +303,33 @@ impl<'a> CaLink<'a> {
             }
         });
         outcome.unwrap_or(Err(last))
+    }
+
+    /// Asks a single time.
+    fn ask_once<T>(&self, call: impl Future<Output = Result<T, Attempt>>) -> Result<T, CaError> {
+        let outcome = self.means.runtime.block_on(async {
+            tokio::select! {
+                outcome = tokio::time::timeout(self.give_up, call) => outcome.ok(),
+                () = self.means.stop.wait() => return Err(CaError::Interrupted),
+            }
+            .unwrap_or_else(|| {
+                let error = CaError::Unreachable("no answer".to_owned());
+                Err(Attempt { error, again: None })
+            })
+            .map_err(|attempt| attempt.error)
+        });
+        self.note(outcome.as_ref().err());
+        outcome
+    }
+
+    /// Remembers whether the CA answered. Whoever was stopped while waiting knows nothing of it.
+    fn note(&self, error: Option<&CaError>) {
+        let answers = match error {
+            Some(CaError::Interrupted) => return,
+            Some(CaError::Unreachable(_)) => false,
+            Some(CaError::Refused(..) | CaError::Malformed(_)) | None => true,
+        };
+        *lock(&self.answers) = Some(answers);
     }
 
     /// A request with its deadline, and with the newest checkpoint this station saw.
@@ -453,7 +489,8 @@ impl Ca for CaLink<'_> {
     }
 
     fn quota(&self, grant: &DocumentHash) -> Result<Quota, CaError> {
-        self.ask(|mut client| async move {
+        let mut client = self.client.clone();
+        self.ask_once(async {
             let request = GetGrantRequest {
                 grant: Some(WantedGrant::GrantHash(grant.as_bytes().to_vec())),
             };
@@ -467,6 +504,10 @@ impl Ca for CaLink<'_> {
 
     fn time_quality(&self) -> Option<TimeQuality> {
         *lock(&self.quality)
+    }
+
+    fn answers(&self) -> Option<bool> {
+        *lock(&self.answers)
     }
 }
 

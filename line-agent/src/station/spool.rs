@@ -52,6 +52,12 @@ impl Spool {
         !self.hold.is_zero()
     }
 
+    /// How many units wait.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        lock(&self.waiting).places.len()
+    }
+
     /// Joins the line at its end, and tells of it before anybody joins behind.
     #[must_use]
     pub fn join(&self, clock: &dyn Clock, tell: impl FnOnce()) -> Place<'_> {

@@ -1,6 +1,6 @@
-//! Plain HTTP on an address of this machine, for a scraper beside the server: one path, one method, no secret.
+//! What is counted, on a page in the text form of `OpenMetrics` 1.0: plain HTTP on an address of this machine, for a
+//! scraper beside the program; one path, one method, no secret.
 
-use super::Sampler;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderValue};
@@ -8,6 +8,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use prometheus_client::registry::Registry;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,15 +26,29 @@ const WHOLE: Duration = Duration::from_secs(60);
 /// Pause after the system refused to accept.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// Makes the page as it is now; may take its time.
+pub type Page = Arc<dyn Fn() -> String + Send + Sync>;
+
+/// Everything in a registry.
+#[must_use]
+pub fn text(registry: &Registry) -> String {
+    let mut text = String::new();
+    // Writing to a string does not fail.
+    if prometheus_client::encoding::text::encode(&mut text, registry).is_err() {
+        tracing::error!("metrics cannot be written");
+    }
+    text
+}
+
 /// Serves `/metrics` until it is dropped.
-pub async fn serve(listener: TcpListener, sampler: Sampler) {
+pub async fn serve(listener: TcpListener, page: Page) {
     let free = Arc::new(Semaphore::new(AT_ONCE));
     while let Ok(place) = Arc::clone(&free).acquire_owned().await {
         match listener.accept().await {
             Ok((stream, _)) => {
-                let sampler = sampler.clone();
+                let page = Arc::clone(&page);
                 drop(tokio::spawn(async move {
-                    if tokio::time::timeout(WHOLE, answer(stream, sampler))
+                    if tokio::time::timeout(WHOLE, answer(stream, page))
                         .await
                         .is_err()
                     {
@@ -50,8 +65,8 @@ pub async fn serve(listener: TcpListener, sampler: Sampler) {
     }
 }
 
-async fn answer(stream: TcpStream, sampler: Sampler) {
-    let service = service_fn(move |request| respond(request, sampler.clone()));
+async fn answer(stream: TcpStream, page: Page) {
+    let service = service_fn(move |request| respond(request, Arc::clone(&page)));
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD)
@@ -65,7 +80,7 @@ async fn answer(stream: TcpStream, sampler: Sampler) {
 
 async fn respond(
     request: Request<Incoming>,
-    sampler: Sampler,
+    page: Page,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let of = |status, body: String| {
         let mut response = Response::new(Full::new(Bytes::from(body)));
@@ -78,7 +93,7 @@ async fn respond(
     if *request.method() != Method::GET {
         return Ok(of(StatusCode::METHOD_NOT_ALLOWED, String::new()));
     }
-    let text = tokio::task::spawn_blocking(move || sampler.text()).await;
+    let text = tokio::task::spawn_blocking(move || page()).await;
     Ok(match text {
         Ok(text) => {
             let mut response = of(StatusCode::OK, text);
