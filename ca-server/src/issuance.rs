@@ -94,7 +94,7 @@ mod time;
 
 pub use corridor::{
     Call, ClosedLot, Corridor, CorridorParts, Ends, GrantView, LotAlarm, LotEnd, LotView, Pending,
-    Receipts, StartError, Status, Steps, Stop, UnitName,
+    Receipts, Signed, StartError, Status, Steps, Stop, UnitName,
 };
 pub use enter::DocumentJob;
 pub(crate) use lots::CLOSED;

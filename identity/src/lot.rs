@@ -5,11 +5,12 @@
 //! auditor.
 
 use crate::envelope::{MAX_REQUEST, StationRequest};
-use crate::hash::DocumentHash;
+use crate::hash::{DocumentHash, RequestHash};
 use crate::sources::Timestamp;
 use crate::text::{ChipUid, DeviceSerial, Id, RequestId};
 use crate::wire::require;
-pub use crate::wire::{Version1, WireError};
+pub use crate::wire::{Bytes32, Version1, WireError};
+use alloc::vec::Vec;
 use core::fmt;
 use der::Sequence;
 
@@ -211,9 +212,36 @@ pub struct LotCloseRequest {
     pub grant: DocumentHash,
     /// The lot.
     pub lot: Id,
-    /// What the station counted.
+    /// What the station counted, together with the shares of others.
     pub counts: LotCounts,
+    /// The shares of other stations that it counted in, by the hash that their stations signed.
+    #[asn1(context_specific = "0", tag_mode = "IMPLICIT", optional = "true")]
+    pub shares: Option<Vec<RequestHash>>,
 }
+
+/// What a station did of a lot that another one closes: signed here, counted in there.
+#[derive(Clone, Debug, PartialEq, Eq, Sequence)]
+pub struct LotShare {
+    /// Version of the form.
+    pub version: Version1,
+    /// Whose share it is.
+    pub station: Id,
+    /// The station's clock.
+    pub time: Timestamp,
+    /// The grant that the lot draws on.
+    pub grant: DocumentHash,
+    /// The lot.
+    pub lot: Id,
+    /// SHA-256 of the list of its serials and what became of each.
+    pub list: Bytes32,
+    /// Boards voided and not scrapped.
+    pub voided: u32,
+    /// Boards scrapped, those without a key included.
+    pub boards_scrapped: u32,
+}
+
+/// Most shares that one lot may be closed with.
+pub const MAX_SHARES: usize = 16;
 
 impl StationRequest for ScrapRequest {
     const LABEL: &'static [u8] = b"koseki/scrap-request/v1\n";
@@ -233,6 +261,23 @@ impl StationRequest for ScrapRequest {
 
 impl StationRequest for LotCloseRequest {
     const LABEL: &'static [u8] = b"koseki/lot-close-request/v1\n";
+    const LIMIT: usize = MAX_REQUEST;
+
+    fn station(&self) -> &Id {
+        &self.station
+    }
+
+    fn check(&self) -> Result<(), WireError> {
+        let shares = self.shares.as_ref().map_or(1, Vec::len);
+        require(
+            (1..=MAX_SHARES).contains(&shares),
+            "a lot is closed with 1 to 16 shares of others, or none is named",
+        )
+    }
+}
+
+impl StationRequest for LotShare {
+    const LABEL: &'static [u8] = b"koseki/lot-share/v1\n";
     const LIMIT: usize = MAX_REQUEST;
 
     fn station(&self) -> &Id {

@@ -149,6 +149,20 @@ enum LotCommand {
         settings: Settings,
         /// The lot file that the lot was made from.
         lot: PathBuf,
+        /// Share of another station that made units of the lot, as its `lot share` wrote it; once for each.
+        #[arg(long = "with", value_name = "FILE")]
+        shares: Vec<PathBuf>,
+    },
+    /// Write what this station did of a lot, signed, for the station that closes it. Nothing more is made of the lot here
+    /// afterwards.
+    Share {
+        #[command(flatten)]
+        settings: Settings,
+        /// The lot file that the lot was made from.
+        lot: PathBuf,
+        /// Where the share goes.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
     },
 }
 
@@ -205,7 +219,9 @@ fn execute(command: Command) -> Exit {
         Command::Unit(UnitCommand::Void { settings, .. } | UnitCommand::Scrap { settings, .. }) => {
             settings
         }
-        Command::Lot(LotCommand::Close { settings, .. }) => settings,
+        Command::Lot(LotCommand::Close { settings, .. } | LotCommand::Share { settings, .. }) => {
+            settings
+        }
     };
     let config = match Config::load(&settings.config) {
         Ok(config) => config,
@@ -235,8 +251,11 @@ fn execute(command: Command) -> Exit {
             Ok(unit) => ends::scrap_unit(&config, &unit, &mut io::stdout().lock()),
             Err(error) => return misused(&error),
         },
-        Command::Lot(LotCommand::Close { lot, .. }) => {
-            ends::close_lot(&config, &lot, &mut io::stdout().lock())
+        Command::Lot(LotCommand::Close { lot, shares, .. }) => {
+            ends::close_lot(&config, (&lot, &shares), &mut io::stdout().lock())
+        }
+        Command::Lot(LotCommand::Share { lot, out, .. }) => {
+            ends::share_lot(&config, (&lot, &out), &mut io::stdout().lock())
         }
         Command::Status { .. } => app::status(&config, &mut io::stdout().lock()),
         // It has no settings, and was held above.

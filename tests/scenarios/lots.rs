@@ -1,5 +1,5 @@
-//! How a lot ends: every serial accounted for, a board scrapped and its serial made with another, and devices that the
-//! station does not account for.
+//! How a lot ends: every serial accounted for, be it by several stations, a board scrapped and its serial made with
+//! another, and devices that the station does not account for.
 
 use crate::changing_hands::{leave_a_bound_unit, work};
 use crate::every_step::governed_shop;
@@ -7,10 +7,13 @@ use crate::support::Shop;
 use acceptance::hsm::Hsm;
 use acceptance::lines::CAMERAS;
 use acceptance::process::{finish, program, said};
+use acceptance::station::Station;
 use serde_json::Value;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// The other station that the cameras' grant names.
+const SECOND: &str = "ota-l2-prov-02";
 /// Units of the lot's order.
 const PLANNED: u32 = 1_000;
 
@@ -124,4 +127,99 @@ fn a_scrapped_board_makes_room_for_another_and_the_lot_still_adds_up() {
     assert_eq!(found["findings"].as_array().unwrap().len(), 0, "{found:#}");
     assert_eq!(found["kinds"]["scrap"], 2);
     assert_eq!(found["grants"][0]["scrapped"], 2);
+}
+
+/// A second station with the cameras' grant.
+fn second_station(shop: &Shop) -> Station {
+    let mut second = Station::enroll(&shop.factory, SECOND).unwrap();
+    let (grant, lot) = (CAMERAS.grant, CAMERAS.lot);
+    second.take_grant(&shop.factory, grant, &[lot]).unwrap();
+    second
+}
+
+/// Makes units at a station: lots of the same order, each with chips of its own.
+fn make_at(station: &Station, shop: &mut Shop, first: u32, count: u32) {
+    let mut tray = shop.tray();
+    tray.put(&shop.factory.vendor, CAMERAS.part, first, count)
+        .unwrap();
+    let programmer = tray.present(2).unwrap();
+    let lot = shop.lot(CAMERAS, u64::from(first), count);
+    let ended = station.run(&lot, &programmer.sockets).unwrap();
+    assert_eq!(ended.code, Some(0), "{}", ended.said);
+}
+
+fn share_of(station: &Station, shop: &Shop) -> PathBuf {
+    let lot = shop.lot(CAMERAS, 0, PLANNED);
+    let share = station.home().join("share");
+    let (lot, out) = (lot.to_str().unwrap(), share.to_str().unwrap());
+    let output = station
+        .try_words(&["lot", "share", lot, "--out", out])
+        .unwrap();
+    assert!(output.status.success(), "{}", said(&output.stderr));
+    share
+}
+
+fn close_with(shop: &Shop, shares: &[&Path]) -> (Option<i32>, String) {
+    let lot = shop.lot(CAMERAS, 0, PLANNED);
+    let mut words = vec!["lot", "close", lot.to_str().unwrap()];
+    for share in shares {
+        words.extend(["--with", share.to_str().unwrap()]);
+    }
+    let output = shop.station.try_words(&words).unwrap();
+    let told = format!("{}{}", said(&output.stdout), said(&output.stderr));
+    (output.status.code(), told)
+}
+
+#[test]
+fn two_stations_close_one_lot_with_both_their_counts() {
+    let mut shop = Shop::open(Hsm::of_this_run(), &[CAMERAS]);
+    let second = second_station(&shop);
+    assert_eq!(shop.make(CAMERAS, 0, 3).code, Some(0));
+    make_at(&second, &mut shop, 3, 4);
+    let share = share_of(&second, &shop);
+    // A share whose numbers were altered is no share, nor is one with another signature, nor the same one twice.
+    let text = std::fs::read_to_string(&share).unwrap();
+    let forged = shop.station.home().join("forged");
+    std::fs::write(&forged, text.replacen("pass", "fail", 1)).unwrap();
+    let (code, told) = close_with(&shop, &[&forged]);
+    assert_eq!(code, Some(78), "{told}");
+    let signature = text.lines().nth(2).unwrap();
+    let other: String = signature.chars().rev().collect();
+    std::fs::write(&forged, text.replace(signature, &other)).unwrap();
+    let (_, told) = close_with(&shop, &[&forged]);
+    assert!(told.contains("CA-0102"), "{told}");
+    let (_, told) = close_with(&shop, &[&share, &share]);
+    assert!(told.contains("CA-0101"), "{told}");
+
+    let (code, told) = close_with(&shop, &[&share]);
+    assert_eq!(code, Some(0), "{told}");
+    let sum = "planned 1000 = pass 7 + hold 0 + fail 0 + scrapped 0 + unused 993";
+    assert!(told.contains(sum), "{told}");
+    let found = audit(&shop);
+    assert_eq!(found["findings"].as_array().unwrap().len(), 0, "{found:#}");
+    assert_eq!(found["lots"][0]["confirmed"], 7);
+    assert!(!shop.factory.status().unwrap().contains("ALARM"));
+}
+
+/// One of the stations hides what it made: its share has less than the log.
+#[test]
+fn a_ghost_at_the_second_station_is_found_when_the_first_closes() {
+    let mut shop = Shop::open(Hsm::of_this_run(), &[CAMERAS]);
+    let second = second_station(&shop);
+    assert_eq!(shop.make(CAMERAS, 0, 1).code, Some(0));
+    make_at(&second, &mut shop, 1, 2);
+    let journal = second.home().join("state/journal");
+    let honest = second.home().join("honest");
+    copy(&journal, &honest);
+    make_at(&second, &mut shop, 3, 1);
+    copy(&honest, &journal);
+    let share = share_of(&second, &shop);
+    let (code, told) = close_with(&shop, &[&share]);
+    assert_eq!(code, Some(30), "{told}");
+    assert!(
+        told.contains("difference pass: 3 stated, 4 found"),
+        "{told}"
+    );
+    let status = shop.factory.status().unwrap();
+    assert!(status.contains("pass: 3 stated, 4 in the log"), "{status}");
 }

@@ -16,7 +16,7 @@ mod steps;
 mod threads;
 mod views;
 
-pub use lots::{ClosedLot, LotAlarm};
+pub use lots::{ClosedLot, LotAlarm, Signed};
 pub use state::{Ends, Stop};
 pub use steps::{Call, Pending, Steps};
 pub use views::{GrantView, LotEnd, LotView, Receipts, Status, UnitName};

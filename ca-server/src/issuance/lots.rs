@@ -3,6 +3,7 @@
 use super::Refusal;
 use super::admit::Admission;
 use super::confirm::{self, SubjectOf};
+use super::corridor::Signed;
 use super::refuse::code_id;
 use super::reserve::{Due, Round, refusal_of};
 use crate::directory::{GrantEntry, LotEntry};
@@ -13,7 +14,7 @@ use identity::fault::Fault;
 use identity::field::{Openings, Tag};
 use identity::hash::{DocumentHash, RequestHash};
 use identity::leaf::{Body, EntryRef, Leaf, LotClose, Scrap};
-use identity::lot::{LotCloseRequest, ScrapRequest, differences};
+use identity::lot::{LotCloseRequest, LotShare, ScrapRequest, differences};
 use identity::rules::{Known as _, Stage};
 use identity::{ChipUid, DeviceSerial, Id, SubjectId};
 use std::sync::Arc;
@@ -81,11 +82,42 @@ impl Admission {
     pub(super) fn close_lot(
         &self,
         peer: &Id,
-        signed: (Vec<u8>, Vec<u8>),
+        signed: Signed,
+        shares: &[Signed],
     ) -> Result<CloseJob, Refusal> {
         let asked = self.asked::<LotCloseRequest>(peer, signed)?;
         self.check_time(asked.request.time)?;
+        self.check_shares(&asked, shares)?;
         Ok(CloseJob { asked })
+    }
+
+    /// The shares are those that the request names, each signed by a station of the grant, each station once.
+    fn check_shares(
+        &self,
+        asked: &Asked<LotCloseRequest>,
+        shares: &[Signed],
+    ) -> Result<(), Refusal> {
+        let malformed = |why| Refusal::new(Fault::EnvelopeMalformed, why);
+        let hashes = shares.iter().map(|(der, _)| request_hash::<LotShare>(der));
+        let named = asked.request.shares.iter().flatten().copied();
+        if !hashes.eq(named) {
+            return Err(malformed("the shares are not those that the request names"));
+        }
+        let mut stations = vec![asked.station.id];
+        for (der, signature) in shares {
+            let share = LotShare::from_bytes(der)
+                .map_err(|error| Refusal::new(Fault::EnvelopeMalformed, error))?;
+            let (share, station) = self.open_request::<LotShare>(&share.station, der, signature)?;
+            let grant = self.granted(&station, &share.grant)?;
+            if grant.hash != asked.grant.hash || share.lot != asked.request.lot {
+                return Err(malformed("a share is of another lot"));
+            }
+            if stations.contains(&station.id) {
+                return Err(malformed("two shares are of one station"));
+            }
+            stations.push(station.id);
+        }
+        Ok(())
     }
 
     /// Form, sender, signature; the grant is one of the station's own, and the lot is under it. Its days do not matter:

@@ -203,8 +203,15 @@ impl wire::FactoryService for Factory {
         request: Request<wire::CloseLotRequest>,
     ) -> Result<Response<wire::CloseLotResponse>, Status> {
         let station = station(&request)?;
-        let wire::CloseLotRequest { request, signature } = request.into_inner();
-        let closed = self.corridor.close_lot(&station, request, signature).await;
+        let wire::CloseLotRequest {
+            request,
+            signature,
+            shares,
+        } = request.into_inner();
+        let shares = shares.into_iter().map(|it| (it.share, it.signature));
+        let signed = (request, signature);
+        let closed = self.corridor.close_lot(&station, signed, shares.collect());
+        let closed = closed.await;
         let closed = closed.map_err(|refusal| self.refused(&refusal))?;
         let differences = closed.differences.iter().map(|it| wire::LotDifference {
             what: it.what.name().to_owned(),

@@ -34,8 +34,13 @@ async fn close(world: &World, counts: LotCounts) -> Result<ClosedLot, Refusal> {
         grant: world.grant_hash(),
         lot: id("lot-1"),
         counts,
+        shares: None,
     });
-    world.corridor.close_lot(&id("st-1"), der, signature).await
+    let signed = (der, signature);
+    world
+        .corridor
+        .close_lot(&id("st-1"), signed, Vec::new())
+        .await
 }
 
 fn body(world: &World, index: u64) -> Body {

@@ -386,6 +386,7 @@ pub(crate) fn lot_close_request() -> LotCloseRequest {
         grant: grant().hash(),
         lot: id("L2648-01"),
         counts: counts(),
+        shares: None,
     }
 }
 

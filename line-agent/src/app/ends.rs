@@ -3,19 +3,20 @@
 use super::{AppError, on_floor};
 use crate::config::Config;
 use crate::display::complain;
+use crate::files::write_durably;
 use crate::lot::Lot;
 use crate::orders::{Order, Orders};
-use crate::station::close;
 use crate::station::floor::Floor;
 use crate::station::inspect::LotEnd;
 use crate::station::scrap::{self, Scrapped};
+use crate::station::{close, share};
 use crate::verdict::{Exit, Verdict};
 use identity::fault::Fault;
 use identity::lot::{Difference, LotCounts};
 use identity::{ChipUid, DeviceSerial, Id, RequestId};
 use std::collections::BTreeSet;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What the command line says of a unit to be scrapped.
 ///
@@ -60,18 +61,47 @@ pub fn scrap_unit(config: &Config, unit: &Scrapped, out: &mut dyn Write) -> Resu
     })
 }
 
-/// Closes a lot with what this station's journal says of it.
+/// Writes this station's share of a lot that another station closes.
 ///
 /// # Errors
-/// [`AppError::Ended`] if the CA refused or did not answer.
-pub fn close_lot(config: &Config, lot: &Path, out: &mut dyn Write) -> Result<Exit, AppError> {
+/// [`AppError::Ended`] if the CA did not answer; [`AppError::File`] if the file cannot be written.
+pub fn share_lot(
+    config: &Config,
+    (lot, to): (&Path, &Path),
+    out: &mut dyn Write,
+) -> Result<Exit, AppError> {
     let orders = Orders::load(&config.grants, &config.station)?;
     let lot = Lot::read(lot, &orders)?;
     let order = order_of(&orders, &lot.id)?;
     on_floor(config, &orders, |floor, _| {
         scrap::send_waiting(&floor).map_err(AppError::Ended)?;
         crate::station::void::send_waiting(&floor).map_err(AppError::Ended)?;
-        let (counts, closed) = close::close(&floor, order, &lot).map_err(AppError::Ended)?;
+        let (text, serials) = share::write(&floor, order, &lot).map_err(AppError::Ended)?;
+        write_durably(to, text.as_bytes())?;
+        writeln!(out, "{} share of {serials} serials", lot.id)?;
+        Ok(Exit::Done)
+    })
+}
+
+/// Closes a lot with what this station's journal says of it, and the shares of others.
+///
+/// # Errors
+/// [`AppError::Ended`] if the CA refused or did not answer.
+pub fn close_lot(
+    config: &Config,
+    (lot, shares): (&Path, &[PathBuf]),
+    out: &mut dyn Write,
+) -> Result<Exit, AppError> {
+    let orders = Orders::load(&config.grants, &config.station)?;
+    let lot = Lot::read(lot, &orders)?;
+    let order = order_of(&orders, &lot.id)?;
+    on_floor(config, &orders, |floor, _| {
+        scrap::send_waiting(&floor).map_err(AppError::Ended)?;
+        crate::station::void::send_waiting(&floor).map_err(AppError::Ended)?;
+        let shares = shares.iter().map(|path| share::read(path, order, &lot));
+        let shares = shares.collect::<Result<Vec<_>, _>>()?;
+        let closed = close::close(&floor, order, &lot, &shares);
+        let (counts, closed) = closed.map_err(AppError::Ended)?;
         tell(&lot.id, &counts, &closed, out)?;
         if closed.differences.is_empty() {
             return Ok(Exit::Done);

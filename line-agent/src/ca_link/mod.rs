@@ -160,11 +160,15 @@ pub trait Ca: Sync {
     /// [`CaError`]
     fn scrap(&self, request: &SignedRequest) -> Result<LeafProof, CaError>;
 
-    /// Closes a lot with what the station counted.
+    /// Closes a lot with what the station counted, and with the shares of others that it counted in.
     ///
     /// # Errors
     /// [`CaError`]
-    fn close_lot(&self, request: &SignedRequest) -> Result<ClosedLot, CaError>;
+    fn close_lot(
+        &self,
+        request: &SignedRequest,
+        shares: &[SignedRequest],
+    ) -> Result<ClosedLot, CaError>;
 
     /// Asks what a chip is bound as; none if nothing is bound that this station may know of.
     ///
@@ -457,11 +461,20 @@ impl Ca for CaLink<'_> {
         })
     }
 
-    fn close_lot(&self, request: &SignedRequest) -> Result<ClosedLot, CaError> {
+    fn close_lot(
+        &self,
+        request: &SignedRequest,
+        shares: &[SignedRequest],
+    ) -> Result<ClosedLot, CaError> {
         self.ask(|mut client| async move {
+            let shares = shares.iter().map(|it| factory::LotShare {
+                share: it.der.clone(),
+                signature: it.signature.to_vec(),
+            });
             let request = factory::CloseLotRequest {
                 request: request.der.clone(),
                 signature: request.signature.to_vec(),
+                shares: shares.collect(),
             };
             let answer = client
                 .close_lot(self.dressed(request))

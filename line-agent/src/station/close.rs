@@ -3,21 +3,39 @@
 use super::floor::Floor;
 use super::inspect::LotEnd;
 use super::journal::History;
+use super::share::{self, Share};
 use super::{Failure, Step};
 use crate::lot::Lot;
 use crate::orders::Order;
 use identity::ChipUid;
-use identity::envelope::Version1;
+use identity::envelope::{Version1, request_hash};
 use identity::fault::Fault;
-use identity::lot::{LotCloseRequest, LotCounts};
+use identity::lot::{LotCloseRequest, LotCounts, LotShare};
 
-/// Counts the lot and closes it. The same counts again get the same answer.
+/// Counts the lot, with the shares of other stations that made units of it, and closes it. The same counts again get the
+/// same answer.
 ///
 /// # Errors
 /// [`Fault::CaUnreachable`]: nothing is closed, or that is not known; closing again tells. [`Fault::LotClosed`]: it was
 /// closed with other counts. [`Fault::ProofInvalid`]: the answer is not believed; closing again tells.
-pub fn close(floor: &Floor<'_>, order: &Order, lot: &Lot) -> Step<(LotCounts, LotEnd)> {
-    let counts = count(floor, lot)?;
+pub fn close(
+    floor: &Floor<'_>,
+    order: &Order,
+    lot: &Lot,
+    shares: &[Share],
+) -> Step<(LotCounts, LotEnd)> {
+    let counts = match shares.is_empty() {
+        true => count(floor, lot)?,
+        false => {
+            let boards = floor.journal.with(|history| history.boards(&lot.id));
+            share::together(lot, (share::outcomes(floor, lot)?, boards), shares)
+        }
+    };
+    let signed = shares.iter().map(|share| &share.signed);
+    let named: Vec<_> = signed
+        .clone()
+        .map(|it| request_hash::<LotShare>(&it.der))
+        .collect();
     let request = LotCloseRequest {
         version: Version1,
         station: floor.station.id,
@@ -25,8 +43,10 @@ pub fn close(floor: &Floor<'_>, order: &Order, lot: &Lot) -> Step<(LotCounts, Lo
         grant: order.grant_hash,
         lot: lot.id,
         counts,
+        shares: (!named.is_empty()).then_some(named),
     };
-    let closed = floor.ca.close_lot(&floor.sign(&request)?)?;
+    let signed: Vec<_> = signed.cloned().collect();
+    let closed = floor.ca.close_lot(&floor.sign(&request)?, &signed)?;
     let end = floor.inspector.inspect_close(&closed, &request)?;
     floor.seen.note(&closed.entry.proof);
     let saved = floor.seen.save();

@@ -25,6 +25,7 @@ pub mod journal;
 pub mod scrap;
 pub mod seen;
 pub mod session;
+pub mod share;
 pub mod socket;
 pub mod spool;
 pub mod unit;

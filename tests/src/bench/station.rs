@@ -145,8 +145,12 @@ impl Ca for Away<'_> {
     fn scrap(&self, request: &SignedRequest) -> Result<LeafProof, CaError> {
         outside(|| self.0.scrap(request))
     }
-    fn close_lot(&self, request: &SignedRequest) -> Result<ClosedLot, CaError> {
-        outside(|| self.0.close_lot(request))
+    fn close_lot(
+        &self,
+        request: &SignedRequest,
+        shares: &[SignedRequest],
+    ) -> Result<ClosedLot, CaError> {
+        outside(|| self.0.close_lot(request, shares))
     }
     fn find_chip(&self, uid: &ChipUid) -> Result<Option<Found>, CaError> {
         outside(|| self.0.find_chip(uid))

@@ -11,6 +11,9 @@ use identity::envelope::request_hash;
 use identity::leaf::{Body, Leaf, LotClose};
 use identity::lot::{Difference, LotCloseRequest, ScrapRequest, differences};
 
+/// A document's canonical DER, and its station's signature.
+pub type Signed = (Vec<u8>, Vec<u8>);
+
 /// A lot that is closed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClosedLot {
@@ -58,7 +61,7 @@ impl Corridor {
         .await
     }
 
-    /// Closes a lot with what its station counted. A difference from what the log holds never prevents that; it stands in
+    /// Closes a lot with what its station counted, and with the shares of others that it counted in. A difference from what the log holds never prevents that; it stands in
     /// the leaf and in the answer.
     ///
     /// # Errors
@@ -66,16 +69,14 @@ impl Corridor {
     pub async fn close_lot(
         &self,
         peer: &Id,
-        request: Vec<u8>,
-        signature: Vec<u8>,
+        signed: Signed,
+        shares: Vec<Signed>,
     ) -> Result<ClosedLot, Refusal> {
-        let name = request_hash::<LotCloseRequest>(&request);
+        let name = request_hash::<LotCloseRequest>(&signed.0);
         let receipt = self
             .move_on(peer, name, move |this, station| {
-                let job = this
-                    .shared
-                    .admission
-                    .close_lot(station, (request, signature))?;
+                let admission = &this.shared.admission;
+                let job = admission.close_lot(station, signed, &shares)?;
                 Ok(Job::CloseLot(Box::new(job)))
             })
             .await?;

@@ -287,7 +287,11 @@ impl Ca for FakeCa {
         })
     }
 
-    fn close_lot(&self, request: &SignedRequest) -> Result<ClosedLot, CaError> {
+    fn close_lot(
+        &self,
+        request: &SignedRequest,
+        _shares: &[SignedRequest],
+    ) -> Result<ClosedLot, CaError> {
         self.reach(|register| {
             LotCloseRequest::from_bytes(&request.der).unwrap();
             let confirmed = register.bound.values().filter(|it| it.confirmed.is_some());
