@@ -17,10 +17,10 @@ use std::time::Duration;
 use tonic::Code;
 
 /// Stands where systemd would.
-struct Manager(UnixDatagram);
+pub(crate) struct Manager(UnixDatagram);
 
 impl Manager {
-    fn listen(socket: &Path) -> Self {
+    pub(crate) fn listen(socket: &Path) -> Self {
         let manager = UnixDatagram::bind(socket).unwrap();
         manager
             .set_read_timeout(Some(Duration::from_secs(60)))
@@ -29,7 +29,7 @@ impl Manager {
     }
 
     /// The next thing that was said; nothing after this time of silence.
-    fn hear(&self, silence: Duration) -> Option<String> {
+    pub(crate) fn hear(&self, silence: Duration) -> Option<String> {
         self.0.set_read_timeout(Some(silence)).unwrap();
         let mut bytes = [0; 4096];
         match self.0.recv(&mut bytes) {
@@ -42,7 +42,7 @@ impl Manager {
     }
 
     /// Listens until this is said; gives all that was said up to there.
-    fn await_word(&self, word: &str) -> Vec<String> {
+    pub(crate) fn await_word(&self, word: &str) -> Vec<String> {
         let mut heard = Vec::new();
         loop {
             let said = self.hear(Duration::from_secs(60));
@@ -245,7 +245,7 @@ async fn send(station: &SoftStation, signed: &Signed) -> Option<tonic::Status> {
     station.client().provision(request).await.err()
 }
 
-fn scrape(address: SocketAddr) -> String {
+pub(crate) fn scrape(address: SocketAddr) -> String {
     ask(address, "GET /metrics HTTP/1.1")
 }
 
@@ -258,7 +258,7 @@ fn ask(address: SocketAddr, request: &str) -> String {
 }
 
 /// The value of a line; 0 if there is none.
-fn value(text: &str, name: &str) -> f64 {
+pub(crate) fn value(text: &str, name: &str) -> f64 {
     let mut lines = text.lines();
     let found = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     found.map_or(0.0, |value| value.parse().unwrap())

@@ -23,6 +23,8 @@ pub struct Station {
     hold: u32,
     grants: Vec<(PathBuf, String)>,
     faults: Option<Faults>,
+    more: String,
+    service_manager: Option<PathBuf>,
 }
 
 /// What a run ended with.
@@ -49,6 +51,8 @@ impl Station {
             hold: 0,
             grants: Vec::new(),
             faults: factory.faults().ok().cloned(),
+            more: String::new(),
+            service_manager: None,
         };
         fs::create_dir_all(&station.home).at(&station.home)?;
         station.write_secret("user.pin", "station-0815")?;
@@ -86,6 +90,16 @@ impl Station {
         self.hold = seconds;
     }
 
+    /// From now on has these settings, too.
+    pub fn configure(&mut self, more: &str) {
+        self.more.push_str(more);
+    }
+
+    /// From now on runs tell this socket how they are, as they would tell systemd, with a watchdog of two seconds.
+    pub fn answer_to(&mut self, socket: &Path) {
+        self.service_manager = Some(socket.to_owned());
+    }
+
     /// Writes a lot file.
     ///
     /// # Errors
@@ -105,6 +119,10 @@ impl Station {
         let log = self.home.join("agent.log");
         fs::write(&log, "").at(&log)?;
         let mut command = self.agent("run")?;
+        if let Some(socket) = &self.service_manager {
+            command.env("NOTIFY_SOCKET", socket);
+            command.env("WATCHDOG_USEC", "2000000");
+        }
         Daemon::start(command.arg("--headless").arg("--lot").arg(lot), &log)
     }
 
@@ -300,7 +318,7 @@ days = 365
                 "\n[[grant]]\nfile = \"{dir}/grant.der\"\nprofile = \"{dir}/profile.der\"\nlots = [{lots}]\n"
             ));
         }
-        text
+        text + &self.more
     }
 }
 
