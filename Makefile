@@ -9,7 +9,7 @@ DEVICES ?= 1000000
 export CARGO_TERM_COLOR ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build check test test-only faults simulate fuzz firmware demo bench bench-growth plot clean-demo
+.PHONY: help setup build check test test-only faults simulate fuzz firmware demo bench bench-growth overload plot clean-demo
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +60,11 @@ bench-growth: ## the rate, memory and start of a server with 10,000 and with 1,0
 	@scripts/setup.sh
 	$(CARGO) build --release --workspace --locked
 	@target/release/bench --hsm softhsm2 --grow-to 10000 --grow-to $(DEVICES) --out target/bench-growth.json
+
+overload: ## twice as much as the server can do here, with both HSMs; what of it is done, and what is said to the rest
+	@scripts/setup.sh
+	$(CARGO) build --release --workspace --locked
+	@target/release/bench --overload --units 6000 --out target/overload.json
 
 plot: ## the rows of the last make bench as a picture, docs/bench.svg
 	@target/release/bench --out target/bench.json --plot docs

@@ -11,12 +11,14 @@ mod growth;
 mod injection;
 mod issuance;
 mod load;
+mod overload;
 mod plot;
 mod report;
 mod station;
 mod verify;
 
 pub use growth::{grow, grow_inside};
+pub use overload::{Overload, overload, overload_inside, print_overload};
 pub use plot::plot;
 pub use report::{Row, print_table};
 
@@ -27,6 +29,7 @@ use crate::process::succeed;
 use client::Crew;
 use floors::Floors;
 use issuance::Course;
+use serde::de::DeserializeOwned;
 use std::path::Path;
 use std::process::Command;
 
@@ -77,7 +80,7 @@ pub fn run(hsm: Hsm, selection: &Selection) -> Outcome<Vec<Row>> {
 }
 
 /// Runs this program again with these arguments, in a directory and with a module of its own.
-fn in_its_own_process(hsm: Hsm, arguments: &[String]) -> Outcome<Vec<Row>> {
+fn in_its_own_process<T: DeserializeOwned>(hsm: Hsm, arguments: &[String]) -> Outcome<T> {
     let home = tempfile::tempdir()?;
     let module = Module::prepare(hsm, &home.path().join("hsm"))?;
     let mut command = Command::new(std::env::current_exe()?);

@@ -1,6 +1,7 @@
 //! The gate before every service: role of the peer against the table, before any byte of the message is read.
 
 use super::status;
+use super::weight::{Weight, Weights};
 use crate::auth::{Peer, allows_path};
 use crate::issuance::{Corridor, Refusal};
 use identity::Id;
@@ -22,6 +23,7 @@ pub struct Gate<S> {
     inner: S,
     enrolled: Option<Corridor>,
     limit: Option<Duration>,
+    weights: Option<Weights>,
 }
 
 impl<S> Gate<S> {
@@ -32,6 +34,7 @@ impl<S> Gate<S> {
             inner,
             enrolled: None,
             limit: None,
+            weights: None,
         }
     }
 
@@ -42,7 +45,15 @@ impl<S> Gate<S> {
             inner,
             enrolled: Some(corridor),
             limit: None,
+            weights: None,
         }
+    }
+
+    /// The same, and the bytes of requests are counted with all others that their peer has unanswered.
+    #[must_use]
+    pub fn weighing(mut self, weights: Weights) -> Self {
+        self.weights = Some(weights);
+        self
     }
 
     /// The same, and a call that takes longer is answered with `DEADLINE_EXCEEDED`, where the transport's own limit would
@@ -53,14 +64,31 @@ impl<S> Gate<S> {
         self
     }
 
+    /// Lets a request in, and has its bytes counted.
+    fn weigh(
+        &self,
+        request: http::Request<Body>,
+    ) -> Result<(http::Request<Body>, Option<Weight>), Box<Status>> {
+        let peer = request.extensions().get::<Peer>();
+        let peer = *self.admit(request.uri().path(), peer)?;
+        match &self.weights {
+            Some(weights) => {
+                let (request, weight) = weights.weigh(&peer, request)?;
+                Ok((request, Some(weight)))
+            }
+            None => Ok((request, None)),
+        }
+    }
+
     /// Role first, then enrolment.
-    fn admit(&self, path: &str, peer: Option<&Peer>) -> Result<(), Box<Status>> {
+    fn admit<'p>(&self, path: &str, peer: Option<&'p Peer>) -> Result<&'p Peer, Box<Status>> {
         let peer = admit(path, peer)?;
         let in_force = self
             .enrolled
             .as_ref()
             .map(|corridor| corridor.in_force(peer));
-        in_force.unwrap_or(Ok(())).map_err(|refusal| {
+        let admitted = in_force.unwrap_or(Ok(())).map(|()| peer);
+        admitted.map_err(|refusal| {
             tracing::warn!(%peer, path, "a TLS key that is not enrolled any more");
             if let Some(corridor) = &self.enrolled {
                 corridor.note(&peer.id, &refusal);
@@ -89,18 +117,19 @@ where
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        if let Err(status) = self.admit(request.uri().path(), request.extensions().get::<Peer>()) {
-            return Box::pin(ready(Ok(status.into_http())));
-        }
+        let (request, weight) = match self.weigh(request) {
+            Ok(weighed) => weighed,
+            Err(status) => return Box::pin(ready(Ok(status.into_http()))),
+        };
         let limit = self.limit;
         let Some(corridor) = self.enrolled.clone() else {
-            return Box::pin(limited(limit, self.inner.call(request)));
+            return Box::pin(limited((limit, weight), self.inner.call(request)));
         };
         // The service that was asked whether it is ready is the one that is called.
         let next = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, next);
         let seen = seen(&request);
-        Box::pin(limited(limit, async move {
+        Box::pin(limited((limit, weight), async move {
             match saw(&corridor, seen).await {
                 Ok(()) => inner.call(request).await,
                 Err(status) => Ok(status.into_http()),
@@ -146,8 +175,9 @@ async fn saw(corridor: &Corridor, seen: Seen) -> Result<(), Box<Status>> {
     })
 }
 
+/// The call within its time; what its request weighs is given back when it is over.
 async fn limited<E>(
-    limit: Option<Duration>,
+    (limit, _weight): (Option<Duration>, Option<Weight>),
     call: impl Future<Output = Result<http::Response<Body>, E>>,
 ) -> Result<http::Response<Body>, E> {
     let Some(limit) = limit else {

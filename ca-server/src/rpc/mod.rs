@@ -7,6 +7,7 @@ mod incoming;
 mod places;
 pub mod status;
 mod tls;
+mod weight;
 
 pub use audit::Audit;
 pub(crate) use factory::blocking;
@@ -14,6 +15,7 @@ pub use factory::{Chain, Factory};
 pub use gate::Gate;
 pub use incoming::TlsIncoming;
 pub use tls::{TlsError, server_config};
+pub use weight::Weights;
 
 use crate::config::Limits;
 use proto::audit::AuditServiceServer;
@@ -79,6 +81,7 @@ pub async fn serve(
         .with_service_name("koseki.factory.v1.FactoryService")
         .with_service_name("koseki.audit.v1.AuditService")
         .build_v1()?;
+    let weights = Weights::default();
     let served = builder(limits)
         .add_service(
             Gate::for_enrolled(
@@ -87,11 +90,16 @@ pub async fn serve(
                     .max_encoding_message_size(proto::MAX_RESPONSE_MESSAGE),
                 corridor.clone(),
             )
-            .within(limits.call()),
+            .within(limits.call())
+            .weighing(weights.clone()),
         )
-        .add_service(audit_service(audit).within(limits.call()))
-        .add_service(Gate::for_enrolled(health, corridor.clone()))
-        .add_service(Gate::for_enrolled(reflection, corridor))
+        .add_service(
+            audit_service(audit)
+                .within(limits.call())
+                .weighing(weights.clone()),
+        )
+        .add_service(Gate::for_enrolled(health, corridor.clone()).weighing(weights.clone()))
+        .add_service(Gate::for_enrolled(reflection, corridor).weighing(weights))
         .serve_with_incoming_shutdown(tls.connections(listener), stop)
         .await;
     watch.abort();

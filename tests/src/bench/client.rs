@@ -36,8 +36,13 @@ pub(super) struct Work {
 
 impl Crew {
     pub(super) fn enroll(factory: &Factory) -> Outcome<Self> {
-        let first = SoftStation::enroll(factory, "ota-l2-prov-01")?;
-        let others = (1..CONNECTIONS).map(|_| first.reconnected(factory));
+        Self::enroll_as(factory, "ota-l2-prov-01", CONNECTIONS)
+    }
+
+    /// A station of this name over so many connections.
+    pub(super) fn enroll_as(factory: &Factory, id: &str, connections: usize) -> Outcome<Self> {
+        let first = SoftStation::enroll(factory, id)?;
+        let others = (1..connections).map(|_| first.reconnected(factory));
         let others: Vec<_> = others.collect::<Outcome<_>>()?;
         Ok(Self {
             stations: std::iter::once(first).chain(others).collect(),
@@ -45,6 +50,29 @@ impl Crew {
             next: Arc::new(AtomicU32::new(1)),
             order: None,
         })
+    }
+
+    /// Another station, whose chips are none of this one's.
+    pub(super) fn joined_by(
+        &self,
+        factory: &Factory,
+        id: &str,
+        connections: usize,
+    ) -> Outcome<Self> {
+        let other = Self::enroll_as(factory, id, connections)?;
+        Ok(Self {
+            next: Arc::clone(&self.next),
+            ..other
+        })
+    }
+
+    /// Connects, one connection after another.
+    pub(super) async fn connect(&self) -> Outcome<()> {
+        let chip = SoftChip::of_vendor(&self.vendor, 0)?;
+        for station in &self.stations {
+            station.challenges(std::iter::once(&chip)).await?;
+        }
+        Ok(())
     }
 
     pub(super) fn under(self, factory: &Factory) -> Outcome<Self> {

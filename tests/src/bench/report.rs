@@ -53,6 +53,11 @@ pub(super) struct Times {
 }
 
 impl Times {
+    /// Calls a second.
+    pub(super) fn rate(&self) -> f64 {
+        self.calls.len() as f64 / self.whole.as_secs_f64()
+    }
+
     /// A row for `each` things a call.
     pub(super) fn row(&self, name: &str, hsm: &str, in_flight: u32) -> Row {
         let mut calls = self.calls.clone();
@@ -61,7 +66,7 @@ impl Times {
             let place = (calls.len() * part / 100).min(calls.len().saturating_sub(1));
             calls.get(place).map_or(0.0, |it| it.as_secs_f64() * 1e3)
         };
-        let rate = calls.len() as f64 / self.whole.as_secs_f64();
+        let rate = self.rate();
         Row {
             name: name.to_owned(),
             hsm: hsm.to_owned(),

@@ -1,6 +1,9 @@
 //! How fast the path is on this machine, beside the floors of its parts.
 
-use acceptance::bench::{Row, Selection, grow, grow_inside, plot, print_table, run, run_inside};
+use acceptance::bench::{
+    Row, Selection, grow, grow_inside, overload, overload_inside, plot, print_overload,
+    print_table, run, run_inside,
+};
 use acceptance::failure::{At as _, Outcome};
 use acceptance::hsm::Hsm;
 use clap::Parser;
@@ -28,6 +31,9 @@ struct Arguments {
     /// Instead: the rate, memory and start of a server with so many devices; in rising order, if several are named
     #[arg(long, value_name = "DEVICES")]
     grow_to: Vec<u64>,
+    /// Instead: twice as much as the server can do, for ten seconds; --units are for measuring what it can do
+    #[arg(long)]
+    overload: bool,
     /// The rows as a JSON list go here
     #[arg(long, value_name = "FILE", default_value = "target/bench.json")]
     out: PathBuf,
@@ -58,6 +64,9 @@ fn work(arguments: &Arguments) -> Outcome<()> {
         levels: arguments.in_flight.clone(),
     };
     let sizes = &arguments.grow_to;
+    if arguments.overload {
+        return offer_too_much(arguments);
+    }
     if let (Some(home), Some(hsm)) = (&arguments.inside, arguments.hsm) {
         let rows = if sizes.is_empty() {
             run_inside(home, hsm, &selection)?
@@ -85,6 +94,25 @@ fn work(arguments: &Arguments) -> Outcome<()> {
         rows.extend(more);
     }
     let json = serde_json::to_vec_pretty(&rows).map_err(io::Error::from)?;
+    fs::write(&arguments.out, json).at(&arguments.out)
+}
+
+fn offer_too_much(arguments: &Arguments) -> Outcome<()> {
+    let mut out = io::stdout().lock();
+    if let (Some(home), Some(hsm)) = (&arguments.inside, arguments.hsm) {
+        let measured = overload_inside(home, hsm, arguments.units)?;
+        return Ok(serde_json::to_writer(out, &measured).map_err(io::Error::from)?);
+    }
+    let modules = arguments
+        .hsm
+        .map_or_else(|| vec![Hsm::Simulator, Hsm::SoftHsm2], |hsm| vec![hsm]);
+    let mut all = Vec::new();
+    for hsm in modules {
+        let measured = overload(hsm, arguments.units)?;
+        print_overload(&measured, &mut out)?;
+        all.push(measured);
+    }
+    let json = serde_json::to_vec_pretty(&all).map_err(io::Error::from)?;
     fs::write(&arguments.out, json).at(&arguments.out)
 }
 

@@ -1,0 +1,238 @@
+//! Twice as much as the server can do: what of it is done, and what is said to the rest.
+
+use super::client::{Crew, Work, provision};
+use super::load::in_flight;
+use super::report::load;
+use super::{GRANT, LOT, in_its_own_process, prepare, runtime};
+use crate::factory::Factory;
+use crate::failure::{Failure, Outcome};
+use crate::hsm::Hsm;
+use crate::soft::SoftStation;
+use proto::factory::ProvisionRequest;
+use proto::factory::unit_result::Outcome as Issuance;
+use serde::{Deserialize, Serialize};
+use std::io::Write;
+use std::path::Path;
+use std::time::Duration;
+use tonic::Code;
+
+/// Stations, and connections of each: together they may have more calls under way than the server queues.
+const STATIONS: usize = 8;
+const CONNECTIONS: usize = 10;
+/// Calls under way at once while the peak is measured.
+const IN_FLIGHT: u32 = 256;
+/// How much more than the peak is offered, and for how long.
+const TIMES: u32 = 2;
+const SECONDS: u32 = 10;
+
+/// What came of it.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Overload {
+    /// Which module signed.
+    pub hsm: String,
+    /// Certificates a second, each call begun when another ends.
+    pub peak_per_s: f64,
+    /// Calls a second that were then begun, whatever became of those before.
+    pub offered_per_s: u32,
+    /// Certificates a second meanwhile, from the first call to the last answer.
+    pub goodput_per_s: f64,
+    /// Goodput by peak.
+    pub share: f64,
+    /// Calls that were refused, by all.
+    pub refused: f64,
+    /// Of these, `RESOURCE_EXHAUSTED` that says when to come again.
+    pub hinted: f64,
+    /// All but one in a hundred of the accepted took no longer, in milliseconds, from the moment when they were due.
+    pub p99_ms: f64,
+    /// Load average of the machine over the last minute, when the peak was measured.
+    pub load: f64,
+}
+
+/// One call's end.
+enum End {
+    Accepted(Duration),
+    Refused { hinted: bool },
+}
+
+/// A factory in a process of its own.
+///
+/// # Errors
+/// [`Failure`] of a step, or of the run with all that it said.
+pub fn overload(hsm: Hsm, units: u32) -> Outcome<Overload> {
+    let arguments = ["--overload", "--units", &units.to_string()].map(str::to_owned);
+    in_its_own_process(hsm, &arguments)
+}
+
+/// What [`overload`] starts.
+///
+/// # Errors
+/// [`Failure`] of a step, or that a call ended otherwise than with a certificate or a refusal.
+pub fn overload_inside(home: &Path, hsm: Hsm, units: u32) -> Outcome<Overload> {
+    let (mut factory, runtime) = (prepare(home, hsm)?, runtime()?);
+    name_stations(&factory)?;
+    let crews = runtime.block_on(async { enroll(&factory) })?;
+    factory.load_grant(GRANT)?;
+    factory.open_lot(GRANT, LOT)?;
+    let crews = crews.into_iter().map(|crew| crew.under(&factory));
+    let crews = crews.collect::<Outcome<Vec<_>>>()?;
+    let measured = runtime.block_on(measure(&crews, hsm, units))?;
+    factory.stop_server()?;
+    Ok(measured)
+}
+
+/// Says what was measured, in one line.
+///
+/// # Errors
+/// As the stream.
+pub fn print_overload(it: &Overload, out: &mut dyn Write) -> Outcome<()> {
+    let percent = |part: f64| (part * 100.0).round();
+    writeln!(
+        out,
+        "{}: peak {:.0}/s; {}/s offered for {SECONDS} s: goodput {:.0}/s, {} % of the peak (at least 90 are asked); \
+         {} % refused, of these {} % with RESOURCE_EXHAUSTED and when to come again; p99 of the accepted {:.0} ms; \
+         load {:.1}",
+        it.hsm,
+        it.peak_per_s,
+        it.offered_per_s,
+        it.goodput_per_s,
+        percent(it.share),
+        percent(it.refused),
+        percent(it.hinted),
+        it.p99_ms,
+        it.load
+    )?;
+    Ok(())
+}
+
+fn ids() -> Vec<String> {
+    (1..=STATIONS)
+        .map(|number| format!("ota-l2-prov-{number:02}"))
+        .collect()
+}
+
+/// Names all stations in the grant, and writes policies of those that have none.
+fn name_stations(factory: &Factory) -> Outcome<()> {
+    let (policies, ids) = (&factory.policies, ids());
+    let grant = policies.file("grants", GRANT);
+    let old = r#"stations = ["ota-l2-prov-01", "ota-l2-prov-02"]"#;
+    policies.edit(&grant, old, &format!("stations = {ids:?}"))?;
+    for id in &ids {
+        if !policies.file("stations", id).exists() {
+            let named = format!("{id:?}");
+            policies.derive("stations", &ids[0], id, &[("id", &named)])?;
+        }
+    }
+    Ok(())
+}
+
+fn enroll(factory: &Factory) -> Outcome<Vec<Crew>> {
+    let mut crews: Vec<Crew> = Vec::new();
+    for id in ids() {
+        let crew = match crews.first() {
+            None => Crew::enroll_as(factory, &id, CONNECTIONS)?,
+            Some(first) => first.joined_by(factory, &id, CONNECTIONS)?,
+        };
+        crews.push(crew);
+    }
+    Ok(crews)
+}
+
+async fn measure(crews: &[Crew], hsm: Hsm, units: u32) -> Outcome<Overload> {
+    for crew in crews {
+        // One handshake after another: so many at once from one address would be turned away.
+        crew.connect().await?;
+    }
+    let load = load();
+    let work = requests(crews, units).await?;
+    let times = in_flight(IN_FLIGHT, work, |_, (station, work)| async move {
+        provision(&station, &work).await.map(drop)
+    });
+    let peak = times.await?.rate();
+    let offered = (peak * f64::from(TIMES)).round() as u32;
+    let work = requests(crews, offered * SECONDS).await?;
+    let (ends, whole) = offer(offered, work).await?;
+    let (mut accepted, mut refused, mut hints) = (Vec::new(), 0_u32, 0_u32);
+    for end in ends {
+        match end {
+            End::Accepted(took) => accepted.push(took),
+            End::Refused { hinted } => {
+                refused += 1;
+                hints += u32::from(hinted);
+            }
+        }
+    }
+    accepted.sort_unstable();
+    let goodput = accepted.len() as f64 / whole.as_secs_f64();
+    let calls = accepted.len() as f64 + f64::from(refused);
+    let p99 = accepted.get(accepted.len() * 99 / 100);
+    Ok(Overload {
+        hsm: hsm.name().to_owned(),
+        peak_per_s: peak,
+        offered_per_s: offered,
+        goodput_per_s: goodput,
+        share: goodput / peak,
+        refused: f64::from(refused) / calls.max(1.0),
+        hinted: f64::from(hints) / f64::from(refused.max(1)),
+        p99_ms: p99.map_or(0.0, |took| took.as_secs_f64() * 1e3),
+        load,
+    })
+}
+
+/// So many requests of new chips, the stations and their connections taking turns.
+async fn requests(crews: &[Crew], count: u32) -> Outcome<Vec<(SoftStation, Work)>> {
+    let each = usize::try_from(count)
+        .map_err(Failure::new)?
+        .div_ceil(crews.len());
+    let mut queues = Vec::new();
+    for crew in crews {
+        queues.push(crew.requests(each, 1).await?.into_iter());
+    }
+    let mut work = Vec::with_capacity(each * crews.len());
+    for call in 0..each {
+        for (crew, queue) in crews.iter().zip(&mut queues) {
+            work.extend(queue.next().map(|it| (crew.station(call), it)));
+        }
+    }
+    Ok(work)
+}
+
+/// Begins a call at each tick, whether or not those before have ended.
+async fn offer(per_second: u32, work: Vec<(SoftStation, Work)>) -> Outcome<(Vec<End>, Duration)> {
+    let begin = tokio::time::Instant::now();
+    let mut tasks = Vec::with_capacity(work.len());
+    for (at, (station, work)) in (0_u32..).zip(work) {
+        let due = begin + Duration::from_secs(1) * at / per_second;
+        tokio::time::sleep_until(due).await;
+        tasks.push(tokio::spawn(async move {
+            ask(&station, &work, || due.elapsed()).await
+        }));
+    }
+    let mut ends = Vec::with_capacity(tasks.len());
+    for task in tasks {
+        ends.push(task.await.map_err(Failure::new)??);
+    }
+    Ok((ends, begin.elapsed()))
+}
+
+async fn ask(station: &SoftStation, work: &Work, took: impl Fn() -> Duration) -> Outcome<End> {
+    let request = ProvisionRequest {
+        envelope: work.signed.envelope.clone(),
+        signature: work.signed.signature.clone(),
+    };
+    let mut results = match station.client().provision(request).await {
+        Ok(answer) => answer.into_inner().results,
+        Err(status) if status.code() == Code::ResourceExhausted => {
+            let fault = proto::fault::fault_from_status(&status);
+            let hinted = fault.is_some_and(|fault| fault.retry_after_ms.is_some());
+            return Ok(End::Refused { hinted });
+        }
+        Err(status) => return Err(Failure::new(status)),
+    };
+    match results.pop().and_then(|result| result.outcome) {
+        Some(Issuance::Issued(_)) => Ok(End::Accepted(took())),
+        Some(Issuance::Refused(verdict)) if verdict.code == "CA-0108" => Ok(End::Refused {
+            hinted: verdict.retry_after_ms.is_some(),
+        }),
+        other => Err(Failure::new(format_args!("no certificate: {other:?}"))),
+    }
+}
