@@ -17,8 +17,8 @@ const FILLING: [Kind; 2] = [Kind::Write, Kind::Truncate];
 /// Of the files that are written on the way to a certificate, and whether the CA key was used by then.
 const MOMENTS: [(&str, bool); 6] = [
     ("ca.sqlite-wal", false),
-    ("log/tile/", false),
     ("ca/head/head", false),
+    ("log/tile/", false),
     ("log/checkpoint", false),
     ("signer.sqlite-wal", false),
     ("ca.sqlite-wal", true),
