@@ -244,10 +244,11 @@ fn alter_close(ground: &Ground, bench: &Bench<'_>) {
             boards_scrapped: 1,
             ..LotCounts::default()
         },
+        shares: None,
     };
     let signed = floor.sign(&asked).unwrap();
     let closed = || {
-        let given = floor.ca.close_lot(&signed)?;
+        let given = floor.ca.close_lot(&signed, &[])?;
         floor.inspector.inspect_close(&given, &asked)
     };
     let end = closed().unwrap();
@@ -266,7 +267,7 @@ fn alter_close(ground: &Ground, bench: &Bench<'_>) {
             ..asked.clone()
         },
     ] {
-        let given = floor.ca.close_lot(&signed).unwrap();
+        let given = floor.ca.close_lot(&signed, &[]).unwrap();
         let strange = floor.inspector.inspect_close(&given, &other);
         assert_eq!(strange.unwrap_err().fault, Fault::ProofInvalid);
     }
@@ -276,7 +277,7 @@ fn alter_close(ground: &Ground, bench: &Bench<'_>) {
         units: Vec::new(),
     };
     ground.forge(Question::CloseLot, &truth);
-    let failure = close::close(floor, bench.task.order, &lot).unwrap_err();
+    let failure = close::close(floor, bench.task.order, &lot, &[]).unwrap_err();
     assert_eq!(failure.fault, Fault::ProofInvalid, "{failure}");
 }
 

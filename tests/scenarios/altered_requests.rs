@@ -89,6 +89,7 @@ async fn no_altered_byte_of_what_takes_over_or_ends_is_accepted() {
             boards_scrapped: 1,
             ..LotCounts::default()
         },
+        shares: None,
     };
     let close = second.seal(&close).unwrap();
     let mut register = Register::open(&floor.factory).await.unwrap();

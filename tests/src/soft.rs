@@ -615,6 +615,7 @@ impl SoftStation {
         let request = factory::CloseLotRequest {
             request: signed.envelope.clone(),
             signature: signed.signature.clone(),
+            shares: Vec::new(),
         };
         let answer = self.client.clone().close_lot(request).await;
         let answer = answer.map_err(|status| refused(&status))?.into_inner();
