@@ -47,6 +47,7 @@ enum Command {
         shown: Shown,
     },
     /// Try everything a shift needs within 3 s, without touching a chip; each line that is not ok says what to do.
+    #[command(visible_alias = "check")]
     Doctor {
         #[command(flatten)]
         settings: Settings,
