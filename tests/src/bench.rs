@@ -117,6 +117,7 @@ pub fn run_inside(home: &Path, hsm: Hsm, selection: &Selection) -> Outcome<Vec<R
     let (mut factory, runtime) = (prepare(home, hsm)?, runtime()?);
     // Channels are made inside the runtime that will drive them.
     let crew = runtime.block_on(async { Crew::enroll(&factory) })?;
+    let station = station::enroll(&factory)?;
     factory.load_grant(GRANT)?;
     factory.open_lot(GRANT, LOT)?;
     let floors = runtime.block_on(Floors::measure(&factory, &crew))?;
@@ -130,7 +131,7 @@ pub fn run_inside(home: &Path, hsm: Hsm, selection: &Selection) -> Outcome<Vec<R
     };
     rows.extend(runtime.block_on(course.rows())?);
     rows.extend(injection::rows(&factory, &floors, selection)?);
-    rows.extend(station::rows(&factory, &floors, selection)?);
+    rows.extend(station::rows(&factory, station, &floors, selection)?);
     if selection.takes("verify", 1) {
         rows.extend(runtime.block_on(verify::rows(&factory, &crew))?);
     }

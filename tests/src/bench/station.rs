@@ -163,8 +163,19 @@ impl Ca for Away<'_> {
     }
 }
 
+/// The station, with its keys in its token. `SoftHSM2` sees no token that is made after it was loaded into a process, so
+/// this one is made before the floors load it.
+pub(super) fn enroll(factory: &Factory) -> Outcome<Station> {
+    Station::enroll(factory, STATION)
+}
+
 /// Rows of the station, one a number of sockets.
-pub(super) fn rows(factory: &Factory, floors: &Floors, selection: &Selection) -> Outcome<Vec<Row>> {
+pub(super) fn rows(
+    factory: &Factory,
+    mut station: Station,
+    floors: &Floors,
+    selection: &Selection,
+) -> Outcome<Vec<Row>> {
     let levels: Vec<_> = LEVELS
         .into_iter()
         .filter(|level| selection.takes("station", *level))
@@ -172,7 +183,6 @@ pub(super) fn rows(factory: &Factory, floors: &Floors, selection: &Selection) ->
     if levels.is_empty() {
         return Ok(Vec::new());
     }
-    let mut station = Station::enroll(factory, STATION)?;
     station.take_grant(factory, GRANT, &[LOT])?;
     let (count, mut rows) = ((selection.units / PART).clamp(8, MOST), Vec::new());
     for (turn, level) in (0..).zip(levels) {
