@@ -63,6 +63,8 @@ fn all() -> Vec<Golden> {
         "ScrapRequest": identity::lot::ScrapRequest = samples::scrap_request(Some(samples::REQUEST));
         "ScrapRequest.without-key": identity::lot::ScrapRequest = samples::scrap_request(None);
         "LotCloseRequest": identity::lot::LotCloseRequest = samples::lot_close_request();
+        "LotCloseRequest.with-share": identity::lot::LotCloseRequest = samples::lot_close_request_with_share();
+        "LotShare": identity::lot::LotShare = samples::lot_share();
         "Openings": Openings = samples::openings();
         "Openings.disclosed": Openings = samples::openings().disclose(&[Tag::DeviceSerial]);
         "ReceiptExtra": ReceiptExtra = samples::receipt_extra(&history);

@@ -17,7 +17,7 @@ use identity::leaf::{
     Adopt, Bind, Body, CertificateRef, Confirm, EntryRef, EvidenceRef, GrantTerms, GrantUse, Leaf,
     LotClose, Refuse, Scrap, Serial20, Void,
 };
-use identity::lot::{LotCloseRequest, LotCounts, LotTally, ScrapRequest};
+use identity::lot::{LotCloseRequest, LotCounts, LotShare, LotTally, ScrapRequest};
 use identity::message::{
     Confirmation, Endorsement, InjectionReceipt, KeyOrigin, Message as _, Possession, Transport,
 };
@@ -387,6 +387,26 @@ pub(crate) fn lot_close_request() -> LotCloseRequest {
         lot: id("L2648-01"),
         counts: counts(),
         shares: None,
+    }
+}
+
+pub(crate) fn lot_share() -> LotShare {
+    LotShare {
+        version: Version1,
+        station: id("st-02"),
+        time: NOW,
+        grant: grant().hash(),
+        lot: id("L2648-01"),
+        list: Bytes32([0x5a; 32]),
+        voided: 1,
+        boards_scrapped: 2,
+    }
+}
+
+pub(crate) fn lot_close_request_with_share() -> LotCloseRequest {
+    LotCloseRequest {
+        shares: Some(vec![request_hash::<LotShare>(&lot_share().to_bytes())]),
+        ..lot_close_request()
     }
 }
 

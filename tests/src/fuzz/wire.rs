@@ -7,6 +7,7 @@ use identity::evidence::Evidence;
 use identity::field::Openings;
 use identity::idevid;
 use identity::leaf::Leaf;
+use identity::lot::{LotCloseRequest, LotShare, ScrapRequest};
 use identity::receipt::ReceiptExtra;
 use signer::message::{SignReply, SignRequest};
 
@@ -20,7 +21,12 @@ pub(super) fn envelope(input: &[u8]) -> bool {
             }
         }
     }
-    envelope | request::<ConfirmRequest>(input) | request::<VoidRequest>(input)
+    envelope
+        | request::<ConfirmRequest>(input)
+        | request::<VoidRequest>(input)
+        | request::<ScrapRequest>(input)
+        | request::<LotCloseRequest>(input)
+        | request::<LotShare>(input)
 }
 
 fn request<R: StationRequest>(input: &[u8]) -> bool {
