@@ -321,7 +321,7 @@ impl Corridor {
         envelope: Vec<u8>,
         signature: Vec<u8>,
     ) -> Result<Vec<Result<Issued, Refusal>>, Refusal> {
-        let room = self.room(peer)?;
+        let room = self.room(peer, envelope.len())?;
         let (this, peer) = (self.clone(), *peer);
         going_on(async move { this.make(room, &peer, envelope, signature).await }).await
     }
@@ -433,7 +433,7 @@ impl Corridor {
         name: RequestHash,
         admit: impl FnOnce(&Self, &Id) -> Result<Job, Refusal> + Send + 'static,
     ) -> Result<Receipt, Refusal> {
-        let room = self.room(peer)?;
+        let room = self.room(peer, 0)?;
         let (this, peer) = (self.clone(), *peer);
         going_on(async move {
             let _room = room;

@@ -6,17 +6,21 @@ use crate::shares::Share;
 use identity::Id;
 use identity::fault::Fault;
 
+/// A unit takes less in an envelope.
+const BYTES_OF_A_UNIT: usize = 4096;
+
 /// Room for one envelope in the queue: of all that there is, and of its station's share.
 #[derive(Debug)]
 pub(super) struct Room {
+    taken: usize,
     own: Share<Id>,
     all: Share<()>,
 }
 
 impl Room {
-    /// Room for all units of the envelope; one of them has it already.
+    /// Room for all units of the envelope; some of them have it already.
     pub(super) fn grow(&mut self, units: usize) -> Result<(), Refusal> {
-        let more = units.saturating_sub(1);
+        let more = units.saturating_sub(self.taken);
         if !self.own.grow(more, QUEUE_SHARE) {
             return Err(overloaded("the station has its share of the queue"));
         }
@@ -43,17 +47,18 @@ impl Corridor {
     }
 
     /// Room for one envelope more, before anything of it is parsed or verified: who comes when all is full, or faster
-    /// than it may, costs nothing.
-    pub(super) fn room(&self, peer: &Id) -> Result<Room, Refusal> {
+    /// than it may, costs nothing. A longer one takes more, so that what waits is bounded in bytes, too.
+    pub(super) fn room(&self, peer: &Id, bytes: usize) -> Result<Room, Refusal> {
         if let Some(stopped) = self.shared.state.stopped() {
             return Err(stopped.refusal);
         }
         self.keep_pace(peer, 1)?;
-        let all = self.shared.inside.take((), 1);
+        let taken = 1 + bytes / BYTES_OF_A_UNIT;
+        let all = self.shared.inside.take((), taken);
         let all = all.ok_or_else(|| overloaded("the queue is full"))?;
-        let own = self.shared.shares.take(*peer, 1);
+        let own = self.shared.shares.take(*peer, taken);
         let own = own.ok_or_else(|| overloaded("the station has its share of the queue"))?;
-        Ok(Room { own, all })
+        Ok(Room { taken, own, all })
     }
 
     /// A station that asks faster than it may is told when to come again.
