@@ -1,5 +1,7 @@
 use crate::child::run;
-use crate::world::{NOW, Places, World, approval, fault, id, profile, station, tell, until};
+use crate::world::{
+    NOW, Places, World, approval, counts, fault, id, profile, station, tell, until,
+};
 use identity::fault::Fault;
 use identity::field::{Openings, Tag};
 use identity::leaf::{Body, Leaf, Refuse};
@@ -155,6 +157,29 @@ fn challenges_refused_faster_than_a_station_may_ask_are_not_recorded() {
                 assert_eq!(fault(asked().await), Fault::StationExpired);
                 assert_eq!(fault(asked().await), Fault::Overloaded);
                 assert_eq!(recorded(), 4);
+            });
+        },
+    );
+}
+
+#[test]
+fn an_envelope_is_paced_by_its_units() {
+    run(
+        concat!(module_path!(), "::an_envelope_is_paced_by_its_units"),
+        |room| {
+            tell(async {
+                let world = World::open(room, Places::below(room)).await;
+                world.corridor.set_pace(1, 4);
+                let made = world.provision_gang(&[1, 2, 3]).await.unwrap();
+                assert!(made.iter().all(Result::is_ok));
+                assert_eq!(
+                    fault(world.provision_gang(&[4, 5]).await),
+                    Fault::Overloaded
+                );
+                assert_eq!(counts(&world).0, 3, "nothing of it is bound");
+                world.clock.set(world.clock.now().0 + 2_000);
+                let made = world.provision_gang(&[4, 5]).await.unwrap();
+                assert!(made.iter().all(Result::is_ok));
             });
         },
     );

@@ -236,6 +236,24 @@ impl World {
     }
 
     async fn provision_unit(&self, time: u64, unit: Unit) -> Result<Issued, Refusal> {
+        self.provision_units(time, vec![unit]).await?.remove(0)
+    }
+
+    /// Asks for several units in one envelope.
+    pub(crate) async fn provision_gang(
+        &self,
+        devices: &[u16],
+    ) -> Result<Vec<Result<Issued, Refusal>>, Refusal> {
+        let units = devices.iter().map(|device| self.unit(*device, *device));
+        self.provision_units(self.clock.now().0, units.collect())
+            .await
+    }
+
+    async fn provision_units(
+        &self,
+        time: u64,
+        units: Vec<Unit>,
+    ) -> Result<Vec<Result<Issued, Refusal>>, Refusal> {
         let envelope = Envelope {
             version: Version1,
             purpose: Purpose::Provision,
@@ -244,11 +262,10 @@ impl World {
             grant: self.grant.hash(),
             lot: id("lot-1"),
             seen: None,
-            units: vec![unit],
+            units,
         };
         let (der, signature) = seal(&envelope);
-        let answers = self.corridor.provision(&id("st-1"), der, signature).await;
-        answers?.remove(0)
+        self.corridor.provision(&id("st-1"), der, signature).await
     }
 
     /// Asks for a unit; the station's clock is right.
