@@ -46,9 +46,11 @@ fuzz: ## every fuzz target for SECONDS (600) each; TARGETS names some
 firmware: ## the chip's end for bare metal (thumbv7em-none-eabi), and its size
 	@scripts/firmware.sh
 
-demo: clean-demo ## one factory morning with real processes; HSM=softhsm2 takes SoftHSM2
+demo: ## one factory morning with real processes; HSM=softhsm2 takes SoftHSM2
+	@case "$(HSM)" in hsm-sim|softhsm2) ;; *) echo "HSM=$(HSM): name hsm-sim or softhsm2" >&2; exit 64;; esac
 	@if [ "$(HSM)" = softhsm2 ] || ! command -v openssl >/dev/null; then scripts/setup.sh; fi
 	$(CARGO) build --release --workspace --locked
+	@rm -rf target/demo
 	@target/release/demo --hsm $(HSM) --out target/demo
 
 bench: ## how fast issuance is here, with both HSMs, beside the floors of its parts; rows go to target/bench.json

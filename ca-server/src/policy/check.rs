@@ -13,6 +13,10 @@ use std::path::{Path, PathBuf};
 #[must_use]
 pub fn check_dir(dir: &Path) -> Vec<Finding> {
     let mut findings = Vec::new();
+    if let Err(error) = dir.read_dir() {
+        findings.push(PolicyError::of_file(dir, PolicyFault::Unreadable(error)));
+        return findings;
+    }
     every(dir, "makers", &mut findings, |path| {
         load_maker(dir, &stem(path)?)
     });
@@ -248,6 +252,13 @@ mod tests {
                 .collect::<Vec<_>>(),
             Vec::<String>::new()
         );
+    }
+
+    #[test]
+    fn a_directory_that_is_not_there_is_not_in_order() {
+        let home = tempfile::tempdir().unwrap();
+        let found = check_dir(&home.path().join("polices"));
+        assert!(matches!(found.as_slice(), [one] if one.to_string().contains("cannot be read")));
     }
 
     const TMP1: &str = "grants/2026-ota-line-2-tmp1.toml";
