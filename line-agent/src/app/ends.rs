@@ -61,6 +61,13 @@ pub fn scrap_unit(config: &Config, unit: &Scrapped, out: &mut dyn Write) -> Resu
     })
 }
 
+/// Before a lot is counted, the CA hears of every scrapping and void.
+fn send_what_waits(floor: &Floor<'_>) -> Result<(), AppError> {
+    scrap::send_waiting(floor).map_err(AppError::Ended)?;
+    let refused = crate::station::void::send_waiting(floor);
+    refused.map(drop).map_err(AppError::Ended)
+}
+
 /// Writes this station's share of a lot that another station closes.
 ///
 /// # Errors
@@ -74,8 +81,7 @@ pub fn share_lot(
     let lot = Lot::read(lot, &orders)?;
     let order = order_of(&orders, &lot.id)?;
     on_floor(config, &orders, |floor, _| {
-        scrap::send_waiting(&floor).map_err(AppError::Ended)?;
-        crate::station::void::send_waiting(&floor).map_err(AppError::Ended)?;
+        send_what_waits(&floor)?;
         let (text, serials) = share::write(&floor, order, &lot).map_err(AppError::Ended)?;
         write_durably(to, text.as_bytes())?;
         writeln!(out, "{} share of {serials} serials", lot.id)?;
@@ -96,8 +102,7 @@ pub fn close_lot(
     let lot = Lot::read(lot, &orders)?;
     let order = order_of(&orders, &lot.id)?;
     on_floor(config, &orders, |floor, _| {
-        scrap::send_waiting(&floor).map_err(AppError::Ended)?;
-        crate::station::void::send_waiting(&floor).map_err(AppError::Ended)?;
+        send_what_waits(&floor)?;
         let shares = shares.iter().map(|path| share::read(path, order, &lot));
         let shares = shares.collect::<Result<Vec<_>, _>>()?;
         let closed = close::close(&floor, order, &lot, &shares);
