@@ -1,5 +1,6 @@
 //! The signer itself: one exchange from request to reply.
 
+use crate::checks::Checks;
 use crate::code::{Code, Reach};
 use crate::error::{Fault, SignerError};
 use crate::follow::{self, Head};
@@ -16,6 +17,7 @@ use identity::envelope::Signature;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// What the signer is told by its own operator, and by nobody else.
 #[derive(Clone, Debug)]
@@ -39,6 +41,7 @@ pub struct Signer {
     store: Store,
     head: Head,
     documents: Documents,
+    checks: Arc<Checks>,
     /// Set when nothing may be signed any more by this process.
     stopped: Option<Fault>,
 }
@@ -81,6 +84,7 @@ impl Signer {
             store,
             head,
             documents: Documents::default(),
+            checks: Arc::default(),
             stopped,
         })
     }
@@ -89,6 +93,12 @@ impl Signer {
     #[must_use]
     pub const fn size(&self) -> u64 {
         self.head.size()
+    }
+
+    /// Where whoever admits requests has their signatures checked.
+    #[must_use]
+    pub fn checks(&self) -> Arc<Checks> {
+        Arc::clone(&self.checks)
     }
 
     /// DER [`SignRequest`] in, DER [`SignReply`] out. What is answered as signed is durable.
@@ -146,7 +156,7 @@ impl Signer {
         let mut documents = std::mem::take(&mut self.documents);
         let verdicts = judge(
             &transaction,
-            &self.pinned,
+            (&self.pinned, &self.checks),
             &mut documents,
             &request.envelopes,
             &request.items,

@@ -6,6 +6,7 @@
 
 mod case;
 
+use crate::checks::Checks;
 use crate::code::Code;
 use crate::error::{Fault, ensure};
 use crate::message::{Item, SignedEnvelope};
@@ -57,7 +58,7 @@ impl Documents {
 /// Judges the items of one exchange, in their order.
 pub(crate) fn judge(
     connection: &Connection,
-    pinned: &Pinned,
+    (pinned, checks): (&Pinned, &Checks),
     documents: &mut Documents,
     envelopes: &[SignedEnvelope],
     items: &[Item],
@@ -70,7 +71,7 @@ pub(crate) fn judge(
         read: BTreeMap::new(),
     };
     let found: Vec<_> = items.iter().map(|item| gathering.gather(item)).collect();
-    let held = station_signatures(&found, pinned);
+    let held = station_signatures(&found, checks);
     parallel::map(&found, |found| match found {
         Err(fault) => Err(fault.clone()),
         Ok(Found::Stored(signature)) => Ok(Verdict::Stored(*signature)),
@@ -79,7 +80,7 @@ pub(crate) fn judge(
                 held.get(&case.asked()) == Some(&true),
                 Code::StationSignature
             );
-            case::judge(case, pinned).map(Verdict::Sign)
+            case::judge(case, pinned, checks).map(Verdict::Sign)
         }
     })
 }
@@ -130,7 +131,7 @@ impl Case<'_> {
 /// Whether each envelope bears its station's signature; checked once for all its units.
 fn station_signatures(
     found: &[Result<Found<'_>, Fault>],
-    pinned: &Pinned,
+    checks: &Checks,
 ) -> BTreeMap<Asked, bool> {
     let cases = found.iter().filter_map(|found| match found {
         Ok(Found::Case(case)) => Some((case.asked(), case)),
@@ -139,9 +140,7 @@ fn station_signatures(
     let first: Vec<_> = cases.collect::<BTreeMap<_, _>>().into_iter().collect();
     let held = parallel::map(&first, |(_, case)| {
         let (key, signed) = (&case.station.request_key, &case.signed);
-        pinned
-            .verifier
-            .verify(key, &signed.hash.0, signed.signature)
+        checks.known().verify(key, &signed.hash.0, signed.signature)
     });
     first
         .into_iter()

@@ -16,6 +16,7 @@
 //! one at will.
 #![forbid(unsafe_code)]
 
+mod checks;
 pub mod code;
 mod error;
 mod exchange;
@@ -29,6 +30,7 @@ mod sign;
 mod store;
 mod support;
 
+pub use checks::Checks;
 pub use code::{Code, Reach};
 pub use error::SignerError;
 pub use exchange::{Signer, SignerConfig};

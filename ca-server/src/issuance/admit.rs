@@ -18,7 +18,9 @@ use identity::key::AwsLcVerifier;
 use identity::message::{Message as _, Possession};
 use identity::{
     ChipUid, Clock, Day, DeviceSerial, Entropy, Id, P256Key, SpkiHash, SubjectId, Timestamp,
+    VerifyP256,
 };
+use signer::Checks;
 use std::sync::Arc;
 
 /// Most that a station's clock may be off.
@@ -123,6 +125,8 @@ pub struct Admission {
     pub(super) challenge: Arc<ChallengeKey>,
     pub(super) clock: Arc<dyn DebugClock>,
     pub(super) entropy: Arc<dyn DebugEntropy>,
+    /// The signer's: what holds at door 1 is known again at door 4.
+    pub(super) checks: Arc<Checks>,
 }
 
 /// A clock that can stand in a struct with `Debug`.
@@ -157,6 +161,15 @@ impl Admission {
         der: &[u8],
         signature: &[u8],
     ) -> Result<(R, Arc<StationStatement>), Refusal> {
+        self.open_by(&AwsLcVerifier, peer, (der, signature))
+    }
+
+    fn open_by<R: StationRequest>(
+        &self,
+        verifier: &impl VerifyP256,
+        peer: &Id,
+        (der, signature): (&[u8], &[u8]),
+    ) -> Result<(R, Arc<StationStatement>), Refusal> {
         if der.len() > R::LIMIT {
             return Err(Fault::TooLarge.into());
         }
@@ -169,7 +182,7 @@ impl Admission {
             ));
         }
         let station = self.station(peer)?;
-        match signed_by::<R>(der, signature, &station.request_key, &AwsLcVerifier) {
+        match signed_by::<R>(der, signature, &station.request_key, verifier) {
             true => Ok((request, station)),
             false => Err(Fault::EnvelopeSignature.into()),
         }
@@ -215,7 +228,8 @@ impl Admission {
         seen: impl FnOnce(&Envelope) -> Result<(), Refusal>,
     ) -> Result<Opened, Refusal> {
         let now = self.clock.now();
-        let (request, station) = self.open_request::<Envelope>(peer, &der, &signature)?;
+        let (request, station) =
+            self.open_by::<Envelope>(self.checks.as_ref(), peer, (&der, &signature))?;
         seen(&request)?;
         let hash = request_hash::<Envelope>(&der);
         let grant = self.granted(&station, &request.grant)?;
@@ -345,8 +359,8 @@ impl Admission {
     fn admit(&self, opened: &Opened, position: usize, unit: &Unit) -> Result<Admitted, Refusal> {
         let key = check_form(opened, unit)?;
         self.check_challenge(opened, unit)?;
-        check_possession(opened, unit, &key)?;
-        let judged = judge_evidence(opened, unit, &key);
+        check_possession(opened, unit, &key, self.checks.as_ref())?;
+        let judged = judge_evidence(opened, unit, &key, self.checks.as_ref());
         match (judged, opened.request.purpose) {
             (Err(refusal), Purpose::Provision) => Err(refusal),
             (judged, Purpose::Provision | Purpose::Adopt) => {
@@ -436,8 +450,12 @@ fn check_form(opened: &Opened, unit: &Unit) -> Result<P256Key, Refusal> {
         .map_err(|error| Refusal::new(Fault::KeyMalformed, error))
 }
 
-fn check_possession(opened: &Opened, unit: &Unit, key: &P256Key) -> Result<(), Refusal> {
-    use identity::key::VerifyP256 as _;
+fn check_possession(
+    opened: &Opened,
+    unit: &Unit,
+    key: &P256Key,
+    checks: &Checks,
+) -> Result<(), Refusal> {
     let spki = key.spki_hash();
     let possession = Possession {
         challenge: unit.challenge.as_bytes(),
@@ -448,13 +466,18 @@ fn check_possession(opened: &Opened, unit: &Unit, key: &P256Key) -> Result<(), R
         grant: &opened.grant.hash,
         station: &opened.station.id,
     };
-    match AwsLcVerifier.verify(key, &possession.digest(), &unit.possession.0) {
+    match checks.verify(key, &possession.digest(), &unit.possession.0) {
         true => Ok(()),
         false => Err(Fault::PossessionInvalid.into()),
     }
 }
 
-fn judge_evidence(opened: &Opened, unit: &Unit, key: &P256Key) -> Result<Grade, Refusal> {
+fn judge_evidence(
+    opened: &Opened,
+    unit: &Unit,
+    key: &P256Key,
+    checks: &Checks,
+) -> Result<Grade, Refusal> {
     let profile = &opened.grant.profile;
     let spki = key.spki_hash();
     let facts = EvidenceFacts {
@@ -471,7 +494,7 @@ fn judge_evidence(opened: &Opened, unit: &Unit, key: &P256Key) -> Result<Grade, 
     };
     let grade = unit
         .evidence
-        .judge(&facts, &AwsLcVerifier)
+        .judge(&facts, checks)
         .map_err(|error| Refusal::new(Fault::EvidenceInvalid, error))?;
     match origin == profile.origin && grade >= profile.grade {
         true => Ok(grade),

@@ -1,6 +1,7 @@
 //! One case, judged from what was found: no store, so that cases are judged beside one another.
 
 use super::{Authority, Case};
+use crate::checks::{Checks, Known};
 use crate::code::Code;
 use crate::error::{Fault, ensure};
 use crate::pinned::Pinned;
@@ -14,7 +15,7 @@ use identity::message::{Message as _, Possession};
 use identity::{P256Key, SubjectId, TbsHash, Timestamp, VerifyP256 as _};
 
 /// Gives the TBS that may be signed.
-pub(super) fn judge(case: &Case<'_>, pinned: &Pinned) -> Result<TbsHash, Fault> {
+pub(super) fn judge(case: &Case<'_>, pinned: &Pinned, checks: &Checks) -> Result<TbsHash, Fault> {
     let (envelope, authority) = (&case.signed.envelope, &case.authority);
     ensure!(envelope.time.day().fits_leaf(case.day), Code::EnvelopeTime);
     check_grant(envelope, &authority.grant, &case.bind, &case.station)?;
@@ -27,6 +28,7 @@ pub(super) fn judge(case: &Case<'_>, pinned: &Pinned) -> Result<TbsHash, Fault> 
         unit: unit.ok_or_else(|| Fault::bare(Code::Unit))?,
         case,
         pinned,
+        known: checks.known(),
     };
     unit.judge()
 }
@@ -36,6 +38,7 @@ struct Unit<'a> {
     unit: &'a identity::envelope::Unit,
     case: &'a Case<'a>,
     pinned: &'a Pinned,
+    known: Known<'a>,
 }
 
 impl Unit<'_> {
@@ -71,8 +74,7 @@ impl Unit<'_> {
             station: &self.case.station.id,
         };
         let held = self
-            .pinned
-            .verifier
+            .known
             .verify(key, &possession.digest(), &unit.possession.0);
         ensure!(held, Code::Possession);
         Ok(())
@@ -120,7 +122,7 @@ impl Unit<'_> {
         };
         let grade = unit
             .evidence
-            .judge(&facts, &self.pinned.verifier)
+            .judge(&facts, &self.known)
             .map_err(|error| Fault::new(Code::Evidence, error))?;
         ensure!(grade == bind.evidence.grade, Code::Grade);
         ensure!(grade >= profile.grade, Code::GradeTooLow);
