@@ -8,7 +8,7 @@
 use identity::hash::{Sink as _, sha256_of};
 use identity::key::AwsLcVerifier;
 use identity::{P256Key, VerifyP256};
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Good signatures remembered before the oldest are forgotten: four for each unit that the server's queue holds. As
@@ -25,8 +25,8 @@ pub struct Checks {
 /// Names of good signatures, in two generations.
 #[derive(Debug, Default)]
 struct Good {
-    new: HashSet<Name>,
-    old: HashSet<Name>,
+    new: BTreeSet<Name>,
+    old: BTreeSet<Name>,
 }
 
 /// Hash of key, digest and signature.

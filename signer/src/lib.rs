@@ -9,6 +9,7 @@
 //! 2. it replays the rules of the log with its own sets, and holds each document a leaf names against the leaf and
 //!    against the pinned approvers;
 //! 3. it judges each certificate: leaf and its fields, station's envelope, evidence and TBS must say the same;
+//!    Signatures that [`Checks`] found good when the request came it knows again;
 //! 4. it makes its new head and the attempts durable, then signs, verifies what it got, makes the signatures durable,
 //!    and only then answers.
 //!

@@ -33,6 +33,7 @@ pub(super) struct Floors {
     make: Times,
     agree: Times,
     hsm: Times,
+    checkpoint: Times,
     flush: Times,
     bindings: Vec<(u32, Times)>,
     small: Vec<(u32, Times)>,
@@ -45,7 +46,11 @@ impl Floors {
         let key = SoftKey::generate()?;
         let (public, digest) = (key.public()?, [0x5A; 32]);
         let signature = key.sign(&digest)?;
-        let hsm = ca_like_key(factory.module(), &factory.path("bench-pins"))?;
+        let token = token(factory.module(), &factory.path("bench-pins"))?;
+        let (hsm, log) = (
+            generated(&token, KeyUse::IssuingCa)?,
+            generated(&token, KeyUse::Log)?,
+        );
         let commit = |bytes: usize| {
             let path = factory.path(&format!("bench-{bytes}.sqlite"));
             let one = move |batch: &u32| commits(&path, *batch, bytes).map(|it| (*batch, it));
@@ -71,6 +76,7 @@ impl Floors {
                     .map(drop)
                     .map_err(Failure::new)
             })?,
+            checkpoint: repeated(|| log.sign_ed25519(&digest).map(drop).map_err(Failure::new))?,
             flush: flushes(&factory.path("bench.flush"))?,
             bindings: commit(BINDING)?,
             small: commit(SMALL)?,
@@ -79,11 +85,10 @@ impl Floors {
         })
     }
 
-    /// Certificates in a second, from what the promises demand of each: nine signatures checked, because neither
-    /// trust domain believes the other (proof of possession, endorsement and origin of the key by the server and
-    /// again by the signer, the new signature by the signer, and the station's signature by both, once an envelope);
-    /// one signature made in the HSM, and one for the checkpoint of a batch; four commits of a batch (binding, attempt,
-    /// signature at the signer and at the server) and a flush of the head; one call an envelope.
+    /// Certificates in a second, from what the promises demand of each: five signatures checked (proof of possession,
+    /// endorsement and origin of the key, the new signature, and the station's, once an envelope); one signature made
+    /// in the HSM, and one for the checkpoint of a batch; four commits of a batch (binding, attempt, signature at the
+    /// signer and at the server) and a flush of the head; one call an envelope.
     ///
     /// Processors share what is computed. The disk and the call, which was measured on all processors, are not divided.
     pub(super) fn issuance(&self, load: Load) -> f64 {
@@ -92,8 +97,8 @@ impl Floors {
 
     fn certificate(&self, load: Load) -> f64 {
         let share = 1.0 / f64::from(load.each);
-        let checks = (7.0 + 2.0 * share) * cost(&self.verify);
-        let signatures = (1.0 + 1.0 / load.batch) * cost(&self.hsm);
+        let checks = (4.0 + share) * cost(&self.verify);
+        let signatures = cost(&self.hsm) + cost(&self.checkpoint) / load.batch;
         let rows = row(&self.bindings, load.batch) + 3.0 * row(&self.small, load.batch);
         let disk = rows + cost(&self.flush) / load.batch;
         (checks + signatures) / self.processors + disk + share * self.call(load.in_flight)
@@ -103,7 +108,7 @@ impl Floors {
     /// confirmation: two more signatures checked, a checkpoint, two commits and a flush; two more calls.
     pub(super) fn unit(&self, load: Load) -> f64 {
         let made = 4.0 * cost(&self.sign);
-        let checks = 2.0 * cost(&self.verify) + cost(&self.hsm) / load.batch;
+        let checks = 2.0 * cost(&self.verify) + cost(&self.checkpoint) / load.batch;
         let disk = 2.0 * row(&self.small, load.batch) + cost(&self.flush) / load.batch;
         let more = (made + checks) / self.processors + disk + 2.0 * self.call(load.in_flight);
         1.0 / (self.certificate(load) + more)
@@ -135,6 +140,7 @@ impl Floors {
             self.make.row("floor-p256-make", "-", 1),
             self.agree.row("floor-p256-agree", "-", 1),
             self.hsm.row("floor-hsm-sign", hsm.name(), 1),
+            self.checkpoint.row("floor-hsm-checkpoint", hsm.name(), 1),
             self.flush.row("floor-flush", "-", 1),
         ];
         for (name, commits) in [
@@ -213,9 +219,9 @@ pub(super) fn token(module: &Module, pins: &Path) -> Outcome<Token> {
     loaded.open(label, pin()).map_err(Failure::new)
 }
 
-fn ca_like_key(module: &Module, pins: &Path) -> Outcome<Key> {
-    let spec = KeySpec::new("bench-ca", KeyUse::IssuingCa).map_err(Failure::new)?;
-    token(module, pins)?.generate(&spec).map_err(Failure::new)
+fn generated(token: &Token, usage: KeyUse) -> Outcome<Key> {
+    let spec = KeySpec::new(&format!("bench-{usage:?}"), usage).map_err(Failure::new)?;
+    token.generate(&spec).map_err(Failure::new)
 }
 
 /// Commits of so many rows at the end of a table, each on the disk when it returns.
