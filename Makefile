@@ -1,4 +1,5 @@
-# Everything a person calls. One profile for lint, documentation and tests, so that nothing is built twice.
+# Everything a person calls. Lint, documentation and tests share one profile, programs and tests one set of features:
+# a crate is checked once and built once.
 HSM ?= hsm-sim
 CARGO ?= cargo
 SECONDS ?= 600
@@ -22,8 +23,8 @@ check: ## format, lints and documentation; no test
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
 
-build: ## all programs and the HSM module, for tests
-	$(CARGO) build --workspace --locked
+build: ## all programs, the HSM module and the tests
+	$(CARGO) build --workspace --all-targets --locked
 
 test: setup check test-only ## everything that the continuous integration runs
 
