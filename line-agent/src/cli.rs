@@ -1,14 +1,16 @@
 //! The command line.
 
-use crate::app::ends;
+use crate::app::ends::{self, Closing};
 use crate::app::{self, AppError, GivenUp};
 use crate::config::{Config, Language};
 use crate::display::complain;
 use crate::doctor;
 use crate::rehearse::{Programs, Rehearsal, rehearse};
 use crate::shift::Audience;
+use crate::station::close;
 use crate::verdict::Exit;
 use clap::{Args, CommandFactory as _, Parser, Subcommand, value_parser};
+use identity::lot::Compared;
 use identity::text::TextError;
 use identity::{DeviceSerial, Id};
 use std::io::{self, IsTerminal as _, Write as _};
@@ -20,7 +22,8 @@ use vitals::log::Format;
 /// The station on the factory line.
 ///
 /// Exit codes of `run`: 0 PASS, 20 HOLD, 30 FAIL, 40 ABORT, 50 ERROR: the worst unit's. Others as in sysexits: 64 usage,
-/// 65 lot file, 69 HSM, CA or programmer not there, 74 disk, 75 another agent runs, 77 PIN or permission, 78 settings.
+/// 65 lot file, or a lot that would close with a difference, 69 HSM, CA or programmer not there, 74 disk, 75 another agent
+/// runs, 77 PIN or permission, 78 settings.
 #[derive(Debug, Parser)]
 #[command(name = "line-agent", version)]
 struct Cli {
@@ -141,10 +144,22 @@ enum UnitCommand {
     },
 }
 
+/// What `lot close` finds to differ.
+const MISFITS: [&str; 7] = [
+    close::SERIALS,
+    Compared::Planned.name(),
+    Compared::Sum.name(),
+    Compared::Pass.name(),
+    Compared::Open.name(),
+    Compared::Voided.name(),
+    Compared::Scrapped.name(),
+];
+
 #[derive(Debug, Subcommand)]
 enum LotCommand {
-    /// Close a lot with what became of each of its serials: nothing more is bound under it. Ends with 0 if the counts
-    /// are those of the log, with 30 if they differ; the lot is closed all the same, and the CA's operator is alarmed.
+    /// Close a lot for good with what became of each of its serials: nothing more is bound under it. Ends with 0 if the
+    /// counts are those of the log. If lot file or counts differ from order or log, the lot stays open (65) unless what
+    /// differs is named; then it is closed (30), and the CA's operator is alarmed.
     Close {
         #[command(flatten)]
         settings: Settings,
@@ -153,6 +168,9 @@ enum LotCommand {
         /// Share of another station that made units of the lot, as its `lot share` wrote it; once for each.
         #[arg(long = "with", value_name = "FILE")]
         shares: Vec<PathBuf>,
+        /// What differs and is known to: the lot is closed with the difference if that differs, and nothing else.
+        #[arg(long, value_name = "WHAT", value_delimiter = ',', value_parser = MISFITS)]
+        differs: Vec<String>,
     },
     /// Write what this station did of a lot, signed, for the station that closes it. Nothing more is made of the lot here
     /// afterwards.
@@ -252,8 +270,19 @@ fn execute(command: Command) -> Exit {
             Ok(unit) => ends::scrap_unit(&config, &unit, &mut io::stdout().lock()),
             Err(error) => return misused(&error),
         },
-        Command::Lot(LotCommand::Close { lot, shares, .. }) => {
-            ends::close_lot(&config, (&lot, &shares), &mut io::stdout().lock())
+        Command::Lot(LotCommand::Close {
+            lot,
+            shares,
+            differs,
+            ..
+        }) => {
+            let (lot, shares, differs) = (&lot, &shares, &differs);
+            let closing = Closing {
+                lot,
+                shares,
+                differs,
+            };
+            ends::close_lot(&config, closing, &mut io::stdout().lock())
         }
         Command::Lot(LotCommand::Share { lot, out, .. }) => {
             ends::share_lot(&config, (&lot, &out), &mut io::stdout().lock())

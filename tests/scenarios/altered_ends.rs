@@ -83,6 +83,7 @@ impl WithoutHints for GetLotResponse {
     fn without_hints(self) -> Self {
         Self {
             lot: None,
+            tally: None,
             grant_hash: Vec::new(),
             ..self
         }
@@ -277,7 +278,9 @@ fn alter_close(ground: &Ground, bench: &Bench<'_>) {
         units: Vec::new(),
     };
     ground.forge(Question::CloseLot, &truth);
-    let failure = close::close(floor, bench.task.order, &lot, &[]).unwrap_err();
+    let counts = close::count(floor, &lot, &[]).unwrap();
+    let counted = (&lot.id, counts);
+    let failure = close::close(floor, bench.task.order, counted, &[]).unwrap_err();
     assert_eq!(failure.fault, Fault::ProofInvalid, "{failure}");
 }
 

@@ -19,9 +19,12 @@ const PLANNED: u32 = 1_000;
 
 /// Closes the lot: how the command ended, and what it said.
 fn close(shop: &Shop) -> (Option<i32>, String) {
-    let lot = shop.lot(CAMERAS, 0, PLANNED);
-    let lot = lot.to_str().unwrap();
-    let output = shop.station.try_words(&["lot", "close", lot]).unwrap();
+    close_as(shop, &shop.lot(CAMERAS, 0, PLANNED), &[])
+}
+
+fn close_as(shop: &Shop, lot: &Path, more: &[&str]) -> (Option<i32>, String) {
+    let words = [&["lot", "close", lot.to_str().unwrap()], more].concat();
+    let output = shop.station.try_words(&words).unwrap();
     let told = format!("{}{}", said(&output.stdout), said(&output.stderr));
     (output.status.code(), told)
 }
@@ -64,6 +67,39 @@ fn a_lot_closes_with_every_serial_accounted_for_and_takes_no_more() {
     assert_eq!(audit(&shop)["kinds"]["bind"], 3);
 }
 
+/// Closing is for good: with another lot file than the lot was made from, or with counts that the log does not have, the
+/// lot stays open until somebody says what differs.
+#[test]
+fn a_lot_does_not_close_with_a_difference_that_nobody_named() {
+    let mut shop = Shop::open(Hsm::of_this_run(), &[CAMERAS]);
+    assert_eq!(shop.make(CAMERAS, 0, 2).code, Some(0));
+    // The file of the first two alone, and one whose serials are partly of no order.
+    let (short, beyond) = (shop.lot(CAMERAS, 0, 2), shop.lot(CAMERAS, 1, PLANNED));
+    for (lot, more, wanted) in [
+        (
+            &short,
+            &[][..],
+            "difference planned: 2 stated, 1000 ordered",
+        ),
+        (&short, &["--differs", "pass"], "--differs planned"),
+        (&beyond, &[], "difference serials: 26480002000 and 0 more"),
+        (&beyond, &[], "difference pass: 1 stated, 2 in the log"),
+        (&beyond, &[], "--differs pass,serials"),
+    ] {
+        let (code, told) = close_as(&shop, lot, more);
+        assert_eq!(code, Some(65), "{told}");
+        for word in [wanted, "LINE-0210", "26W48-A still open", "planned "] {
+            assert!(told.contains(word), "{word}: {told}");
+        }
+    }
+    let whole = shop.lot(CAMERAS, 0, PLANNED);
+    let (code, told) = close_as(&shop, &whole, &["--differs", "pass"]);
+    assert_eq!(code, Some(65), "{told}");
+    assert!(told.contains("nothing differs"), "{told}");
+    assert_eq!(audit(&shop)["kinds"]["lot-close"], Value::Null);
+    assert_eq!(close(&shop).0, Some(0));
+}
+
 /// Somebody with the station's keys makes thirty devices more, and takes them out of its journal.
 #[test]
 fn thirty_ghosts_are_found_when_the_lot_closes() {
@@ -75,7 +111,13 @@ fn thirty_ghosts_are_found_when_the_lot_closes() {
     assert_eq!(shop.make(CAMERAS, 2, 30).code, Some(0));
     copy(&honest, &journal);
     let (code, told) = close(&shop);
+    assert_eq!(code, Some(65), "{told}");
+    let whole = shop.lot(CAMERAS, 0, PLANNED);
+    let (code, told) = close_as(&shop, &whole, &["--differs", "pass"]);
     assert_eq!(code, Some(30), "{told}");
+    // Who has not heard the answer asks again, and gets the same.
+    let again = close_as(&shop, &whole, &["--differs", "pass"]);
+    assert_eq!(again, (code, told.clone()));
     let difference = "difference pass: 2 stated, 32 found";
     assert!(
         told.contains(difference) && told.contains("CA-0214"),
@@ -160,14 +202,10 @@ fn share_of(station: &Station, shop: &Shop) -> PathBuf {
 }
 
 fn close_with(shop: &Shop, shares: &[&Path]) -> (Option<i32>, String) {
-    let lot = shop.lot(CAMERAS, 0, PLANNED);
-    let mut words = vec!["lot", "close", lot.to_str().unwrap()];
-    for share in shares {
-        words.extend(["--with", share.to_str().unwrap()]);
-    }
-    let output = shop.station.try_words(&words).unwrap();
-    let told = format!("{}{}", said(&output.stdout), said(&output.stderr));
-    (output.status.code(), told)
+    let with = |share: &&Path| format!("--with={}", share.display());
+    let words: Vec<_> = shares.iter().map(with).collect();
+    let words: Vec<_> = words.iter().map(String::as_str).collect();
+    close_as(shop, &shop.lot(CAMERAS, 0, PLANNED), &words)
 }
 
 #[test]
@@ -215,6 +253,10 @@ fn a_ghost_at_the_second_station_is_found_when_the_first_closes() {
     copy(&honest, &journal);
     let share = share_of(&second, &shop);
     let (code, told) = close_with(&shop, &[&share]);
+    assert_eq!(code, Some(65), "{told}");
+    let with = format!("--with={}", share.display());
+    let whole = shop.lot(CAMERAS, 0, PLANNED);
+    let (code, told) = close_as(&shop, &whole, &[&with, "--differs=pass"]);
     assert_eq!(code, Some(30), "{told}");
     assert!(
         told.contains("difference pass: 3 stated, 4 found"),

@@ -287,6 +287,7 @@ impl wire::FactoryService for Factory {
             grant_hash: hash_bytes(&lot.order.grant),
             first_serial: lot.order.first_serial.to_string(),
             last_serial: lot.order.last_serial.to_string(),
+            tally: Some(lot_tally(lot)),
         }))
     }
 
@@ -415,6 +416,17 @@ fn lot_summary(lot: &LotView) -> wire::LotSummary {
         voided: lot.counts.voided.into(),
         scrapped: lot.counts.scrapped.into(),
         state: lot_state(lot).into(),
+    }
+}
+
+fn lot_tally(lot: &LotView) -> wire::LotTally {
+    let tally = &lot.tally;
+    wire::LotTally {
+        bound: tally.bound.into(),
+        confirmed: tally.confirmed.into(),
+        voided: tally.voided.into(),
+        scrapped: tally.scrapped.into(),
+        keyless: tally.keyless.into(),
     }
 }
 

@@ -7,9 +7,8 @@ use crate::files::write_durably;
 use crate::lot::Lot;
 use crate::orders::{Order, Orders};
 use crate::station::floor::Floor;
-use crate::station::inspect::LotEnd;
 use crate::station::scrap::{self, Scrapped};
-use crate::station::{close, share};
+use crate::station::{Failure, close, share};
 use crate::verdict::{Exit, Verdict};
 use identity::fault::Fault;
 use identity::lot::{Difference, LotCounts};
@@ -89,15 +88,32 @@ pub fn share_lot(
     })
 }
 
-/// Closes a lot with what this station's journal says of it, and the shares of others.
+/// How a lot is to be closed.
+#[derive(Clone, Copy, Debug)]
+pub struct Closing<'a> {
+    /// The lot file.
+    pub lot: &'a Path,
+    /// Shares of other stations.
+    pub shares: &'a [PathBuf],
+    /// What is known to differ: the lot is closed only if that does, and nothing else.
+    pub differs: &'a [String],
+}
+
+/// Closes a lot with what this station's journal says of it, and the shares of others. It stays open if it would close
+/// with a difference that nobody named.
 ///
 /// # Errors
-/// [`AppError::Ended`] if the CA refused or did not answer.
+/// [`AppError::Ended`] if the CA refused or did not answer; [`Fault::LotWouldDiffer`].
 pub fn close_lot(
     config: &Config,
-    (lot, shares): (&Path, &[PathBuf]),
+    closing: Closing<'_>,
     out: &mut dyn Write,
 ) -> Result<Exit, AppError> {
+    let Closing {
+        lot,
+        shares,
+        differs,
+    } = closing;
     let orders = Orders::load(&config.grants, &config.station)?;
     let lot = Lot::read(lot, &orders)?;
     let order = order_of(&orders, &lot.id)?;
@@ -105,9 +121,19 @@ pub fn close_lot(
         send_what_waits(&floor)?;
         let shares = shares.iter().map(|path| share::read(path, order, &lot));
         let shares = shares.collect::<Result<Vec<_>, _>>()?;
-        let closed = close::close(&floor, order, &lot, &shares);
-        let (counts, closed) = closed.map_err(AppError::Ended)?;
-        tell(&lot.id, &counts, &closed, out)?;
+        let counts = close::count(&floor, &lot, &shares).map_err(AppError::Ended)?;
+        let misfits = close::compare(&floor, order, &lot, &counts).map_err(AppError::Ended)?;
+        if let Some(misfits) = misfits
+            && let Some(unnamed) = would_differ(&misfits, differs)
+        {
+            writeln!(out, "{} still open", lot.id)?;
+            tell(&counts, misfits.into_iter().map(|(_, text)| text), out)?;
+            return Err(unnamed);
+        }
+        let counted = (&lot.id, counts);
+        let closed = close::close(&floor, order, counted, &shares).map_err(AppError::Ended)?;
+        writeln!(out, "{} closed leaf={}", lot.id, closed.index)?;
+        tell(&counts, closed.differences.iter().map(said), out)?;
         if closed.differences.is_empty() {
             return Ok(Exit::Done);
         }
@@ -118,7 +144,36 @@ pub fn close_lot(
     })
 }
 
-fn tell(lot: &Id, counts: &LotCounts, closed: &LotEnd, out: &mut dyn Write) -> io::Result<()> {
+/// Why a lot stays open: something differs that was not named, or was named and does not differ.
+fn would_differ(misfits: &[close::Misfit], named: &[String]) -> Option<AppError> {
+    let found: BTreeSet<_> = misfits.iter().map(|(name, _)| *name).collect();
+    if found == named.iter().map(String::as_str).collect() {
+        return None;
+    }
+    let listed = found.into_iter().collect::<Vec<_>>().join(",");
+    let detail = match listed.is_empty() {
+        true => "nothing differs; close it without --differs".to_owned(),
+        false => format!("if that is so, and is known: --differs {listed}"),
+    };
+    let failure = Failure::new(Fault::LotWouldDiffer, detail);
+    let exit = Exit::Data;
+    Some(AppError::Found { failure, exit })
+}
+
+fn said(difference: &Difference) -> String {
+    let Difference {
+        what,
+        stated,
+        found,
+    } = difference;
+    format!("{}: {stated} stated, {found} found", what.name())
+}
+
+fn tell(
+    counts: &LotCounts,
+    differences: impl Iterator<Item = String>,
+    out: &mut dyn Write,
+) -> io::Result<()> {
     let LotCounts {
         planned,
         pass,
@@ -130,7 +185,6 @@ fn tell(lot: &Id, counts: &LotCounts, closed: &LotEnd, out: &mut dyn Write) -> i
         voided,
         boards_scrapped,
     } = counts;
-    writeln!(out, "{lot} closed leaf={}", closed.index)?;
     writeln!(
         out,
         "planned {planned} = pass {pass} + hold {hold} + fail {fail} + scrapped {scrapped} + unused {unused}"
@@ -139,14 +193,8 @@ fn tell(lot: &Id, counts: &LotCounts, closed: &LotEnd, out: &mut dyn Write) -> i
         out,
         "boards: open {open}, voided {voided}, scrapped {boards_scrapped}"
     )?;
-    for Difference {
-        what,
-        stated,
-        found,
-    } in &closed.differences
-    {
-        let what = what.name();
-        writeln!(out, "difference {what}: {stated} stated, {found} found")?;
+    for difference in differences {
+        writeln!(out, "difference {difference}")?;
     }
     Ok(())
 }

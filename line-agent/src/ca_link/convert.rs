@@ -1,15 +1,16 @@
 //! The CA's messages as domain types, and its failures as faults.
 
-use super::{Answer, Attempt, CaError, ClosedLot, Found, LeafProof, Quota};
+use super::{Answer, Attempt, CaError, ClosedLot, Found, LeafProof, LotThere, Quota};
 use identity::document::SerialRange;
 use identity::envelope::MAX_CHALLENGE;
 use identity::fault::Fault;
 use identity::idevid::MAX_CERTIFICATE;
-use identity::{DeviceSerial, DocumentHash, LeafHash};
+use identity::lot::LotTally;
+use identity::{DeviceSerial, DocumentHash, Id, LeafHash};
 use proto::common;
 use proto::factory::{
     CloseLotResponse, ConfirmResponse, GetChallengesResponse, GetGrantResponse, GetLotResponse,
-    GetReceiptResponse, Issued, LeafReceipt, ScrapUnitResponse, UnitResult, VoidResponse,
+    GetReceiptResponse, Issued, LeafReceipt, LotState, ScrapUnitResponse, UnitResult, VoidResponse,
     confirm_response, scrap_unit_response, unit_result, void_response,
 };
 use std::time::Duration;
@@ -27,6 +28,37 @@ pub(super) fn serials(answer: &GetLotResponse) -> Result<SerialRange, Attempt> {
     Ok(SerialRange {
         first: read(&answer.first_serial)?,
         last: read(&answer.last_serial)?,
+    })
+}
+
+/// The lot that was asked for, with numbers that can be.
+pub(super) fn lot(
+    answer: &GetLotResponse,
+    (grant, lot): (&DocumentHash, &Id),
+) -> Result<LotThere, Attempt> {
+    let of_lot = || malformed("a lot without its numbers");
+    let (summary, tally) = (answer.lot.as_ref(), answer.tally.as_ref());
+    let (summary, tally) = (summary.ok_or_else(of_lot)?, tally.ok_or_else(of_lot)?);
+    if answer.grant_hash != grant.as_bytes() || summary.lot_id != lot.as_str() {
+        return Err(malformed("another lot"));
+    }
+    let small = |n: u64| u32::try_from(n).map_err(|_large| malformed("a lot's numbers"));
+    let closed = match summary.state() {
+        LotState::Open => false,
+        LotState::Closed | LotState::Differs => true,
+        LotState::Unspecified => return Err(malformed("a lot without its state")),
+    };
+    Ok(LotThere {
+        quantity: small(summary.planned)?,
+        serials: serials(answer)?,
+        tally: LotTally {
+            bound: small(tally.bound)?,
+            confirmed: small(tally.confirmed)?,
+            voided: small(tally.voided)?,
+            scrapped: small(tally.scrapped)?,
+            keyless: small(tally.keyless)?,
+        },
+        closed,
     })
 }
 

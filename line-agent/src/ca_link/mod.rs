@@ -14,13 +14,14 @@ use crate::station::journal::SignedRequest;
 use crate::station::seen::SeenCheckpoint;
 use identity::document::SerialRange;
 use identity::fault::Fault;
+use identity::lot::LotTally;
 use identity::{ChipUid, Clock, DocumentHash, Entropy, Id, LeafHash, Timestamp};
 use keyvault::Key;
 use proto::factory::get_grant_request::Grant as WantedGrant;
 use proto::factory::get_receipt_request::Unit;
 use proto::factory::{
     self, AdoptRequest, FactoryServiceClient, GetChallengesRequest, GetGrantRequest, GetLotRequest,
-    GetReceiptRequest, ProvisionRequest,
+    GetLotResponse, GetReceiptRequest, ProvisionRequest,
 };
 use std::sync::Mutex;
 use std::time::Duration;
@@ -87,6 +88,19 @@ pub struct ClosedLot {
     pub order: Vec<u8>,
 }
 
+/// A lot as it stands at the CA.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LotThere {
+    /// Units ordered.
+    pub quantity: u32,
+    /// Serials of its order.
+    pub serials: SerialRange,
+    /// What the log counts of it.
+    pub tally: LotTally,
+    /// Whether it is closed.
+    pub closed: bool,
+}
+
 /// Why the CA did not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CaError {
@@ -123,6 +137,12 @@ pub trait Ca: Sync {
     /// # Errors
     /// [`CaError`]
     fn serials(&self, grant: &DocumentHash, lot: &Id) -> Result<SerialRange, CaError>;
+
+    /// Asks how a lot stands.
+    ///
+    /// # Errors
+    /// [`CaError`]
+    fn lot(&self, grant: &DocumentHash, lot: &Id) -> Result<LotThere, CaError>;
 
     /// Gets a challenge for a chip; at most 64 bytes.
     ///
@@ -347,6 +367,26 @@ impl<'a> CaLink<'a> {
         request
     }
 
+    fn ask_lot<T>(
+        &self,
+        grant: &DocumentHash,
+        lot: &Id,
+        read: impl Fn(&GetLotResponse) -> Result<T, Attempt>,
+    ) -> Result<T, CaError> {
+        let read = &read;
+        self.ask(|mut client| async move {
+            let request = GetLotRequest {
+                lot_id: lot.to_string(),
+                grant_hash: grant.as_bytes().to_vec(),
+            };
+            let answer = client
+                .get_lot(self.dressed(request))
+                .await
+                .map_err(of_status)?;
+            read(&answer.into_inner())
+        })
+    }
+
     /// Between half and the whole, so that the stations of a factory do not come back all at once.
     fn pause(&self, millis: u64) -> Duration {
         let mut byte = [0];
@@ -361,17 +401,11 @@ impl<'a> CaLink<'a> {
 
 impl Ca for CaLink<'_> {
     fn serials(&self, grant: &DocumentHash, lot: &Id) -> Result<SerialRange, CaError> {
-        self.ask(|mut client| async move {
-            let request = GetLotRequest {
-                lot_id: lot.to_string(),
-                grant_hash: grant.as_bytes().to_vec(),
-            };
-            let answer = client
-                .get_lot(self.dressed(request))
-                .await
-                .map_err(of_status)?;
-            convert::serials(&answer.into_inner())
-        })
+        self.ask_lot(grant, lot, convert::serials)
+    }
+
+    fn lot(&self, grant: &DocumentHash, lot: &Id) -> Result<LotThere, CaError> {
+        self.ask_lot(grant, lot, |answer| convert::lot(answer, (grant, lot)))
     }
 
     fn challenge(&self, uid: &ChipUid) -> Result<Vec<u8>, CaError> {

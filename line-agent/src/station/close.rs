@@ -1,4 +1,5 @@
-//! A lot is closed: every serial of the lot file has one outcome, and the CA holds their numbers against the log.
+//! A lot is closed: every serial of the lot file has one outcome, and the CA holds their numbers against the log. That is
+//! for good, so the same is held against what the CA has before anything is sent.
 
 use super::floor::Floor;
 use super::inspect::LotEnd;
@@ -7,13 +8,61 @@ use super::share::{self, Share};
 use super::{Failure, Step};
 use crate::lot::Lot;
 use crate::orders::Order;
-use identity::ChipUid;
 use identity::envelope::{Version1, request_hash};
 use identity::fault::Fault;
-use identity::lot::{LotCloseRequest, LotCounts, LotShare};
+use identity::lot::{LotCloseRequest, LotCounts, LotShare, differences};
+use identity::{ChipUid, Id};
 
-/// Counts the lot, with the shares of other stations that made units of it, and closes it. The same counts again get the
-/// same answer.
+/// Counts the lot, with the shares of other stations that made units of it.
+///
+/// # Errors
+/// [`Fault::CaUnreachable`]
+pub fn count(floor: &Floor<'_>, lot: &Lot, shares: &[Share]) -> Step<LotCounts> {
+    if shares.is_empty() {
+        return count_alone(floor, lot);
+    }
+    let boards = floor.journal.with(|history| history.boards(&lot.id));
+    let own = (share::outcomes(floor, lot)?, boards);
+    Ok(share::together(lot, own, shares))
+}
+
+/// Something that does not fit before a lot is closed: its name, and both sides of it.
+pub type Misfit = (&'static str, String);
+
+/// Name of the misfit of a lot file that has serials of another order.
+pub const SERIALS: &str = "serials";
+
+/// What does not fit between lot file and counts here, and order and log there. None of a lot that is closed already: the
+/// CA knows with what.
+///
+/// # Errors
+/// [`Fault::CaUnreachable`], or the CA's.
+pub fn compare(
+    floor: &Floor<'_>,
+    order: &Order,
+    lot: &Lot,
+    counts: &LotCounts,
+) -> Step<Option<Vec<Misfit>>> {
+    let there = floor.ca.lot(&order.grant_hash, &lot.id)?;
+    if there.closed {
+        return Ok(None);
+    }
+    let range = &there.serials;
+    let mut strangers = lot.units.iter().filter(|it| !range.holds(&it.serial));
+    let stranger = strangers.next().map(|unit| {
+        let (first, others) = (unit.serial, strangers.count());
+        let (from, to) = (range.first, range.last);
+        (
+            SERIALS,
+            format!("serials: {first} and {others} more are not of the order's {from} to {to}"),
+        )
+    });
+    let differ = differences(there.quantity, counts, &there.tally);
+    let differ = differ.map(|it| (it.what.name(), it.to_string()));
+    Ok(Some(stranger.into_iter().chain(differ).collect()))
+}
+
+/// Closes the lot with these counts and the shares that are in them. The same counts again get the same answer.
 ///
 /// # Errors
 /// [`Fault::CaUnreachable`]: nothing is closed, or that is not known; closing again tells. [`Fault::LotClosed`]: it was
@@ -21,16 +70,9 @@ use identity::lot::{LotCloseRequest, LotCounts, LotShare};
 pub fn close(
     floor: &Floor<'_>,
     order: &Order,
-    lot: &Lot,
+    (lot, counts): (&Id, LotCounts),
     shares: &[Share],
-) -> Step<(LotCounts, LotEnd)> {
-    let counts = match shares.is_empty() {
-        true => count(floor, lot)?,
-        false => {
-            let boards = floor.journal.with(|history| history.boards(&lot.id));
-            share::together(lot, (share::outcomes(floor, lot)?, boards), shares)
-        }
-    };
+) -> Step<LotEnd> {
     let signed = shares.iter().map(|share| &share.signed);
     let named: Vec<_> = signed
         .clone()
@@ -41,7 +83,7 @@ pub fn close(
         station: floor.station.id,
         time: floor.clock.now(),
         grant: order.grant_hash,
-        lot: lot.id,
+        lot: *lot,
         counts,
         shares: (!named.is_empty()).then_some(named),
     };
@@ -51,12 +93,12 @@ pub fn close(
     floor.seen.note(&closed.entry.proof);
     let saved = floor.seen.save();
     saved.map_err(|error| Failure::new(Fault::Journal, error))?;
-    Ok((counts, end))
+    Ok(end)
 }
 
 /// What this station's journal says of the serials of a lot and of its boards. Whether a unit is bound whose answer was
 /// lost, only the CA knows.
-fn count(floor: &Floor<'_>, lot: &Lot) -> Step<LotCounts> {
+fn count_alone(floor: &Floor<'_>, lot: &Lot) -> Step<LotCounts> {
     let (mut counts, in_doubt) = floor
         .journal
         .with(|history| (outcomes(history, lot), in_doubt(history, lot)));

@@ -18,7 +18,9 @@ use koseki_device::{
 };
 use koseki_verify::Trust;
 use line_agent::agent::ProgramHash;
-use line_agent::ca_link::{Answer, Ca, CaError, CaLink, ClosedLot, Found, LeafProof, Means, Quota};
+use line_agent::ca_link::{
+    Answer, Ca, CaError, CaLink, ClosedLot, Found, LeafProof, LotThere, Means, Quota,
+};
 use line_agent::config::Config;
 use line_agent::display::Desk;
 use line_agent::display::json::JsonLines;
@@ -126,6 +128,9 @@ struct Away<'a>(CaLink<'a>);
 impl Ca for Away<'_> {
     fn serials(&self, grant: &DocumentHash, lot: &Id) -> Result<SerialRange, CaError> {
         outside(|| self.0.serials(grant, lot))
+    }
+    fn lot(&self, grant: &DocumentHash, lot: &Id) -> Result<LotThere, CaError> {
+        outside(|| self.0.lot(grant, lot))
     }
     fn challenge(&self, uid: &ChipUid) -> Result<Vec<u8>, CaError> {
         outside(|| self.0.challenge(uid))

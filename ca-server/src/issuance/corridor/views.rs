@@ -7,6 +7,7 @@ use crate::store::{ClaimKey, LotCounts, Reader, SetAside, StoredBinding, StoredR
 use identity::document::{Grant, LotOrder};
 use identity::fault::Fault;
 use identity::hash::DocumentHash;
+use identity::lot::LotTally;
 use identity::rules::Stage;
 use identity::{ChipUid, Id, RequestId};
 use std::path::Path;
@@ -48,6 +49,8 @@ pub struct LotView {
     pub order: LotOrder,
     /// Its units.
     pub counts: LotCounts,
+    /// What the log counts, and what it closes with.
+    pub tally: LotTally,
     /// Its end, once it is closed.
     pub closed: Option<LotEnd>,
 }
@@ -165,9 +168,11 @@ impl Corridor {
             let ends = reader.closed_lots().map_err(internal)?;
             let lots = lots.iter().map(|lot| {
                 let counts = reader.lot(&lot.hash).map_err(internal)?;
+                let state = reader.lot_state(&lot.hash).map_err(internal)?;
                 Ok(LotView {
                     order: lot.order.clone(),
                     counts: counts.unwrap_or_default(),
+                    tally: state.map(|state| state.tally).unwrap_or_default(),
                     closed: ends.get(&lot.hash).copied(),
                 })
             });

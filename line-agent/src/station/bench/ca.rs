@@ -1,7 +1,7 @@
 //! A CA that keeps a register in memory, and an inspector that believes it.
 
 use super::{Fuse, STATION, STATION_ANEW, public};
-use crate::ca_link::{Answer, Ca, CaError, ClosedLot, Found, LeafProof, Quota};
+use crate::ca_link::{Answer, Ca, CaError, ClosedLot, Found, LeafProof, LotThere, Quota};
 use crate::orders::Order;
 use crate::station::floor::lock;
 use crate::station::inspect::{Expected, Inspect, LotEnd, index_of};
@@ -16,7 +16,7 @@ use identity::fault::Fault;
 use identity::field::Tag;
 use identity::key::PortableVerifier;
 use identity::leaf::EntryRef;
-use identity::lot::{Compared, Difference, LotCloseRequest, ScrapRequest};
+use identity::lot::{Compared, Difference, LotCloseRequest, LotTally, ScrapRequest};
 use identity::message::{Confirmation, Message as _, Possession};
 use identity::{
     CertificateHash, ChipUid, DeviceSerial, DocumentHash, Id, LeafHash, P256Key, RequestId,
@@ -227,6 +227,27 @@ impl Ca for FakeCa {
             Ok(SerialRange {
                 first: serial("26480000"),
                 last: serial("26487999"),
+            })
+        })
+    }
+
+    fn lot(&self, grant: &DocumentHash, lot: &Id) -> Result<LotThere, CaError> {
+        let serials = self.serials(grant, lot)?;
+        self.reach(|register| {
+            let count = |is: fn(&Bound) -> bool| {
+                let those = register.bound.values().filter(|it| is(it));
+                u32::try_from(those.count()).unwrap()
+            };
+            Ok(LotThere {
+                quantity: 8_000,
+                serials,
+                tally: LotTally {
+                    bound: count(|_| true),
+                    confirmed: count(|it| it.confirmed.is_some()),
+                    voided: count(|it| it.voided.is_some()),
+                    ..LotTally::default()
+                },
+                closed: false,
             })
         })
     }
