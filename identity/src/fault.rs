@@ -156,6 +156,7 @@ faults! {
     DuplicateUid = "LINE-0208" Unit, "two units with one chip UID in this session", "同じ UID のチップが二つあります", "take both out: one is a clone", "両方取り外してください。複製です";
     AgentAltered = "LINE-0209" Peer, "this program is not the one that the settings pin", "ライン端末のソフトが登録されたものと違います", "stop; install the program that was released for this station", "停止し、このステーション用の正規ソフトを入れ直してください";
     LotWouldDiffer = "LINE-0210" Station, "the lot would close with a difference, and stays open", "差異があるため、ロットはまだ締め切っていません", "close it with the lot file that it was made from and the shares of all its stations; a difference that is known and true is named with --differs", "製造に使ったロットファイルと全ステーションの分担ファイルで締め切ってください。差異が確認済みなら --differs で示してください";
+    SocketEmpty = "LINE-0211" Station, "units are left and no chip is in any socket", "未着手の機器がありますが、どのソケットにもチップがありません", "put chips into the sockets, then start the run again", "ソケットにチップを入れてから、もう一度開始してください";
     AttemptsUsedUp = "LINE-0220" Unit, "the unit failed as often as it may", "やり直しの上限に達しました", "scrap the unit", "この機器を廃棄してください";
 }
 

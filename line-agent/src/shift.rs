@@ -91,7 +91,7 @@ pub fn work(
             Box::new(io::stdout()),
             config.language,
         )));
-        last.repeat_summary(&desk, lot.id, (queue.remaining(), verdict));
+        last.repeat_summary(&desk);
     }
     let verdict = match used_up.is_empty() {
         true => verdict,

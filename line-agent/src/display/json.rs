@@ -1,7 +1,8 @@
 //! One line of JSON for each thing that happened, for logs and other programs.
 //!
 //! `event` says what a line is about: `unit` (a unit's session has ended: one line a unit), `wait` (it is on hold until
-//! the CA can be reached), `socket` (a socket is out of use), `alarm`, `lot` (the last line). Keys never change meaning.
+//! the CA can be reached), `socket` (a socket is out of use), `alarm`, `lot` (the last line, with why units were not begun). Keys
+//! never change meaning.
 
 use super::{Event, Sink, Summary, UnitLine, put};
 use crate::records::FaultRecord;
@@ -93,6 +94,7 @@ struct LotLine {
     lot: String,
     units: BTreeMap<&'static str, usize>,
     not_begun: usize,
+    fault: Option<FaultRecord>,
 }
 
 fn unit(event: &'static str, line: &UnitLine) -> serde_json::Result<String> {
@@ -123,6 +125,7 @@ fn total(summary: &Summary) -> serde_json::Result<String> {
         lot: summary.lot.to_string(),
         units: BTreeMap::from(units),
         not_begun: summary.not_begun,
+        fault: summary.reason.as_ref().map(record),
     })
 }
 

@@ -75,15 +75,20 @@ fn total(summary: &Summary, language: Language) -> String {
         lot,
         tally,
         not_begun,
+        reason,
         ..
     } = summary;
     let counts = Verdict::ALL.iter();
     let counts: Vec<_> = counts
         .map(|verdict| format!("{} {}", verdict.name(), tally.count(*verdict)))
         .collect();
-    match language {
+    let total = match language {
         Language::Ja => format!("ロット {lot}: {}、未着手 {not_begun}", counts.join("、")),
         Language::En => format!("lot {lot}: {}, not begun {not_begun}", counts.join(", ")),
+    };
+    match reason {
+        Some(failure) => with_reason(&total, failure, language),
+        None => total,
     }
 }
 
@@ -100,7 +105,7 @@ mod tests {
              [2] FAIL  2 見守りカメラ (2/3 回目)\n    LINE-0102 チップの品番が製品と違います\n    → 取り外し、リールを確認してください\n\
              [2] HOLD  3 見守りカメラ\n    LINE-0203 CA に接続できません\n    → 保留のまま待ってください。自動で再開します\n\
              [2] HOLD  4 見守りカメラ ※取り置き\n    CA-0503 署名装置がこの機器を保留しました\n    → 保留し、CA 運用者に連絡してください\n\
-             ロット 26W48-A: PASS 1、HOLD 1、FAIL 1、ABORT 0、ERROR 0、未着手 3\n"
+             ロット 26W48-A: PASS 1、HOLD 1、FAIL 1、ABORT 0、ERROR 0、未着手 3\n    LINE-0211 未着手の機器がありますが、どのソケットにもチップがありません\n    → ソケットにチップを入れてから、もう一度開始してください\n"
         );
     }
 }

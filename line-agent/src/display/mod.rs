@@ -13,7 +13,7 @@ use crate::station::floor::lock;
 use crate::verdict::Verdict;
 use identity::fault::{Fault, FaultText};
 use identity::{ChipUid, DeviceSerial, Id};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::sync::Mutex;
 
@@ -119,6 +119,8 @@ pub struct Summary {
     pub tally: Tally,
     /// Units whose turn never came.
     pub not_begun: usize,
+    /// Why their turn never came, where no socket has said so.
+    pub reason: Option<Failure>,
     /// The lot's verdict.
     pub verdict: Verdict,
 }
@@ -137,6 +139,10 @@ pub struct Desk {
 struct Inner {
     sink: Box<dyn Sink>,
     tally: Tally,
+    /// Sockets that ended for want of a chip.
+    empty: BTreeSet<Id>,
+    /// What it came to, once the run is over.
+    summary: Option<Summary>,
 }
 
 /// Outcomes of a run.
@@ -174,9 +180,13 @@ impl Desk {
     /// Tells this sink.
     #[must_use]
     pub fn new(sink: Box<dyn Sink>) -> Self {
-        let tally = Tally::default();
         Self {
-            inner: Mutex::new(Inner { sink, tally }),
+            inner: Mutex::new(Inner {
+                sink,
+                tally: Tally::default(),
+                empty: BTreeSet::new(),
+                summary: None,
+            }),
         }
     }
 
@@ -207,15 +217,17 @@ impl Desk {
         });
     }
 
-    /// Shows once more what another desk counted, with units that were not begun and the verdict.
-    pub fn repeat_summary(&self, of: &Self, lot: Id, (not_begun, verdict): (usize, Verdict)) {
-        let tally = lock(&of.inner).tally.clone();
-        self.show(&Event::Summary(Summary {
-            lot,
-            tally,
-            not_begun,
-            verdict,
-        }));
+    /// Notes a socket that ended because no chip is in it. Only if units are left at the end does that matter.
+    pub fn socket_empty(&self, socket: &Id) {
+        lock(&self.inner).empty.insert(*socket);
+    }
+
+    /// Shows once more what another desk came to.
+    pub fn repeat_summary(&self, of: &Self) {
+        let summary = lock(&of.inner).summary.clone();
+        if let Some(summary) = summary {
+            self.show(&Event::Summary(summary));
+        }
     }
 
     /// Shows the summary. Returns the lot's verdict; units that were not begun count as `rest`.
@@ -226,11 +238,27 @@ impl Desk {
             lot: *lot,
             tally: inner.tally.clone(),
             not_begun,
+            reason: why_not_begun(not_begun, rest, &inner.empty),
             verdict,
         };
+        inner.summary = Some(summary.clone());
         inner.sink.show(&Event::Summary(summary));
         verdict
     }
+}
+
+/// Why units were not begun, unless it is that sockets cannot be worked with.
+fn why_not_begun(not_begun: usize, rest: Verdict, empty: &BTreeSet<Id>) -> Option<Failure> {
+    if not_begun == 0 {
+        return None;
+    }
+    if rest == Verdict::Abort {
+        let detail = "the line was stopped";
+        return Some(Failure::new(Fault::Interrupted, detail));
+    }
+    let sockets: Vec<_> = empty.iter().map(Id::as_str).collect();
+    let detail = format!("no chip in {}", sockets.join(", "));
+    (!sockets.is_empty()).then(|| Failure::new(Fault::SocketEmpty, detail))
 }
 
 /// A fault's words in one language.
@@ -337,6 +365,7 @@ pub(crate) mod samples {
             set_aside: true,
             ..line("4", Some(Fault::Alarmed))
         });
+        desk.socket_empty(&Id::new("2").unwrap());
         desk.summary(&Id::new("26W48-A").unwrap(), 3, Verdict::Hold);
         paper.text()
     }
@@ -345,6 +374,19 @@ pub(crate) mod samples {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn units_that_were_not_begun_have_their_reason() {
+        let empty = BTreeSet::from([Id::new("1").unwrap(), Id::new("2").unwrap()]);
+        let why = |left, rest, empty| why_not_begun(left, rest, empty).map(|it| it.fault);
+        assert_eq!(why(0, Verdict::Hold, &empty), None, "the tray was enough");
+        let found = why(1, Verdict::Hold, &empty);
+        assert_eq!(found, Some(Fault::SocketEmpty));
+        let found = why(1, Verdict::Abort, &empty);
+        assert_eq!(found, Some(Fault::Interrupted));
+        let others = BTreeSet::new();
+        assert_eq!(why(1, Verdict::Hold, &others), None, "sockets have said");
+    }
 
     #[test]
     fn the_worst_unit_decides_the_lot() {

@@ -99,7 +99,10 @@ impl<'a> Socket<'a> {
                 Ok(None) => self.fresh_task(seat).map(Ok),
                 Err(failure) => Some(Err(failure)),
             },
-            None => None,
+            None => {
+                self.desk.socket_empty(&self.name);
+                None
+            }
         }
     }
 

@@ -162,6 +162,7 @@ mod tests {
     use crate::display::Attempt;
     use crate::display::samples::line;
     use crate::display::{Begun, UnitLine};
+    use crate::station::Failure;
     use identity::fault::Fault;
     use identity::{DeviceSerial, Timestamp};
     use ratatui::Terminal;
@@ -241,6 +242,33 @@ mod tests {
         let (text, colours) = drawn(&state, 80, 24);
         assert_eq!(text, include_str!("../../../golden/screen-1.txt"), "{text}");
         assert!(colours.iter().all(|colour| *colour == Color::Magenta));
+    }
+
+    #[test]
+    fn a_run_that_is_over_says_what_was_not_begun_and_why() {
+        let mut state = at_work();
+        let over = crate::display::Summary {
+            lot: id("26W48-A"),
+            tally: crate::display::Tally::default(),
+            not_begun: 20_000,
+            reason: Some(Failure::new(Fault::SocketEmpty, "no chip in 1")),
+            verdict: crate::verdict::Verdict::Hold,
+        };
+        for (language, wanted) in [
+            (
+                Language::Ja,
+                ["未着手 20000  Enter で閉じる", "LINE-0211 未着手"],
+            ),
+            (
+                Language::En,
+                ["not begun 20000  Enter closes", "LINE-0211 units are left"],
+            ),
+        ] {
+            state.head.language = language;
+            state.apply(&Event::Summary(over.clone()), Timestamp(5_000));
+            let (text, _) = drawn(&state, 80, 24);
+            assert!(wanted.iter().all(|it| text.contains(it)), "{text}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What the screen shows, and what keys do to it; no terminal in it.
 
-use super::super::{Event, Tally, UnitLine, Words};
+use super::super::{Event, Summary, UnitLine, Words};
 use crate::ca_link::Quota;
 use crate::config::Language;
 use crate::gs1::{self, MAX_SCAN, SEPARATOR, Scan};
@@ -133,8 +133,8 @@ pub struct State {
     pub typed: String,
     /// What came of the last scan.
     pub note: Option<String>,
-    /// Outcomes, when the run is over.
-    pub over: Option<Tally>,
+    /// What it came to, when the run is over.
+    pub over: Option<Summary>,
     ends: VecDeque<Timestamp>,
 }
 
@@ -190,7 +190,12 @@ impl State {
                 self.explain(format!("[{socket}]"), failure);
             }
             Event::Alarm { about, failure } => self.explain(about.clone(), failure),
-            Event::Summary(summary) => self.over = Some(summary.tally.clone()),
+            Event::Summary(summary) => {
+                self.over = Some(summary.clone());
+                if let Some(failure) = &summary.reason {
+                    self.explain(summary.lot.to_string(), failure);
+                }
+            }
         }
     }
 
@@ -285,8 +290,12 @@ impl State {
 
     fn enter(&mut self) -> Option<Wish> {
         let typed = std::mem::take(&mut self.typed);
+        // What is typed then is not shown, and nobody makes it.
+        if self.over.is_some() {
+            return Some(Wish::Seen);
+        }
         if typed.is_empty() {
-            return self.over.is_some().then_some(Wish::Seen);
+            return None;
         }
         match gs1::read(&typed) {
             Ok(scan) => Some(Wish::Scanned(scan)),
@@ -302,6 +311,7 @@ impl State {
 mod tests {
     use super::super::samples::{id, lot};
     use super::*;
+    use crate::display::Tally;
     use crate::display::samples::line;
     use identity::fault::Fault;
 
@@ -337,8 +347,18 @@ mod tests {
     fn enter_alone_leaves_only_a_screen_of_a_run_that_is_over() {
         let mut state = lot(1);
         assert_eq!(keys(&mut state, "\r"), None);
-        state.over = Some(Tally::default());
-        assert_eq!(keys(&mut state, "\r"), Some(Wish::Seen));
+        assert_eq!(keys(&mut state, "2648000"), None);
+        let over = Summary {
+            lot: state.head.lot,
+            tally: Tally::default(),
+            not_begun: 3,
+            reason: Some(Failure::new(Fault::SocketEmpty, "no chip in 1")),
+            verdict: Verdict::Hold,
+        };
+        state.apply(&Event::Summary(over), Timestamp(0));
+        assert_eq!(keys(&mut state, "\r"), Some(Wish::Seen), "the first one");
+        let reason = state.reason.unwrap();
+        assert_eq!(reason.words.code, "LINE-0211");
     }
 
     #[test]

@@ -153,12 +153,13 @@ fn reason_of(state: &State) -> Paragraph<'static> {
 fn scanner_line(state: &State) -> String {
     let typed: String = state.typed.chars().filter(|c| !c.is_control()).collect();
     match (&state.over, state.head.language) {
-        (Some(tally), language) => {
+        (Some(over), language) => {
+            let (tally, left) = (&over.tally, over.not_begun);
             let counts = Verdict::ALL.map(|it| format!("{} {}", it.name(), tally.count(it)));
-            let counts = counts.join("  ");
+            let counts = counts.join(" ");
             match language {
-                Language::Ja => format!("終了: {counts}   Enter で閉じる"),
-                Language::En => format!("over: {counts}   Enter closes"),
+                Language::Ja => format!("終了: {counts} 未着手 {left}  Enter で閉じる"),
+                Language::En => format!("over: {counts} not begun {left}  Enter closes"),
             }
         }
         (None, Language::Ja) => with_note("スキャン", &typed, state.note.as_deref()),

@@ -654,6 +654,20 @@ mod tests {
         assert_eq!(compacted, history);
     }
 
+    /// As docs/station.md says: an attempt counts from the entry before the key goes to the chip.
+    #[test]
+    fn what_ends_before_its_key_is_no_attempt() {
+        let lot = Id::new("26W48-A").unwrap();
+        let serial = DeviceSerial::new("26480001001").unwrap();
+        let counted = |entries: &[Entry]| {
+            let history = after(entries);
+            let failures = history.failures(&lot, &serial);
+            (history.next_attempt(&lot, &serial), failures)
+        };
+        assert_eq!(counted(&[closed(1), closed(1)]), (1, 0));
+        assert_eq!(counted(&[keyed(1), closed(1)]), (2, 1));
+    }
+
     #[test]
     fn what_never_failed_cannot_be_void() {
         assert!(after(&[keyed(1)]).apply(&bare(1, Event::Voided)).is_err());
