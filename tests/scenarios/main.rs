@@ -43,6 +43,7 @@ mod put_away;
 mod quota;
 mod rehearsal;
 mod rework;
+mod screen;
 mod secrets;
 mod service;
 mod services;

@@ -27,5 +27,6 @@ pub mod simulation;
 pub mod soft;
 pub mod station;
 pub mod tap;
+pub mod terminal;
 pub mod tls;
 pub mod way;

@@ -24,6 +24,8 @@ pub struct Station {
     grants: Vec<(PathBuf, String)>,
     faults: Option<Faults>,
     more: String,
+    /// Whether units are made only when they were scanned.
+    scan: bool,
     service_manager: Option<PathBuf>,
 }
 
@@ -52,6 +54,7 @@ impl Station {
             grants: Vec::new(),
             faults: factory.faults().ok().cloned(),
             more: String::new(),
+            scan: false,
             service_manager: None,
         };
         fs::create_dir_all(&station.home).at(&station.home)?;
@@ -95,6 +98,11 @@ impl Station {
         self.more.push_str(more);
     }
 
+    /// From now on units are made only when they were scanned.
+    pub const fn scan(&mut self) {
+        self.scan = true;
+    }
+
     /// From now on runs tell this socket how they are, as they would tell systemd, with a watchdog of two seconds.
     pub fn answer_to(&mut self, socket: &Path) {
         self.service_manager = Some(socket.to_owned());
@@ -124,6 +132,17 @@ impl Station {
             command.env("WATCHDOG_USEC", "2000000");
         }
         Daemon::start(command.arg("--headless").arg("--lot").arg(lot), &log)
+    }
+
+    /// The run of a lot in these sockets, as a person begins it who sits at a terminal.
+    ///
+    /// # Errors
+    /// [`Failure`](crate::failure::Failure) if the agent is not there.
+    pub fn at_screen(&self, lot: &Path, sockets: &[String]) -> Outcome<Command> {
+        self.write_settings(sockets)?;
+        let mut command = self.agent("run")?;
+        command.arg("--lot").arg(lot);
+        Ok(command)
     }
 
     /// Makes a lot in these sockets.
@@ -269,8 +288,10 @@ impl Station {
     fn settings(&self, sockets: &[String]) -> String {
         let (id, address, give_up, hold) = (&self.id, &self.address, self.give_up, self.hold);
         let module = self.module.path().display();
+        let scan = self.scan;
         let mut text = format!(
             r#"language = "en"
+scan = {scan}
 
 [station]
 id = "{id}"
