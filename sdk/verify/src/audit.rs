@@ -15,18 +15,20 @@ use identity::leaf::{Body, Leaf};
 use identity::lot::differences;
 use identity::rules::Known as _;
 use identity::{LeafHash, SpkiHash};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use translog::checkpoint::Checkpoint;
 use translog::note::SignedNote;
 use translog::proof::TileReader as _;
-use translog::tile::{RightEdge, Tile, TileId, bundles_between};
+use translog::tile::{BundleId, RightEdge, Tile, TileId, bundles_between};
 use translog::tree::{Hash, leaf_hash};
 
 /// Audits the log in a directory of static files.
 ///
 /// The root and every tile are recomputed from the entries and compared with what the log published; every leaf is
 /// replayed under [`identity::rules`]. Memory grows with the number of devices ([`Register`]), not with the files.
+/// Partial tiles and bundles that a larger one superseded are read, too, if they are still kept. A log whose checkpoint is
+/// not signed as trusted is of somebody else: it is recomputed, and not held against CAs and approvers of this trust.
 /// The documents that leaves name are read from `documents/` beside the tiles, held against their leaves, and their
 /// approvals verified; of a copy without them [`Scope::Leaves`] judges the rest.
 ///
@@ -62,8 +64,8 @@ pub fn audit_log_with(
         return Ok(audit.tally.finish(None, &audit.register));
     };
     audit.documents = match scope {
-        Scope::Whole => Some(Documents::new(&log, trust, &head)),
-        Scope::Leaves => None,
+        Scope::Whole if audit.is_trusted => Some(Documents::new(&log, trust, &head)),
+        Scope::Whole | Scope::Leaves => None,
     };
     for bundle in bundles_between(0, head.size()) {
         let entries = match log.entries(bundle) {
@@ -77,6 +79,7 @@ pub fn audit_log_with(
                 break;
             }
         };
+        audit.compare_bundles(bundle, &entries);
         audit.read_bundle(&entries, head.size());
         progress(audit.edge.size(), head.size());
     }
@@ -88,6 +91,10 @@ struct Audit<'a> {
     log: &'a LogDir,
     trust: &'a Trust,
     issuers: BTreeSet<SpkiHash>,
+    /// Whether the checkpoint is signed as trusted.
+    is_trusted: bool,
+    /// CAs that are not trusted: the first entry of each, and how many more.
+    strangers: BTreeMap<SpkiHash, (u64, u64)>,
     register: Register,
     edge: RightEdge,
     tally: Tally,
@@ -105,6 +112,8 @@ impl<'a> Audit<'a> {
             log,
             trust,
             issuers,
+            is_trusted: true,
+            strangers: BTreeMap::new(),
             register: Register::new(),
             edge: RightEdge::new(),
             tally: Tally::default(),
@@ -117,6 +126,7 @@ impl<'a> Audit<'a> {
         match self.trust.policy().open(bytes) {
             Ok(opened) => Some(opened.checkpoint().clone()),
             Err(error) => {
+                self.is_trusted = false;
                 self.tally
                     .find(Reason::AuditCheckpoint, None, error.to_string());
                 SignedNote::parse(bytes).ok()?.text().parse().ok()
@@ -167,11 +177,24 @@ impl<'a> Audit<'a> {
         };
         match documents.hold(body) {
             Ok(held) => self.tally.documents(held.into()),
-            Err((reason, why)) => self.tally.find(reason, Some(index), why),
+            Err((reason, why)) => {
+                self.tally.find(reason, Some(index), why);
+                // Nobody's approvers are known then: one finding, and not one a document.
+                if reason == Reason::AuditCeremony && self.trust.ceremony().is_none() {
+                    self.documents = None;
+                }
+            }
         }
     }
 
-    fn finish(self, head: &Checkpoint) -> Findings {
+    fn finish(mut self, head: &Checkpoint) -> Findings {
+        for (issuer, (first, more)) in std::mem::take(&mut self.strangers) {
+            let note = match more {
+                0 => format!("key {issuer}"),
+                more => format!("key {issuer}, and so in {more} more entries"),
+            };
+            self.tally.find(Reason::AuditIssuer, Some(first), note);
+        }
         let mut findings = self.tally.finish(Some(head), &self.register);
         if let Some(documents) = &self.documents {
             findings.documents = Some(findings.documents.unwrap_or_default());
@@ -199,12 +222,10 @@ impl<'a> Audit<'a> {
             self.tally
                 .find(Reason::AuditSerial, Some(index), String::new());
         }
-        if !self.issuers.contains(&certificate.issuer) {
-            self.tally.find(
-                Reason::AuditIssuer,
-                Some(index),
-                format!("key {}", certificate.issuer),
-            );
+        if self.is_trusted && !self.issuers.contains(&certificate.issuer) {
+            let met = self.strangers.entry(certificate.issuer);
+            met.and_modify(|(_, more)| *more = more.saturating_add(1))
+                .or_insert((index, 0));
         }
     }
 
@@ -227,6 +248,23 @@ impl<'a> Audit<'a> {
         if !named.is_empty() {
             self.tally
                 .find(Reason::AuditLot, Some(index), named.join("; "));
+        }
+    }
+
+    /// What a superseded bundle says that is still kept, against what the newer one says.
+    fn compare_bundles(&mut self, id: BundleId, entries: &[Vec<u8>]) {
+        for kept in self.log.earlier_bundles(id) {
+            let wanted = entries.get(..kept.width().hashes()).unwrap_or_default();
+            let differs = match self.log.entries(kept) {
+                Ok(said) if said == wanted => continue,
+                Ok(said) => {
+                    let mut pairs = said.iter().zip(wanted);
+                    let at = pairs.position(|(a, b)| a != b).unwrap_or_default();
+                    format!("{kept}, entry {at} of it")
+                }
+                Err(error) => error.to_string(),
+            };
+            self.tally.find(Reason::AuditTile, None, differs);
         }
     }
 

@@ -103,17 +103,32 @@ impl LogDir {
         let Some(full) = TileId::new(id.level(), id.index(), Width::FULL) else {
             return Vec::new();
         };
-        let dir = self.path.join(format!("{full}.p"));
-        let names = std::fs::read_dir(dir)
+        let widths = self.widths(&full.to_string(), id.width()).into_iter();
+        widths
+            .filter_map(|width| TileId::new(id.level(), id.index(), width))
+            .collect()
+    }
+
+    /// The partial bundles still kept at the place of this bundle, narrower than it.
+    pub(crate) fn earlier_bundles(&self, id: BundleId) -> Vec<BundleId> {
+        let full = BundleId::new(id.index(), Width::FULL);
+        let widths = self.widths(&full.to_string(), id.width()).into_iter();
+        widths
+            .map(|width| BundleId::new(id.index(), width))
+            .collect()
+    }
+
+    /// Widths of the partial files kept beside a full one, below this one, the narrowest first.
+    fn widths(&self, full: &str, below: Width) -> Vec<Width> {
+        let names = std::fs::read_dir(self.path.join(format!("{full}.p")))
             .into_iter()
             .flatten()
             .filter_map(Result::ok)
             .map(|entry| entry.file_name());
         let widths = names.filter_map(|name| Width::new(name.to_str()?.parse().ok()?));
+        let mut widths: Vec<_> = widths.filter(|width| *width < below).collect();
+        widths.sort_unstable();
         widths
-            .filter(|width| *width < id.width())
-            .filter_map(|width| TileId::new(id.level(), id.index(), width))
-            .collect()
     }
 
     fn read_bundle(&self, id: BundleId) -> Result<Vec<u8>, LogDirError> {

@@ -34,7 +34,7 @@ pub struct Findings {
     pub grants: Vec<GrantCount>,
     /// The lots, in the order of their hashes.
     pub lots: Vec<LotCount>,
-    /// Everything that is wrong, in the order in which it was found; at most [`MAX_FINDINGS`].
+    /// Everything that is wrong: the checkpoint, then entry by entry, then file by file; at most [`MAX_FINDINGS`].
     pub findings: Vec<Finding>,
     /// Findings beyond those listed.
     pub unlisted: u64,
@@ -186,8 +186,15 @@ impl Tally {
         };
         self.findings.grants = register.grants().map(count).collect();
         self.findings.lots = register.lots().map(lot_count).collect();
+        self.findings.findings.sort_by_key(place);
         self.findings
     }
+}
+
+/// Where a finding stands in the list: that of the checkpoint first, those of no entry last.
+fn place(finding: &Finding) -> (bool, Option<u64>) {
+    let is_last = finding.entry.is_none() && finding.code != Reason::AuditCheckpoint;
+    (is_last, finding.entry)
 }
 
 fn lot_count((lot, state): (&DocumentHash, &identity::rules::LotState)) -> LotCount {

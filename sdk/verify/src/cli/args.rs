@@ -34,7 +34,7 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Audit a log: recompute every tile and the root, replay the rules over every entry
+    /// Audit a log: recompute the root and every tile kept, superseded ones too, and replay the rules over every entry
     Log(AuditArguments),
     /// Compare two states of a log: does the larger continue the smaller?
     Compare(CompareArguments),

@@ -3,11 +3,15 @@ use anstyle::{AnsiColor, Style};
 use koseki_verify::{
     Check, Comparison, Finding, Findings, LotCount, Reason, Relation, State, Verdict,
 };
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 const GOOD: Style = AnsiColor::Green.on_default().bold();
 const BAD: Style = AnsiColor::Red.on_default().bold();
 const OPEN: Style = AnsiColor::Yellow.on_default();
+
+/// Most findings of one kind that people are shown.
+const MOST_OF_A_KIND: usize = 10;
 
 /// Answers for people. Colours are dropped where the output is no terminal, or `NO_COLOR` is set.
 pub(super) struct Show {
@@ -99,10 +103,29 @@ impl Show {
         for lot in &findings.lots {
             self.lot(lot)?;
         }
-        findings
-            .findings
-            .iter()
-            .try_for_each(|finding| self.finding(finding))?;
+        self.found(findings)
+    }
+
+    /// The findings, of each kind the first ones and then their number.
+    fn found(&mut self, findings: &Findings) -> io::Result<()> {
+        let mut more = BTreeMap::<&'static str, (usize, usize)>::new();
+        for finding in &findings.findings {
+            let (shown, left) = more.entry(finding.code.code()).or_default();
+            if *shown < MOST_OF_A_KIND {
+                *shown += 1;
+                self.finding(finding)?;
+            } else {
+                *left += 1;
+            }
+        }
+        for (code, (_, left)) in more {
+            if left > 0 {
+                writeln!(
+                    self.out,
+                    "{BAD}and {left} more{BAD:#} {code}, listed with --json"
+                )?;
+            }
+        }
         match findings.unlisted {
             0 => Ok(()),
             more => writeln!(self.out, "{BAD}and {more} more findings{BAD:#}"),

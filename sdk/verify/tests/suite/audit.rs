@@ -1,6 +1,6 @@
 //! Audits: a clean log, and every planted fault found at its entry.
 
-use crate::house::{GRANT, House, filler, terms};
+use crate::house::{GRANT, House, LogKey, filler, terms, trust_in};
 use identity::leaf::{Body, CertificateRef, GrantTerms};
 use identity::{DocumentHash, SpkiHash};
 use koseki_verify::{CompareError, Findings, Reason, Relation, Scope, audit_log, compare};
@@ -206,6 +206,56 @@ fn partial_tiles_kept_from_earlier_are_compared() {
         &audit_log(dir.path(), &house.trust(), Scope::Leaves).unwrap(),
         &[(Reason::AuditTile, None)],
     );
+}
+
+#[test]
+fn partial_bundles_kept_from_earlier_are_compared_and_findings_stand_in_order() {
+    let mut house = house();
+    house.fill(301, 1);
+    let dir = written(&house);
+    let bundle = dir.path().join("tile/entries/000.p");
+    fs::create_dir_all(&bundle).unwrap();
+    let wrong = |count: usize| {
+        let entries = house.entries.iter().rev().take(count);
+        let framed = entries.flat_map(|entry| {
+            let length = u16::try_from(entry.len()).unwrap().to_be_bytes();
+            [&length[..], entry].concat()
+        });
+        framed.collect::<Vec<u8>>()
+    };
+    for count in [12, 3] {
+        fs::write(bundle.join(count.to_string()), wrong(count)).unwrap();
+    }
+    let findings = audit_log(dir.path(), &house.trust(), Scope::Leaves).unwrap();
+    let tile = (Reason::AuditTile, None);
+    assert_found(&findings, &[(Reason::AuditRule, Some(302)), tile, tile]);
+    let notes: Vec<_> = findings.findings.iter().map(|it| &it.note).collect();
+    assert!(notes[1].starts_with("tile/entries/000.p/3,"), "{notes:?}");
+    assert!(notes[2].starts_with("tile/entries/000.p/12,"), "{notes:?}");
+}
+
+/// One finding, whatever else would follow from it.
+#[test]
+fn a_log_of_somebody_else_is_one_finding() {
+    let house = house();
+    let (dir, other) = (written(&house), trust_in(&LogKey::new(77)));
+    let findings = audit_log(dir.path(), &other, Scope::Whole).unwrap();
+    assert_found(&findings, &[(Reason::AuditCheckpoint, None)]);
+    assert_eq!(findings.documents, None, "not looked at");
+}
+
+#[test]
+fn an_issuing_ca_that_is_not_trusted_is_found_once_with_a_count() {
+    let mut house = house();
+    for ordinal in 300..303 {
+        let mut bind = filler(ordinal);
+        bind.certificate.issuer = SpkiHash([0; 32]);
+        house.enter(Body::Bind(bind));
+    }
+    let findings = audit(&house);
+    assert_found(&findings, &[(Reason::AuditIssuer, Some(302))]);
+    let note = &findings.findings[0].note;
+    assert!(note.ends_with(", and so in 2 more entries"), "{note}");
 }
 
 #[test]

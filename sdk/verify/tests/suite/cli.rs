@@ -207,6 +207,23 @@ fn an_audit_reads_like_this() {
 }
 
 #[test]
+fn findings_of_one_kind_are_shown_up_to_ten_and_then_counted() {
+    let dir = place(|house, _| {
+        house.fill(40, 1);
+        house.entries.extend(vec![b"not a leaf".to_vec(); 12]);
+    });
+    let audit = ["log", "log", "--trust", "trust", "--scope", "leaves"];
+    let (code, text, _) = run(dir.path(), &audit);
+    assert_eq!(
+        (code, text.matches("VERIFY-0203").count()),
+        (1, 11),
+        "{text}"
+    );
+    let more = "and 2 more VERIFY-0203, listed with --json\n";
+    assert!(text.ends_with(more), "{text}");
+}
+
+#[test]
 fn a_comparison_reads_like_this() {
     let dir = place(House::confirm);
     let (code, text, _) = run(
