@@ -4,7 +4,8 @@ pub mod ends;
 
 use crate::agent::{Altered, ProgramHash};
 use crate::ca_link::{CaLink, ChannelError, Means};
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, Language};
+use crate::display::Words;
 use crate::enroll::{self, EnrollError};
 use crate::files::FileError;
 use crate::injector::Vault;
@@ -12,7 +13,7 @@ use crate::lot::{Lot, LotError};
 use crate::orders::Orders;
 use crate::records::Output;
 use crate::shift::{self, Audience};
-use crate::sources::{SystemClock, SystemEntropy};
+use crate::sources::{SystemClock, SystemEntropy, day};
 use crate::station::floor::{Floor, Roll, Serials, Stop};
 use crate::station::inspect::Inspector;
 use crate::station::journal::{Journal, JournalError};
@@ -20,6 +21,7 @@ use crate::station::seen::SeenCheckpoint;
 use crate::station::spool::Spool;
 use crate::station::{Failure, void};
 use crate::verdict::{Exit, Verdict};
+use identity::document::Grant;
 use identity::fault::Fault;
 use identity::{Clock as _, DeviceSerial, Id};
 use keyvault::VaultError;
@@ -44,9 +46,16 @@ pub enum AppError {
     /// The lot is in no grant.
     #[error("lot {0} stands under no grant of the settings")]
     UnknownLot(Id),
-    /// The grant is not valid now.
-    #[error("grant {0} is not valid now")]
-    GrantNotValid(Id),
+    /// The grant has not begun.
+    #[error("grant {id} holds from {from} to {until}")]
+    GrantNotValid {
+        /// Its name.
+        id: Id,
+        /// Its first day.
+        from: String,
+        /// Its last day.
+        until: String,
+    },
     /// The journal.
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -90,13 +99,33 @@ pub enum AppError {
     System(#[from] io::Error),
 }
 
+/// What to do about a lot file that is not there, in English and in Japanese.
+const NAME_A_LOT_FILE: (&str, &str) = (
+    "name a lot file that is there and can be read",
+    "読めるロットファイルを指定してください",
+);
+/// What to do about a lot that the settings do not name.
+const NAME_THE_LOT: (&str, &str) = (
+    "name the lot under its grant in the settings, `lots = [..]`",
+    "設定の許可の `lots = [..]` にこのロットを加えてください",
+);
+
 impl AppError {
+    /// A grant whose first day is still to come.
+    pub(crate) fn not_begun(grant: &Grant) -> Self {
+        Self::GrantNotValid {
+            id: grant.id,
+            from: day(grant.not_before),
+            until: day(grant.not_after),
+        }
+    }
+
     /// The numbered fault.
     #[must_use]
     pub const fn fault(&self) -> Fault {
         match self {
             Self::Lot(_) | Self::UnknownLot(_) => Fault::LotFile,
-            Self::GrantNotValid(_) => Fault::GrantExpired,
+            Self::GrantNotValid { .. } => Fault::GrantExpired,
             Self::Journal(_) => Fault::Journal,
             Self::Unreachable(failure) | Self::Ended(failure) | Self::Found { failure, .. } => {
                 failure.fault
@@ -112,6 +141,19 @@ impl AppError {
             | Self::Metrics(_)
             | Self::System(_) => Fault::Config,
         }
+    }
+
+    /// What is said of it, and what to do.
+    #[must_use]
+    pub const fn words(&self, language: Language) -> Words {
+        let words = Words::of_command(self.fault(), language);
+        if matches!(self, Self::Lot(LotError::File(FileError::Io { .. }))) {
+            return words.do_rather(language, NAME_A_LOT_FILE);
+        }
+        if matches!(self, Self::UnknownLot(_)) {
+            return words.do_rather(language, NAME_THE_LOT);
+        }
+        words
     }
 
     /// How the program ends.
@@ -132,7 +174,7 @@ impl AppError {
             | Self::Channel(_)
             | Self::Enroll(_)
             | Self::Metrics(_)
-            | Self::GrantNotValid(_) => Exit::Config,
+            | Self::GrantNotValid { .. } => Exit::Config,
         }
     }
 }
@@ -178,7 +220,7 @@ pub fn run(config: &Config, lot: &Path, audience: Audience) -> Result<Exit, AppE
     // What was bound under a grant is finished after its end, here or at the station that lost it; that nothing new is
     // begun then is held unit by unit.
     if SystemClock.now() < order.grant.not_before {
-        return Err(AppError::GrantNotValid(order.grant.id));
+        return Err(AppError::not_begun(&order.grant));
     }
     on_floor(config, &orders, |floor, runtime| {
         let verdict = shift::work(config, floor, &lot, audience, runtime)?;

@@ -3,7 +3,7 @@
 use crate::app::ends::{self, Closing};
 use crate::app::{self, AppError, GivenUp};
 use crate::config::{Config, Language};
-use crate::display::complain;
+use crate::display::{complain, complain_in_both};
 use crate::doctor;
 use crate::rehearse::{Programs, Rehearsal, rehearse};
 use crate::shift::Audience;
@@ -244,7 +244,7 @@ fn execute(command: Command) -> Exit {
     };
     let config = match Config::load(&settings.config) {
         Ok(config) => config,
-        Err(error) => return failed(&error.into(), Language::default()),
+        Err(error) => return failed(&error.into(), None),
     };
     let outcome = match command {
         Command::Run { lot, shown, .. } => app::run(&config, &lot, shown.audience()),
@@ -291,7 +291,7 @@ fn execute(command: Command) -> Exit {
         // It has no settings, and was held above.
         Command::Rehearse(_) => Ok(Exit::Usage),
     };
-    outcome.unwrap_or_else(|error| failed(&error, config.language))
+    outcome.unwrap_or_else(|error| failed(&error, Some(config.language)))
 }
 
 fn hold_rehearsal(wish: &Rehearse) -> Exit {
@@ -335,14 +335,15 @@ fn misused(error: &impl std::fmt::Display) -> Exit {
     }
 }
 
-fn failed(error: &AppError, language: Language) -> Exit {
+/// In both languages, where the settings have not said which.
+fn failed(error: &AppError, language: Option<Language>) -> Exit {
     tracing::debug!(%error, "ended");
-    match complain(
-        &mut io::stderr().lock(),
-        error.fault(),
-        &error.to_string(),
-        language,
-    ) {
+    let (mut stderr, detail) = (io::stderr().lock(), error.to_string());
+    let told = match language {
+        Some(language) => complain(&mut stderr, error.words(language), &detail),
+        None => complain_in_both(&mut stderr, |language| error.words(language), &detail),
+    };
+    match told {
         Ok(()) => error.exit(),
         Err(_) => Exit::Io,
     }

@@ -278,6 +278,10 @@ impl Config {
             "hsm has either pin_file or pin_credential",
         )?;
         rule(
+            has_port(&self.ca.address),
+            "ca.address is host and port, such as ca.example:8443",
+        )?;
+        rule(
             self.ca.deadline_seconds > 0,
             "ca.deadline_seconds is at least 1",
         )?;
@@ -355,7 +359,8 @@ impl TryFrom<SocketShape> for Socket {
 
     fn try_from(shape: SocketShape) -> Result<Self, Self::Error> {
         let line = match (shape.tcp, shape.serial) {
-            (Some(address), None) => Line::Tcp(address),
+            (Some(address), None) if has_port(&address) => Line::Tcp(address),
+            (Some(_), None) => return Err("`tcp` is host and port, such as 127.0.0.1:7401"),
             (None, Some(path)) => Line::Serial(path),
             (Some(_), Some(_)) | (None, None) => {
                 return Err("a socket has either `tcp` or `serial`");
@@ -366,6 +371,16 @@ impl TryFrom<SocketShape> for Socket {
             line,
         })
     }
+}
+
+/// Whether this is host and port; an IPv6 address stands in brackets.
+fn has_port(address: &str) -> bool {
+    let Some((host, port)) = address.rsplit_once(':') else {
+        return false;
+    };
+    let is_bracketed = host.starts_with('[') && host.ends_with(']');
+    let is_host = !host.is_empty() && (is_bracketed || !host.contains(':'));
+    is_host && port.parse::<u16>().is_ok_and(|port| port > 0)
 }
 
 fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Id, D::Error> {
@@ -450,5 +465,20 @@ mod tests {
         let open = load(&open).unwrap_err();
         assert!(open.contains("this machine alone"), "{open}");
         assert!(both.contains("baud") || both.contains("unknown"), "{both}");
+    }
+
+    #[test]
+    fn an_address_without_its_port_is_no_address() {
+        for (good, bad) in [
+            ("127.0.0.1:7401", "127.0.0.1"),
+            ("127.0.0.1:7401", "::1"),
+            ("127.0.0.1:7401", ":7401"),
+            ("127.0.0.1:7401", "127.0.0.1:0"),
+            ("ca.mihon-denki.example:8443", "ca.mihon-denki.example"),
+        ] {
+            let refused = load(&EXAMPLE.replace(good, bad)).unwrap_err();
+            assert!(refused.contains("host and port"), "{refused}");
+        }
+        load(&EXAMPLE.replace("127.0.0.1:7401", "[::1]:7401")).unwrap();
     }
 }

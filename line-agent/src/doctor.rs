@@ -157,11 +157,11 @@ fn show(name: &str, finding: &Finding, language: Language, out: &mut dyn Write) 
             detail,
             note: Some(fault),
         }) => {
-            let Words { code, text, hint } = Words::of(*fault, language);
+            let Words { code, text, hint } = Words::of_command(*fault, language);
             writeln!(out, "!   {name}: {code} {text}\n    {detail}\n    → {hint}")
         }
         Err(error) => {
-            let Words { code, text, hint } = Words::of(error.fault(), language);
+            let Words { code, text, hint } = error.words(language);
             writeln!(out, "NG  {name}: {code} {text}\n    {error}\n    → {hint}")
         }
     }
@@ -191,7 +191,7 @@ fn grants(config: &Config) -> Finding {
 /// As a run has it: before its first day nothing is done under a grant, after its last day what is bound is finished.
 fn said_of_grants(orders: &[Order], now: Timestamp) -> Finding {
     if let Some(early) = orders.iter().find(|it| now < it.grant.not_before) {
-        return Err(AppError::GrantNotValid(early.grant.id));
+        return Err(AppError::not_begun(&early.grant));
     }
     let is_over = |order: &&Order| !order.grant.valid_at(now);
     let told = orders.iter().map(|order| {
@@ -373,6 +373,9 @@ mod tests {
         assert!(out.contains("ok  trust: 1 issuing CA\n"), "{out}");
         assert_eq!(out.matches("NG  ").count(), findings.len() - 1, "{out}");
         assert_eq!(out.matches("    → ").count(), findings.len() - 1, "{out}");
+        for wrong in ["on hold", "保留", "doctor"] {
+            assert!(!out.contains(wrong), "{wrong}: {out}");
+        }
     }
 
     #[test]

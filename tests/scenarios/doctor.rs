@@ -69,6 +69,17 @@ fn whatever_is_broken_has_its_line_and_its_remedy() {
     spoil("trust = \"trust\"", "trust = \"out\"");
     assert_finds(&shop, "no trust", &[("trust", "LINE-0206")], 78);
 
+    // Before the language is read, what is wrong is said in both; and that is not the socket's fault.
+    let port = programmer.sockets[0].rsplit_once(':').unwrap().1;
+    spoil(&format!(":{port}"), "");
+    let output = shop.station.try_agent("doctor", &[]).unwrap();
+    let told = said(&output.stderr);
+    assert_eq!(output.status.code(), Some(78), "{told}");
+    let wrong = "LINE-0206 設定が正しくありません / the settings are wrong";
+    for word in [wrong, "host and port", "/ mend what is named here"] {
+        assert!(told.contains(word), "{told}");
+    }
+
     // A socket that takes the call and says nothing.
     let mute = TcpListener::bind("127.0.0.1:0").unwrap();
     spoil(

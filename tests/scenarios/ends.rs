@@ -36,6 +36,10 @@ fn the_agent_says_by_its_exit_code_why_it_did_not_begin() {
     let wrong = shop.station.try_agent("run", &["--lots", "a.csv"]).unwrap();
     assert_ends("a wrong flag", &wrong, USAGE, "--lots");
 
+    let none = ["--lot", "no-such.csv"];
+    let none = shop.station.try_agent("run", &none).unwrap();
+    assert_ends("no lot file", &none, 65, "→ name a lot file that is there");
+
     let settings = shop.station.home().join("line-agent.toml");
     let good = fs::read_to_string(&settings).unwrap();
     for (what, old, new, wanted, word) in [

@@ -2,7 +2,7 @@
 
 use super::{AppError, on_floor};
 use crate::config::Config;
-use crate::display::complain;
+use crate::display::{Words, complain};
 use crate::files::write_durably;
 use crate::lot::Lot;
 use crate::orders::{Order, Orders};
@@ -139,7 +139,11 @@ pub fn close_lot(
         }
         let detail = format!("lot {}, leaf {}", lot.id, closed.index);
         let mut stderr = io::stderr().lock();
-        complain(&mut stderr, Fault::LotDiffers, &detail, config.language)?;
+        complain(
+            &mut stderr,
+            Words::of(Fault::LotDiffers, config.language),
+            &detail,
+        )?;
         Ok(Exit::Lot(Verdict::Fail))
     })
 }
@@ -220,7 +224,11 @@ pub(crate) fn tell_used_up(
             "{serial}: {most} attempts; line-agent unit scrap {serial} --lot {id} --reason LINE-0220"
         );
         let mut stderr = io::stderr().lock();
-        complain(&mut stderr, Fault::AttemptsUsedUp, &detail, config.language)?;
+        complain(
+            &mut stderr,
+            Words::of(Fault::AttemptsUsedUp, config.language),
+            &detail,
+        )?;
     }
     Ok(used_up)
 }

@@ -272,6 +272,17 @@ pub struct Words {
     pub hint: &'static str,
 }
 
+/// What to do about a CA that a command does not reach, in English and in Japanese.
+const CALL_THE_CA: (&str, &str) = (
+    "see that the CA runs, and that `[ca] address` of the settings is where it listens",
+    "CA が動いていること、設定の `[ca] address` が正しいことを確認してください",
+);
+/// What to do about settings whose fault stands beside it.
+const MEND: (&str, &str) = (
+    "mend what is named here",
+    "ここに示された点を直してください",
+);
+
 impl Words {
     /// Of a fault.
     #[must_use]
@@ -290,6 +301,33 @@ impl Words {
         };
         Self { code, text, hint }
     }
+
+    /// Of a fault whose particulars stand beside it, where no unit is under work: what a person does then is another thing.
+    #[must_use]
+    pub const fn of_command(fault: Fault, language: Language) -> Self {
+        let words = Self::of(fault, language);
+        if matches!(fault, Fault::CaUnreachable) {
+            return words.do_rather(language, CALL_THE_CA);
+        }
+        if matches!(fault, Fault::Config) {
+            return words.do_rather(language, MEND);
+        }
+        words
+    }
+
+    /// The same, with another hint: in English and in Japanese.
+    #[must_use]
+    pub const fn do_rather(
+        self,
+        language: Language,
+        (en, ja): (&'static str, &'static str),
+    ) -> Self {
+        let hint = match language {
+            Language::Ja => ja,
+            Language::En => en,
+        };
+        Self { hint, ..self }
+    }
 }
 
 /// Writes a line. What cannot be written to stops nothing.
@@ -303,14 +341,24 @@ fn put(out: &mut dyn Write, text: &str) {
 ///
 /// # Errors
 /// As the stream.
-pub fn complain(
-    out: &mut dyn Write,
-    fault: Fault,
-    detail: &str,
-    language: Language,
-) -> io::Result<()> {
-    let Words { code, text, hint } = Words::of(fault, language);
+pub fn complain(out: &mut dyn Write, words: Words, detail: &str) -> io::Result<()> {
+    let Words { code, text, hint } = words;
     writeln!(out, "{code} {text}\n    {detail}\n    → {hint}")
+}
+
+/// The same before anybody knows which language is read there.
+///
+/// # Errors
+/// As the stream.
+pub fn complain_in_both(
+    out: &mut dyn Write,
+    words: impl Fn(Language) -> Words,
+    detail: &str,
+) -> io::Result<()> {
+    let (ja, en) = (words(Language::Ja), words(Language::En));
+    let (code, text, hint) = (ja.code, en.text, en.hint);
+    writeln!(out, "{code} {} / {text}\n    {detail}", ja.text)?;
+    writeln!(out, "    → {} / {hint}", ja.hint)
 }
 
 #[cfg(test)]
