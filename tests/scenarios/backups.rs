@@ -66,6 +66,17 @@ async fn a_current_backup_goes_on_in_another_place_with_the_same_bytes() {
     let mut drill = Drill::begin().await;
     let made = drill.floor.made.clone().unwrap();
     let before = drill.station.look_up(&made).await.unwrap();
+    // A backup is never written over, and the operator is told so in words.
+    let again = ["backup", "--out", drill.backup.to_str().unwrap()];
+    let again = drill.factory.try_ca_server(&again).unwrap();
+    let told = acceptance::process::said(&again.stderr);
+    assert_eq!(again.status.code(), Some(69), "{told}");
+    assert!(
+        told.contains("is there already\nTo do: name a directory"),
+        "{told}"
+    );
+    assert_eq!(told.matches("To do: ").count(), 1, "{told}");
+    assert!(!told.contains("message:"), "{told}");
     let mut place = drill.elsewhere("replacement");
     assert_holds_only_what_may_be_kept(&drill.backup);
     // Who kept the manifest's hash elsewhere is not given another backup.

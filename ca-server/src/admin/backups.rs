@@ -1,5 +1,6 @@
 //! Backups for the operator: made on a thread of their own, one at a time.
 
+use super::TO_DO;
 use crate::backup::{self, BackupError, Made};
 use crate::config::Config;
 use crate::issuance::{Corridor, Refusal};
@@ -107,6 +108,6 @@ fn refused(error: &BackupError) -> Status {
     if let BackupError::Refused(refusal) = error {
         return status(refusal);
     }
-    let text = format!("{error}\nTo do: {}", error.remedy());
+    let text = format!("{error}{TO_DO}{}", error.remedy());
     Status::new(Code::FailedPrecondition, text)
 }

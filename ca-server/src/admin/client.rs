@@ -1,5 +1,6 @@
 //! The operator's side of the local socket.
 
+use super::TO_DO;
 use proto::admin::{
     AdminServiceClient, CloseGrantRequest, ConfirmClockRequest, EnrollStationRequest,
     EnrollStationResponse, GetStatusRequest, GetStatusResponse, ListRefusalsRequest,
@@ -9,8 +10,8 @@ use proto::admin::{
 use proto::common::Fault;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Status};
 
 /// Longest wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -33,8 +34,16 @@ pub enum ClientError {
     /// The server refused.
     #[error("{}: {}", .0.code, .0.text_en)]
     Refused(Box<Fault>),
+    /// The server said why not, and what to do; no fault code stands for it.
+    #[error("{what}")]
+    NotDone {
+        /// What is wrong.
+        what: String,
+        /// What to do next.
+        next: String,
+    },
     /// The call failed.
-    #[error("{0}")]
+    #[error("{}", .0.message())]
     Failed(Box<Status>),
 }
 
@@ -167,10 +176,16 @@ fn answer<T>(answer: Result<tonic::Response<T>, Status>) -> Result<T, ClientErro
 }
 
 fn refused(status: Status) -> ClientError {
-    proto::fault::fault_from_status(&status).map_or_else(
-        || ClientError::Failed(Box::new(status)),
-        |fault| ClientError::Refused(Box::new(fault)),
-    )
+    if let Some(fault) = proto::fault::fault_from_status(&status) {
+        return ClientError::Refused(Box::new(fault));
+    }
+    match status.message().split_once(TO_DO) {
+        Some((what, next)) if status.code() == Code::FailedPrecondition => ClientError::NotDone {
+            what: what.to_owned(),
+            next: next.to_owned(),
+        },
+        Some(_) | None => ClientError::Failed(Box::new(status)),
+    }
 }
 
 /// The innermost cause, which says more than "transport error".

@@ -20,6 +20,9 @@ use crate::rpc::{Audit, Gate, ServeError, audit_service, builder};
 use proto::admin::AdminServiceServer;
 use std::future::Future;
 
+/// Between what is wrong and what to do, in a status that no fault code stands for.
+const TO_DO: &str = "\nTo do: ";
+
 /// Serves the operator until `stop` is ready, then lets calls under way end.
 ///
 /// # Errors

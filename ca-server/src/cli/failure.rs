@@ -202,6 +202,7 @@ impl From<ClientError> for Failure {
                 Self::new(Exit::Temporary, &error, &fault.hint_en)
             }
             ClientError::Refused(fault) => Self::new(Exit::Permission, &error, &fault.hint_en),
+            ClientError::NotDone { next, .. } => Self::new(Exit::Unavailable, &error, next),
             ClientError::Failed(status) => {
                 let exit = if matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded) {
                     Exit::Temporary
