@@ -1,6 +1,7 @@
 //! Makes simulated chips and presents them in a simulated gang programmer.
 
-use clap::{Args, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use hsm_sim::chip::{
     Batch, ChipError, Line, OsEntropy, SeededEntropy, Socket, Tray, Trouble, Troubles, Vendor,
     make_chips, serve,
@@ -11,10 +12,13 @@ use serde_json::json;
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Simulated chips and a simulated gang programmer. All keys are test keys.
+///
+/// Exit codes: 0 done, 64 wrong command line, 69 a file, line or key is not there, 74 the answer cannot be written.
 #[derive(Debug, Parser)]
 #[command(name = "chip-sim", version)]
 struct Command {
@@ -131,15 +135,49 @@ fn parse_hex(text: &str) -> Result<Hex, hex::FromHexError> {
     hex::decode(text).map(Hex)
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    match Command::parse().action {
-        Action::Vendor(args) => make_vendor(&args),
-        Action::Make(args) => make(args),
-        Action::Serve(args) => run(args),
+/// Why nothing was done.
+enum Stop {
+    /// Wrong arguments.
+    Usage(clap::Error),
+    /// A file, a line or a key.
+    Failed(Box<dyn std::error::Error>),
+}
+
+impl<E: std::error::Error + 'static> From<E> for Stop {
+    fn from(error: E) -> Self {
+        Self::Failed(Box::new(error))
     }
 }
 
-fn make_vendor(args: &VendorArgs) -> Result<(), Box<dyn std::error::Error>> {
+/// `EX_USAGE` of sysexits(3).
+const USAGE: u8 = 64;
+/// `EX_UNAVAILABLE`.
+const UNAVAILABLE: u8 = 69;
+/// `EX_IOERR`.
+const OUTPUT: u8 = 74;
+
+fn main() -> ExitCode {
+    let done = match Command::try_parse() {
+        Ok(command) => match command.action {
+            Action::Vendor(args) => make_vendor(&args),
+            Action::Make(args) => make(args),
+            Action::Serve(args) => run(args),
+        },
+        Err(error) => Err(Stop::Usage(error)),
+    };
+    let (told, code) = match done {
+        Ok(()) => return ExitCode::SUCCESS,
+        // Help and version are no misuse.
+        Err(Stop::Usage(error)) => (error.print(), if error.use_stderr() { USAGE } else { 0 }),
+        Err(Stop::Failed(error)) => {
+            let told = writeln!(io::stderr().lock(), "chip-sim: {error}");
+            (told, UNAVAILABLE)
+        }
+    };
+    ExitCode::from(if told.is_ok() { code } else { OUTPUT })
+}
+
+fn make_vendor(args: &VendorArgs) -> Result<(), Stop> {
     let vendor = Vendor::generate(&Randomness::new(args.seed))?;
     vendor.save(&args.out)?;
     report(
@@ -148,7 +186,7 @@ fn make_vendor(args: &VendorArgs) -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-fn make(args: MakeArgs) -> Result<(), Box<dyn std::error::Error>> {
+fn make(args: MakeArgs) -> Result<(), Stop> {
     let vendor = Vendor::load(&args.vendor)?;
     let batch = match args.clone {
         Some(uid) => Batch::Clone(ChipUid::new(&uid.0)?),
@@ -170,9 +208,10 @@ fn make(args: MakeArgs) -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-fn run(args: ServeArgs) -> Result<(), Box<dyn std::error::Error>> {
+fn run(args: ServeArgs) -> Result<(), Stop> {
     let deaf = args.troubles.deaf.clone();
     let troubles = args.troubles.by_chip();
+    check_names(&args.chips, &troubles)?;
     let mut sockets = Vec::new();
     let mut names = Vec::new();
     for (number, tray) in
@@ -191,6 +230,21 @@ fn run(args: ServeArgs) -> Result<(), Box<dyn std::error::Error>> {
     report(&json!({ "ready": true, "sockets": names }))?;
     serve(sockets, &stop)?;
     Ok(())
+}
+
+/// Trouble is planted in chips that are there; a name that is none would plant nothing.
+fn check_names(dir: &Path, troubles: &Troubles) -> Result<(), Stop> {
+    match troubles.keys().find(|chip| !dir.join(chip).is_file()) {
+        None => Ok(()),
+        Some(chip) => {
+            let wrong = format!(
+                "{chip}: no such chip in {}; CHIP is a file's name there",
+                dir.display()
+            );
+            let kind = ErrorKind::ValueValidation;
+            Err(Stop::Usage(Command::command().error(kind, wrong)))
+        }
+    }
 }
 
 impl TroubleArgs {

@@ -288,3 +288,22 @@ fn a_chip_is_in_one_socket_only() {
         .status();
     assert!(!second.unwrap().success());
 }
+
+#[test]
+fn what_is_wrong_is_said_in_words_and_a_wrong_command_line_ends_with_64() {
+    let dir = bench("1");
+    let serve = ["serve", "--chips", "chips"];
+    let nonsense = [&serve[..], &["--refuse-certificate", "nonsense"]].concat();
+    let unknown = [&serve[..], &["--no-such-option"]].concat();
+    let nowhere = ["serve", "--chips", "nowhere"];
+    for (args, code, word) in [
+        (&nonsense[..], 64, "nonsense: no such chip in chips"),
+        (&unknown, 64, "--no-such-option"),
+        (&nowhere, 69, "chip-sim: nowhere: No such file"),
+    ] {
+        let output = program(dir.path()).args(args).output().unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{told}");
+        assert!(told.contains(word) && !told.contains("Io {"), "{told}");
+    }
+}
