@@ -1,13 +1,15 @@
 //! Commands that talk to the running server's local socket.
 
 use super::prepare::write_new;
+use super::watch::moment;
 use super::{CloseGrant, Enroll, Exit, Failure, Load, Open, Retry, Void, Where, say};
 use crate::admin::approval::{self, ApprovalFileError};
 use crate::admin::{Client, StationRequest};
+use crate::app::SystemClock;
 use crate::config::Config;
 use crate::policy::{load_grant, load_lot, load_station};
-use identity::Id;
-use identity::document::Document as _;
+use identity::document::{Document as _, Grant as GrantDocument};
+use identity::{Clock as _, Id, Timestamp};
 use proto::admin::{EnrollStationRequest, LoadGrantRequest};
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -54,11 +56,25 @@ pub(super) fn load_grant_into_server(order: &Load) -> Result<(), Failure> {
         write_new(&directory.join("profile.der"), &profile)?;
     }
     say(&format!(
-        "grant {} is leaf {}; SHA-256 {}\n",
+        "grant {} is leaf {}; SHA-256 {}\n{}",
         proposal.grant.id,
         answer.index,
-        hex::encode(answer.grant_hash)
+        hex::encode(answer.grant_hash),
+        not_now(&proposal.grant, SystemClock.now())
     ))
+}
+
+/// That nothing is issued under a grant today, and why.
+fn not_now(grant: &GrantDocument, now: Timestamp) -> String {
+    if grant.valid_at(now) {
+        return String::new();
+    }
+    let [from, until] = [grant.not_before, grant.not_after].map(|at| moment(at.0));
+    let word = match now < grant.not_before {
+        true => "it has not begun",
+        false => "it has ended",
+    };
+    format!("note: {word}: it holds from {from} to {until}, and nothing new is issued now\n")
 }
 
 pub(super) fn close_grant(order: &CloseGrant) -> Result<(), Failure> {
@@ -154,4 +170,23 @@ where
         let client = Client::connect(&config.paths.admin_socket).await?;
         talk(client).await
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::load_grant;
+
+    #[test]
+    fn a_grant_that_is_loaded_outside_its_days_is_said_to_allow_nothing_now() {
+        let policies = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies");
+        let file = policies.join("grants/2026-ota-line-2-cam2.toml");
+        let grant = load_grant(&policies, &file).unwrap().grant;
+        let (from, until) = (grant.not_before, grant.not_after);
+        assert_eq!(not_now(&grant, from), "");
+        let early = not_now(&grant, Timestamp(from.0 - 1));
+        assert!(early.starts_with("note: it has not begun: it holds from 2026-11-"));
+        let late = not_now(&grant, Timestamp(until.0 + 1));
+        assert!(late.starts_with("note: it has ended: "), "{late}");
+    }
 }

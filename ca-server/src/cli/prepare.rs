@@ -37,10 +37,10 @@ pub(super) fn serve(at: &Where) -> Result<(), Failure> {
 
 pub(super) fn check(check: &Check) -> Result<(), Failure> {
     let config = Config::load(&check.at.config)?;
-    say(&format!("{}: in order\n", check.at.config.display()))?;
     for pin in [config.hsm.log.pin(), config.hsm.infrastructure.pin()] {
         pin.read()?;
     }
+    say(&format!("{}: in order\n", check.at.config.display()))?;
     let Some(directory) = &check.policies else {
         return Ok(());
     };
@@ -54,9 +54,16 @@ pub(super) fn check(check: &Check) -> Result<(), Failure> {
         .collect();
     Err(Failure::new(
         Exit::Configuration,
-        format!("{} findings\n{}", findings.len(), list.trim_end()),
+        format!("{}\n{}", counted(findings.len()), list.trim_end()),
         "correct each place named",
     ))
+}
+
+fn counted(findings: usize) -> String {
+    match findings {
+        1 => "1 finding".to_owned(),
+        many => format!("{many} findings"),
+    }
 }
 
 pub(super) fn approve(order: &Approve) -> Result<(), Failure> {

@@ -7,6 +7,7 @@ use super::enter::DocumentJob;
 use super::lots::{CloseJob, ScrapJob};
 use crate::challenge::{ChallengeError, ChallengeKey};
 use crate::directory::{Directory, GrantEntry, LotEntry};
+use crate::policy::rfc3339;
 use identity::document::{KeyOriginRule, StationStatement};
 use identity::envelope::{Envelope, Purpose, StationRequest, Unit, request_hash, signed_by};
 use identity::evidence::{Evidence, EvidenceFacts, Grade};
@@ -275,7 +276,11 @@ impl Admission {
         // What was bound in time is finished, by whichever station.
         match opened.request.purpose == Purpose::Adopt || grant.valid_at(opened.now) {
             true => Ok(()),
-            false => Err(Refusal::new(Fault::GrantExpired, grant.id)),
+            false => {
+                let [from, until] = [grant.not_before, grant.not_after].map(rfc3339);
+                let detail = format!("{} holds from {from} to {until}", grant.id);
+                Err(Refusal::new(Fault::GrantExpired, detail))
+            }
         }
     }
 

@@ -5,11 +5,13 @@ use super::station::{StationPlan, load_station};
 use super::{load_ceremony, load_maker, load_product, load_roles};
 use identity::Id;
 use identity::document::LotOrder;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Loads every policy file of a directory and checks them against one another: products, makers and vendor keys that
 /// grants name, stations on the lines that grants name, lots within their grant, serial ranges apart. Empty if all
-/// is well; the findings stand in the order of the file names, folder by folder.
+/// is well; the findings stand in the order of the file names, folder by folder, each once, and none that only follows
+/// from another: of a grant or station whose own file is wrong, nobody is told that it is not there.
 #[must_use]
 pub fn check_dir(dir: &Path) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -33,7 +35,22 @@ pub fn check_dir(dir: &Path) -> Vec<Finding> {
     let lots = every(dir, "lots", &mut findings, |path| lot_of(path, &grants));
     findings.extend(ranges_apart(&lots));
     findings.extend(lots_within_grants(&lots, &grants));
+    let mut told = BTreeSet::new();
+    findings.retain(|finding| !follows(dir, finding) && told.insert(finding.to_string()));
     findings
+}
+
+/// Whether a finding is that something is not there whose file is there, and is wrong for another reason.
+fn follows(dir: &Path, finding: &Finding) -> bool {
+    let PolicyFault::Unknown { kind, id } = &*finding.fault else {
+        return false;
+    };
+    let folder = match *kind {
+        "grant" => "grants",
+        "station" => "stations",
+        _ => return false,
+    };
+    dir.join(folder).join(format!("{id}.toml")).is_file()
 }
 
 type Loaded<T> = Vec<(PathBuf, T)>;
@@ -333,6 +350,28 @@ mod tests {
                 found.iter().any(|finding| finding.contains(expected)),
                 "{to}: {found:#?}"
             );
+        }
+    }
+
+    /// A product that two kinds of files lead to, and what follows from a grant that cannot be read.
+    #[test]
+    fn a_fault_is_found_once_and_nothing_that_only_follows_from_it() {
+        for (file, from, to) in [
+            (
+                "products/md-tmp1.toml",
+                "maker = \"mihon-denki\"",
+                "maker = \"x y\"",
+            ),
+            (TMP1, "total = 20_000", "total = \"many\""),
+            (
+                "stations/ota-l2-prov-01.toml",
+                "line = \"line-2\"",
+                "lane = \"line-2\"",
+            ),
+        ] {
+            let found = findings(file, from, to);
+            assert_eq!(found.len(), 1, "{found:#?}");
+            assert!(found[0].contains(file), "{found:#?}");
         }
     }
 

@@ -33,4 +33,5 @@ pub use product::{Product, load_product};
 pub use roles::{Role, RoleTable, load_roles};
 pub use source::MAX_FILE;
 pub use station::{StationKeys, StationPlan, load_station};
+pub(crate) use value::rfc3339;
 pub use value::{DisplayName, Names};

@@ -54,7 +54,7 @@ fn moment(written: Datetime) -> Result<Timestamp, String> {
 }
 
 /// A moment in RFC 3339, UTC.
-pub(super) fn rfc3339(moment: Timestamp) -> String {
+pub(crate) fn rfc3339(moment: Timestamp) -> String {
     let millis = i64::try_from(moment.0)
         .ok()
         .and_then(|millis| jiff::Timestamp::from_millisecond(millis).ok());

@@ -34,7 +34,10 @@ pub fn fault(refusal: &Refusal) -> common::Fault {
         );
     }
     let with_detail = |said: &str| match refusal.detail.as_str() {
-        detail if !private && !detail.is_empty() => format!("{said}: {detail}"),
+        // A detail in the fault's own words says nothing more.
+        detail if !private && !detail.is_empty() && detail != text.en => {
+            format!("{said}: {detail}")
+        }
         _ => said.to_owned(),
     };
     common::Fault {

@@ -6,6 +6,7 @@ use identity::Id;
 use identity::approval::{ApprovalError, ApproverSet};
 use identity::document::{Ceremony, Document as _};
 use identity::key::PortableVerifier;
+use std::process::Command;
 
 const GRANT: &str = "grants/2026-ota-line-2-cam2.toml";
 
@@ -116,18 +117,26 @@ fn nobody_signs_with_anothers_card_or_name() {
 fn the_check_reads_configuration_pins_and_policies() {
     let room = Room::new();
     let directory = policies("");
-    let check = |room: &Room| {
-        room.run(&[
-            "check",
-            "--config",
-            "@ca-server.toml",
-            "--policies",
-            directory.to_str().unwrap(),
-        ])
+    let check_of = |room: &Room, policies: &str| {
+        let words = ["check", "--config", "@ca-server.toml", "--policies"];
+        room.run(&[&words[..], &[policies]].concat())
     };
-    let error = check(&room).refused(77);
+    let check = |room: &Room| check_of(room, directory.to_str().unwrap());
+    let ended = check(&room);
+    assert!(!ended.out.contains("in order"), "{}", ended.out);
+    let error = ended.refused(77);
     assert!(error.contains("koseki-log.pin"), "{error}");
     room.init().done();
     let out = check(&room).done();
     assert_eq!(out.matches("in order").count(), 2, "{out}");
+    // One finding is one, and what only follows from it is none.
+    let mut copy = Command::new("cp");
+    copy.arg("-r").arg(&directory).arg(room.path("policies"));
+    assert!(copy.status().unwrap().success());
+    let grant = room.path("policies").join(GRANT);
+    let text = std::fs::read_to_string(&grant).unwrap();
+    std::fs::write(&grant, text.replace("total =", "totals =")).unwrap();
+    let error = check_of(&room, "@policies").refused(78);
+    assert!(error.starts_with("ca-server: 1 finding\n"), "{error}");
+    assert!(!error.contains("there is no grant"), "{error}");
 }

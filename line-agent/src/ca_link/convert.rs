@@ -220,7 +220,15 @@ fn read_issued(issued: Issued) -> Result<Answer, Attempt> {
 /// A fault that this version does not know is judged by its blame.
 fn refusal(fault: &common::Fault) -> Attempt {
     let known = Fault::from_code(&fault.code).unwrap_or_else(|| by_blame(fault.blame()));
-    let detail = format!("the CA says {}: {}", fault.code, fault.text_en);
+    let text = known.text();
+    let more = fault.text_en.strip_prefix(text.en);
+    let more = more.filter(|_| text.code == fault.code);
+    // The fault's own words stand beside it wherever it is told.
+    let detail = match more.map(|more| more.trim_start_matches(": ")) {
+        Some("") => "the CA says so".to_owned(),
+        Some(more) => format!("the CA says: {more}"),
+        None => format!("the CA says {}: {}", fault.code, fault.text_en),
+    };
     Attempt {
         error: CaError::Refused(known, detail),
         again: fault.retry_after_ms.map(Duration::from_millis),
@@ -284,6 +292,21 @@ mod tests {
             outcome(&fault("CA-0888", common::Blame::Unit, None)),
             (Some(Fault::EvidenceInvalid), false)
         );
+    }
+
+    #[test]
+    fn what_a_fault_says_of_itself_is_not_said_twice() {
+        let of = |code: &str, text_en: &str| {
+            let mut fault = fault(code, common::Blame::Policy, None);
+            text_en.clone_into(&mut fault.text_en);
+            crate::station::Failure::from(refusal(&fault).error).detail
+        };
+        let used_up = "the grant is used up";
+        assert_eq!(of("CA-0203", used_up), "the CA says so");
+        let more = format!("{used_up}: of 24");
+        assert_eq!(of("CA-0203", &more), "the CA says: of 24");
+        let unknown = of("CA-0299", "no more");
+        assert_eq!(unknown, "the CA says CA-0299: no more");
     }
 
     #[test]

@@ -126,7 +126,13 @@ impl From<CaError> for Failure {
             CaError::Malformed(_) => Fault::ProofInvalid,
             CaError::Interrupted => Fault::Interrupted,
         };
-        Self::new(fault, error)
+        match error {
+            // Whoever is told the fault has its words.
+            CaError::Refused(_, detail) => Self::new(fault, detail),
+            CaError::Unreachable(_) | CaError::Malformed(_) | CaError::Interrupted => {
+                Self::new(fault, error)
+            }
+        }
     }
 }
 

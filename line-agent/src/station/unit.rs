@@ -6,6 +6,7 @@ use super::checks::{check_genuine, check_seated_once};
 use super::journal::{Event, History, OpenUnit};
 use super::session::{Bench, Burnt, Checked, Issued, Sent};
 use super::{Failure, Step};
+use crate::sources::day;
 use identity::RequestId;
 use identity::evidence::Evidence;
 use identity::fault::Fault;
@@ -61,7 +62,9 @@ fn fresh(chip: Identification, bench: &mut Bench<'_>) -> Step<Sent> {
     // What was bound is finished after the grant's end, by whoever holds the chip; nothing new is begun.
     let grant = &bench.task.order.grant;
     if !grant.valid_at(bench.floor.clock.now()) {
-        return Err(Failure::new(Fault::GrantExpired, grant.id));
+        let (from, until) = (day(grant.not_before), day(grant.not_after));
+        let detail = format!("{} holds from {from} to {until}", grant.id);
+        return Err(Failure::new(Fault::GrantExpired, detail));
     }
     let keyed = Checked::new(chip, bench)?.make_key(bench)?;
     note_key(bench);
