@@ -42,9 +42,11 @@ fn the_walk_through_leads_to_a_confirmed_device() {
     assert!(output.status.success(), "{told}\n{complained}");
     for claim in [
         "\"verdict\":\"PASS\",\"serial\":\"26480001000\"",
+        "LINE-0211",
+        "planned 1000 = pass 1 + hold 0 + fail 0 + scrapped 0 + unused 999",
         "accepted confirmed",
         "clean log.mihon-denki.example/ota-2",
-        "entries   bind 1, ceremony 1, confirm 1, grant 1, lot-open 1, station 1",
+        "entries   bind 1, ceremony 1, confirm 1, grant 1, lot-close 1, lot-open 1, station 1",
         "1 of 50000 issued",
     ] {
         assert!(told.contains(claim), "{claim}: {told}\n{complained}");

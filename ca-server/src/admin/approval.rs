@@ -171,9 +171,12 @@ pub fn explain_station(statement: &StationStatement) -> String {
 pub fn explain_signature<D: Document>(document: &D, approver: &Id) -> String {
     let digest = approval_digest(D::KIND, &document.hash());
     format!(
-        "{approver} signs, for this {}, the digest\n  {}\n",
-        D::KIND,
-        hex::encode(digest)
+        "{approver} signs, for this {kind}, the digest\n  {}\n\
+         Compare the SHA-256 beside \"approve\" above with that on the other approvers' screens, and with what whoever\n\
+         asked for it names: it is the same for all, and stands for every fact of this {kind}. The digest is made of it;\n\
+         a card with a display shows it while it signs.\n",
+        hex::encode(digest),
+        kind = D::KIND,
     )
 }
 
@@ -206,6 +209,19 @@ mod tests {
         );
         std::fs::write(&path, &text).unwrap();
         assert_eq!(read(&path).unwrap(), approval());
+    }
+
+    #[test]
+    fn an_approver_is_told_which_hash_to_compare() {
+        let policies = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies");
+        let file = policies.join("grants/2026-ota-line-2-cam2.toml");
+        let grant = crate::policy::load_grant(&policies, &file).unwrap().grant;
+        let text = explain_signature(&grant, &Id::new("vet-01").unwrap());
+        assert!(text.starts_with("vet-01 signs, for this grant, the digest\n"));
+        assert!(
+            text.contains("Compare the SHA-256 beside \"approve\" above"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -19,6 +19,8 @@ use std::process::ExitCode;
 
 /// The device is not accepted, or the audit found something.
 const REJECTED: u8 = 1;
+/// `EX_USAGE` of sysexits(3): wrong arguments.
+const USAGE: u8 = 64;
 /// `EX_DATAERR` of sysexits(3): a file could be read and is malformed.
 const DATA: u8 = 65;
 /// `EX_NOINPUT`: a file could not be read.
@@ -33,12 +35,10 @@ pub(crate) fn run() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
+            // Help and version are no misuse.
+            let code = if error.use_stderr() { USAGE } else { 0 };
             let printed = error.print().is_ok();
-            return ExitCode::from(if printed {
-                u8::try_from(error.exit_code()).unwrap_or(2)
-            } else {
-                OUTPUT
-            });
+            return ExitCode::from(if printed { code } else { OUTPUT });
         }
     };
     let answer = match (arguments.command, arguments.device) {
@@ -46,7 +46,7 @@ pub(crate) fn run() -> ExitCode {
         (Some(Command::Compare(arguments)), _) => compare_logs(&arguments),
         (None, Some(arguments)) => verify(&arguments),
         (None, None) => Err(Stop {
-            code: 2,
+            code: USAGE,
             why: "nothing to verify; see --help".to_owned(),
         }),
     };

@@ -18,7 +18,7 @@ The trust directory:
   ceremony.der             optional: the key ceremony's document; an audit then believes no other approvers
 
 Exit codes:
-  0 accepted, nothing found    1 rejected, something found    2 wrong use
+  0 accepted, nothing found    1 rejected, something found    64 wrong command line
   65 a file is malformed       66 a file cannot be read       74 the answer cannot be written";
 
 /// Checks a device's certificate against its maker's root and log, offline.
