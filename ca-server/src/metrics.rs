@@ -215,41 +215,18 @@ impl fmt::Debug for Meters {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeSet;
-    use std::path::Path;
-
-    /// Names as a scraper sees them, without the suffixes of their kind.
-    fn names(text: &str) -> BTreeSet<String> {
-        text.lines()
-            .filter_map(|line| line.strip_prefix("# TYPE "))
-            .filter_map(|line| line.split(' ').next())
-            .map(str::to_owned)
-            .collect()
-    }
+    use vitals::metrics::{described, named};
 
     #[test]
     fn the_page_names_exactly_what_is_measured() {
-        let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/metrics.md");
-        let page = std::fs::read_to_string(page).unwrap();
-        let bare = |name: &str| {
-            name.trim_end_matches("_total")
-                .trim_end_matches("_info")
-                .to_owned()
-        };
-        let described: BTreeSet<String> = page
-            .lines()
-            .filter_map(|line| line.strip_prefix("| `"))
-            .filter_map(|line| line.split(['`', '{']).next())
-            .filter(|name| !name.starts_with("koseki_line_"))
-            .map(bare)
-            .collect();
+        let mut described = described(include_str!("../../docs/metrics.md"));
+        described.retain(|name| !name.starts_with("koseki_line_"));
         let meters = Meters::default();
         meters.refuse(Fault::Overloaded);
         meters.turn_away("name");
         drop(meters.connect("station"));
         meters.sampled.touch();
-        let names = names(&meters.text());
-        let measured: BTreeSet<String> = names.iter().map(|name| bare(name)).collect();
+        let measured = named(&meters.text());
         assert!(measured.len() > 20, "{measured:?}");
         assert_eq!(described, measured);
     }

@@ -309,23 +309,12 @@ mod tests {
     use super::*;
     use crate::display::samples::line;
     use identity::fault::Fault;
-    use std::collections::BTreeSet;
+    use vitals::metrics::{described, named};
 
     #[test]
     fn the_page_names_exactly_what_is_measured() {
-        let page = include_str!("../../docs/metrics.md");
-        let bare = |name: &str| {
-            name.trim_end_matches("_total")
-                .trim_end_matches("_info")
-                .to_owned()
-        };
-        let described: BTreeSet<String> = page
-            .lines()
-            .filter_map(|line| line.strip_prefix("| `"))
-            .filter_map(|line| line.split(['`', '{']).next())
-            .filter(|name| name.starts_with("koseki_line_"))
-            .map(bare)
-            .collect();
+        let mut described = described(include_str!("../../docs/metrics.md"));
+        described.retain(|name| name.starts_with("koseki_line_"));
         let meters = Meters::new();
         let id = Id::new("1").unwrap();
         meters.apply(&Event::Ended(line("1", None)));
@@ -339,13 +328,7 @@ mod tests {
         };
         meters.show_quota(&id, quota);
         meters.disk_free.get_or_create(&[("place", "state")]).set(0);
-        let text = meters.text();
-        let measured: BTreeSet<String> = text
-            .lines()
-            .filter_map(|line| line.strip_prefix("# TYPE "))
-            .filter_map(|line| line.split(' ').next())
-            .map(bare)
-            .collect();
+        let measured = named(&meters.text());
         assert!(measured.len() > 15, "{measured:?}");
         assert_eq!(described, measured);
     }

@@ -546,21 +546,11 @@ impl SoftStation {
     /// # Errors
     /// As [`Self::provision`].
     pub async fn confirm(&self, signed: &Signed) -> Outcome<Result<u64, String>> {
-        use factory::confirm_response::Outcome::{Receipt, Refused};
         let request = factory::ConfirmRequest {
             request: signed.envelope.clone(),
             signature: signed.signature.clone(),
         };
-        let answer = self.client.clone().confirm(request).await;
-        match answer
-            .map_err(|status| refused(&status))?
-            .into_inner()
-            .outcome
-        {
-            Some(Receipt(receipt)) => Ok(Ok(receipt.index)),
-            Some(Refused(fault)) => Ok(Err(fault.code)),
-            None => Err(Failure::new("an answer without an outcome")),
-        }
+        leaf(self.client.clone().confirm(request).await)
     }
 
     /// Sends a void; gives the index of its leaf.
@@ -568,21 +558,11 @@ impl SoftStation {
     /// # Errors
     /// As [`Self::provision`].
     pub async fn void(&self, signed: &Signed) -> Outcome<Result<u64, String>> {
-        use factory::void_response::Outcome::{Receipt, Refused};
         let request = factory::VoidRequest {
             request: signed.envelope.clone(),
             signature: signed.signature.clone(),
         };
-        let answer = self.client.clone().void(request).await;
-        match answer
-            .map_err(|status| refused(&status))?
-            .into_inner()
-            .outcome
-        {
-            Some(Receipt(receipt)) => Ok(Ok(receipt.index)),
-            Some(Refused(fault)) => Ok(Err(fault.code)),
-            None => Err(Failure::new("an answer without an outcome")),
-        }
+        leaf(self.client.clone().void(request).await)
     }
 
     /// Sends a scrapping; gives the index of its leaf.
@@ -590,21 +570,11 @@ impl SoftStation {
     /// # Errors
     /// As [`Self::provision`].
     pub async fn scrap(&self, signed: &Signed) -> Outcome<Result<u64, String>> {
-        use factory::scrap_unit_response::Outcome::{Receipt, Refused};
         let request = factory::ScrapUnitRequest {
             request: signed.envelope.clone(),
             signature: signed.signature.clone(),
         };
-        let answer = self.client.clone().scrap_unit(request).await;
-        match answer
-            .map_err(|status| refused(&status))?
-            .into_inner()
-            .outcome
-        {
-            Some(Receipt(receipt)) => Ok(Ok(receipt.index)),
-            Some(Refused(fault)) => Ok(Err(fault.code)),
-            None => Err(Failure::new("an answer without an outcome")),
-        }
+        leaf(self.client.clone().scrap_unit(request).await)
     }
 
     /// Sends the end of a lot; gives the index of its leaf.
@@ -654,6 +624,44 @@ pub(crate) fn now() -> Timestamp {
 pub fn refused(status: &tonic::Status) -> Failure {
     let fault = proto::fault::fault_from_status(status);
     Failure::new(fault.map_or_else(|| status.to_string(), |fault| fault.code))
+}
+
+/// An answer about one unit: three messages of one form.
+trait Told {
+    /// The receipt, or why it was refused.
+    fn told(self) -> Option<Result<factory::LeafReceipt, proto::common::Fault>>;
+}
+
+macro_rules! told {
+    ($($answer:ident $outcome:ident,)*) => {$(
+        impl Told for factory::$answer {
+            fn told(self) -> Option<Result<factory::LeafReceipt, proto::common::Fault>> {
+                use factory::$outcome::Outcome::{Receipt, Refused};
+                Some(match self.outcome? {
+                    Receipt(receipt) => Ok(receipt),
+                    Refused(fault) => Err(fault),
+                })
+            }
+        }
+    )*};
+}
+
+told! {
+    ConfirmResponse confirm_response,
+    VoidResponse void_response,
+    ScrapUnitResponse scrap_unit_response,
+}
+
+/// The index of the leaf that an answer is about, or the code of the refusal.
+fn leaf<A: Told>(
+    answer: Result<tonic::Response<A>, tonic::Status>,
+) -> Outcome<Result<u64, String>> {
+    let answer = answer.map_err(|status| refused(&status))?.into_inner();
+    match answer.told() {
+        Some(Ok(receipt)) => Ok(Ok(receipt.index)),
+        Some(Err(fault)) => Ok(Err(fault.code)),
+        None => Err(Failure::new("an answer without an outcome")),
+    }
 }
 
 fn one(results: Vec<factory::UnitResult>) -> Outcome<Result<Issued, String>> {

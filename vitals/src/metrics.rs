@@ -9,6 +9,7 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus_client::registry::Registry;
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,6 +39,28 @@ pub fn text(registry: &Registry) -> String {
         tracing::error!("metrics cannot be written");
     }
     text
+}
+
+/// Names on a page of metrics, without the suffixes of their kind.
+#[must_use]
+pub fn named(text: &str) -> BTreeSet<String> {
+    let kinds = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    let names = kinds.filter_map(|line| line.split(' ').next());
+    names.map(bare).collect()
+}
+
+/// Names in the tables of a page that says what each means, without the suffixes of their kind: a program's test holds
+/// this against [`named`].
+#[must_use]
+pub fn described(page: &str) -> BTreeSet<String> {
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `"));
+    let names = rows.filter_map(|row| row.split(['`', '{']).next());
+    names.map(bare).collect()
+}
+
+fn bare(name: &str) -> String {
+    let name = name.trim_end_matches("_total").trim_end_matches("_info");
+    name.to_owned()
 }
 
 /// Serves `/metrics` until it is dropped.
