@@ -89,6 +89,7 @@ mod refusal;
 mod refuse;
 pub mod release;
 pub mod reserve;
+mod session;
 pub mod sign;
 mod time;
 
@@ -99,6 +100,7 @@ pub use corridor::{
 pub use enter::DocumentJob;
 pub(crate) use lots::CLOSED;
 pub use refusal::Refusal;
+pub use session::Session;
 
 use identity::Timestamp;
 use identity::hash::{DocumentHash, LeafHash};

@@ -11,7 +11,7 @@ pub use ceremony::{Ceremony, PinnedApprover};
 pub use grant::Grant;
 pub use lot::{LotOrder, SerialRange};
 pub use profile::{KeyOriginRule, Profile, SubjectAttribute, UidRule};
-pub use station::StationStatement;
+pub use station::{MAX_AGENTS, StationStatement};
 
 use crate::hash::{DocumentHash, sha256};
 use crate::wire::require;

@@ -86,6 +86,7 @@ faults! {
     Overloaded = "CA-0108" Ca, "the CA has more work than it can queue", "CA が混雑しています", "wait the time given, then send the same request again", "指定時間待って同じ要求を再送してください";
     NotAuthorized = "CA-0109" Peer, "this role may not call this service", "この役割では呼び出せません", "ask the CA operator for the role", "CA 運用者に権限を確認してください";
     NotApproved = "CA-0110" Policy, "the approvals do not suffice", "承認が足りないか、有効ではありません", "have approvers sign exactly this document, with the keys that its station or vendors have now", "この文書そのものに承認者の署名を得てください";
+    AgentNotApproved = "CA-0111" Station, "the line agent is not one that is approved for this station", "このライン端末のソフトはステーションで承認されていません", "install the approved line agent, or have a statement approved that names this one", "承認済みのソフトを入れるか、このソフトを含むステーション登録の承認を依頼してください";
     // CA-02xx: door 1, limits
     GrantUnknown = "CA-0201" Policy, "the grant is unknown or not this station's", "許可がないか、このステーションのものではありません", "check the grant's name and that it is loaded", "許可の名前と登録を確認してください";
     GrantExpired = "CA-0202" Policy, "the grant is not valid now", "許可の有効期間外です", "ask for a new grant", "新しい許可を申請してください";

@@ -246,7 +246,7 @@ fn on_floor<T>(
     let ca = CaLink::new(
         &config.ca,
         vault.tls().clone(),
-        means(&runtime, &stop, Some(&seen)),
+        means(&runtime, &stop, (Some(&seen), agent)),
     )?;
     let floor = Floor {
         station: &config.station,
@@ -273,7 +273,7 @@ fn on_floor<T>(
 pub(crate) fn means<'a>(
     runtime: &Runtime,
     stop: &'a Stop,
-    seen: Option<&'a SeenCheckpoint>,
+    (seen, agent): (Option<&'a SeenCheckpoint>, ProgramHash),
 ) -> Means<'a> {
     Means {
         runtime: runtime.handle().clone(),
@@ -281,6 +281,7 @@ pub(crate) fn means<'a>(
         entropy: &SystemEntropy,
         clock: &SystemClock,
         seen,
+        agent,
     }
 }
 

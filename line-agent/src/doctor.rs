@@ -304,15 +304,21 @@ fn open_vault(config: &Config) -> Result<Vault, AppError> {
 fn ask_ca(config: &Config, vault: &Vault) -> Result<(Told, Finding), AppError> {
     let (runtime, stop) = (Runtime::new()?, Stop::default());
     let seen = SeenCheckpoint::open(&config.paths.state)?;
-    let means = means(&runtime, &stop, Some(&seen));
+    let means = means(&runtime, &stop, (Some(&seen), ProgramHash::measure()?));
     let link = CaLink::new(&config.ca, vault.tls().clone(), means)?;
     let away = |error| AppError::Unreachable(Failure::from(error));
     // The question names no chip that exists; the answer is bound to it, and of no use to anybody.
     let uid = ChipUid::new(b"doctor").map_err(io::Error::other)?;
-    link.challenge(&uid).map_err(away)?;
+    let orders = Orders::load(&config.grants, &config.station)?;
     let mut told = vec![format!("{} answers", config.ca.address)];
+    let grant = orders.all().first().map(|order| &order.grant_hash);
+    link.challenge(&uid, grant).map_err(away)?;
+    told.push(match link.agents_named() {
+        Some(true) => "this program is approved".to_owned(),
+        Some(false) | None => "any program is let in".to_owned(),
+    });
     let mut note = None;
-    for order in Orders::load(&config.grants, &config.station)?.all() {
+    for order in orders.all() {
         let quota = link.quota(&order.grant_hash).map_err(away)?;
         let (left, limit) = (quota.remaining, quota.limit);
         told.push(format!("{}: {left} of {limit} left", order.grant.id));

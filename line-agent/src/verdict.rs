@@ -85,6 +85,7 @@ const fn is_broken_station(fault: Fault) -> bool {
             | Fault::StationExpired
             | Fault::StationUnknown
             | Fault::AgentAltered
+            | Fault::AgentNotApproved
     )
 }
 

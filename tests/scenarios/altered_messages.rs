@@ -126,6 +126,7 @@ impl Ground {
             entropy: &SystemEntropy,
             clock: &SystemClock,
             seen: None,
+            agent: ProgramHash([7; 32]),
         };
         let always = Validity {
             from: Timestamp(0),
@@ -253,11 +254,13 @@ pub(crate) trait WithoutHints: Message + Default + PartialEq {
 
 impl WithoutHints for GetChallengesResponse {
     /// When it expires is inside of the challenge, too, under the CA's MAC. How the station's clock stands against the
-    /// CA's is a remark in the record; the CA holds the station's time against its own.
+    /// CA's is a remark in the record; the CA holds the station's time against its own. Whether its statement names agents
+    /// is for people at the doctor's.
     fn without_hints(self) -> Self {
         Self {
             expiry_ms: 0,
             server_time_ms: 0,
+            agents_named: false,
             ..self
         }
     }
@@ -352,7 +355,7 @@ fn alter_challenge(ground: &Ground, bench: &mut Bench<'_>, open: &OpenUnit) -> V
     for (at, altered) in alterations(&truth, &[0x01, 0x80]) {
         ground.forge(Question::Challenges, &altered);
         if is_hint::<GetChallengesResponse>(&altered, &truth) {
-            let given = bench.floor.ca.challenge(&open.keyed.uid).unwrap();
+            let given = bench.floor.ca.challenge(&open.keyed.uid, None).unwrap();
             assert_eq!([given], real.challenges.as_slice(), "byte {at}");
             hints += 1;
             continue;

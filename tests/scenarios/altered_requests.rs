@@ -128,7 +128,10 @@ async fn no_altered_byte_of_the_checkpoint_beside_a_request_is_accepted() {
     let uid = chip.uid.as_bytes().to_vec();
     let ask = |beside: Option<Vec<u8>>| {
         let uids = vec![uid.clone()];
-        let mut asked = tonic::Request::new(GetChallengesRequest { uids });
+        let mut asked = tonic::Request::new(GetChallengesRequest {
+            uids,
+            ..GetChallengesRequest::default()
+        });
         if let Some(beside) = beside {
             let beside = tonic::metadata::MetadataValue::from_bytes(&beside);
             asked.metadata_mut().insert_bin(proto::SEEN, beside);

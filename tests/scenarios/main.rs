@@ -7,6 +7,7 @@ mod altered_ends;
 mod altered_line;
 mod altered_messages;
 mod altered_requests;
+mod approved_agents;
 mod architecture;
 mod backups;
 mod bad_input;

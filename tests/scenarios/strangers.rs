@@ -197,6 +197,7 @@ async fn a_certificate_without_a_valid_statement_gets_nothing() {
         );
         let asked = GetChallengesRequest {
             uids: vec![vec![0x01, 0x23, 0, 0, 0xF0, 0, 0, 0, 1]],
+            ..GetChallengesRequest::default()
         };
         let answer = FactoryServiceClient::new(channel)
             .get_challenges(asked)

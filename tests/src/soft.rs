@@ -354,7 +354,10 @@ impl SoftStation {
         chips: impl Iterator<Item = &'a SoftChip>,
     ) -> Outcome<(Vec<Vec<u8>>, Timestamp)> {
         let uids = chips.map(|chip| chip.uid.as_bytes().to_vec()).collect();
-        let asked = GetChallengesRequest { uids };
+        let asked = GetChallengesRequest {
+            uids,
+            ..GetChallengesRequest::default()
+        };
         let answer = self.client.clone().get_challenges(asked).await;
         let answer = answer.map_err(Failure::new)?.into_inner();
         Ok((answer.challenges, Timestamp(answer.server_time_ms)))

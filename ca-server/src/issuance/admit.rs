@@ -5,6 +5,7 @@ use super::Refusal;
 use super::confirm::{ConfirmJob, VoidJob};
 use super::enter::DocumentJob;
 use super::lots::{CloseJob, ScrapJob};
+use super::session::check_signed_agent;
 use crate::challenge::{ChallengeError, ChallengeKey};
 use crate::directory::{Directory, GrantEntry, LotEntry};
 use crate::policy::rfc3339;
@@ -365,6 +366,7 @@ impl Admission {
         let key = check_form(opened, unit)?;
         self.check_challenge(opened, unit)?;
         check_possession(opened, unit, &key, self.checks.as_ref())?;
+        check_signed_agent(&opened.station, unit)?;
         let judged = judge_evidence(opened, unit, &key, self.checks.as_ref());
         match (judged, opened.request.purpose) {
             (Err(refusal), Purpose::Provision) => Err(refusal),

@@ -25,7 +25,7 @@ use super::admit::{Admission, DebugClock, DebugEntropy, Job, Opened};
 use super::confirm::VoidJob;
 use super::release::Releaser;
 use super::reserve::Queued;
-use super::{Answer, Challenge, Issued, Outcome, Receipt, Refusal, time};
+use super::{Answer, Challenge, Issued, Outcome, Receipt, Refusal, Session, time};
 use crate::challenge::ChallengeKey;
 use crate::directory::{Directory, DirectoryError};
 use crate::ledger::{Ledger, LedgerError, LedgerParts, LogKey, LogTiles};
@@ -294,13 +294,14 @@ impl Corridor {
     /// One challenge for each chip.
     ///
     /// # Errors
-    /// [`Refusal`] if the station may not act, recorded if it is known.
+    /// [`Refusal`] if the station may not act, or not like this; recorded if it is known.
     pub async fn challenges(
         &self,
         station: &Id,
+        session: &Session,
         uids: &[ChipUid],
     ) -> Result<Vec<Challenge>, Refusal> {
-        match self.offer(station, uids) {
+        match self.offer(station, session, uids) {
             Ok(challenges) => Ok(challenges),
             Err(refusal) => {
                 self.keep_pace(station, 1)?;
@@ -312,10 +313,15 @@ impl Corridor {
     /// The same without a record.
     ///
     /// # Errors
-    /// [`Refusal`] if the station may not act.
-    pub fn offer(&self, station: &Id, uids: &[ChipUid]) -> Result<Vec<Challenge>, Refusal> {
+    /// [`Refusal`] if the station may not act, or not like this.
+    pub fn offer(
+        &self,
+        station: &Id,
+        session: &Session,
+        uids: &[ChipUid],
+    ) -> Result<Vec<Challenge>, Refusal> {
         let admission = &self.shared.admission;
-        admission.station(station)?;
+        admission.begin(station, session)?;
         let now = admission.clock.now();
         let challenge = |uid| {
             let (bytes, expires) = admission.challenge.challenge(station, uid, now);

@@ -1,10 +1,13 @@
 use super::error::PolicyError;
 use super::source::Source;
 use super::value::{Text, ValidShape};
-use identity::document::{Document as _, StationStatement, Version1, WireError};
+use identity::document::{
+    Bytes32, Document as _, MAX_AGENTS, StationStatement, Version1, WireError,
+};
 use identity::{Id, P256Key, Timestamp};
 use serde::Deserialize;
 use std::path::Path;
+use std::str::FromStr;
 use toml::Spanned;
 
 /// A station as planned, before its keys are known.
@@ -22,6 +25,8 @@ pub struct StationPlan {
     pub not_after: Timestamp,
     /// Who asked for it; never counts as an approver.
     pub requester: Id,
+    /// The line agents that may work there; any may, where none is named.
+    pub agents: Option<Vec<Bytes32>>,
 }
 
 /// The public halves of a station's three keys, from its key request.
@@ -52,6 +57,7 @@ impl StationPlan {
             not_before: self.not_before,
             not_after: self.not_after,
             requester: self.requester,
+            agents: self.agents.clone(),
         };
         statement.check().map(|()| statement)
     }
@@ -77,7 +83,37 @@ pub fn load_station(path: &Path) -> Result<StationPlan, PolicyError> {
         not_before: valid.from.0,
         not_after: valid.until.0,
         requester: shape.requester.0,
+        agents: shape
+            .agents
+            .map(|named| agents(&source, named))
+            .transpose()?,
     })
+}
+
+/// The programs in the statement's one order, whatever the order of the file.
+fn agents(source: &Source, named: Spanned<Vec<Text<Sha256>>>) -> Result<Vec<Bytes32>, PolicyError> {
+    let span = named.span();
+    let mut hashes: Vec<_> = named.into_inner().into_iter().map(|it| it.0.0).collect();
+    hashes.sort_unstable();
+    source.require(
+        (1..=MAX_AGENTS).contains(&hashes.len()) && hashes.is_sorted_by(|a, b| a < b),
+        span,
+        "agents names 1 to 16 programs, each once; leave it out to let any program work",
+    )?;
+    Ok(hashes)
+}
+
+/// SHA-256 in hexadecimal digits.
+#[derive(Clone, Copy)]
+struct Sha256(Bytes32);
+
+impl FromStr for Sha256 {
+    type Err = hex::FromHexError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut hash = [0; 32];
+        hex::decode_to_slice(text, &mut hash).map(|()| Self(Bytes32(hash)))
+    }
 }
 
 #[derive(Deserialize)]
@@ -95,6 +131,7 @@ struct Shape {
     site: Text<Id>,
     line: Text<Id>,
     requester: Text<Id>,
+    agents: Option<Spanned<Vec<Text<Sha256>>>>,
     valid: Spanned<ValidShape>,
 }
 
@@ -128,6 +165,33 @@ mod tests {
             }),
             Err(WireError::Rule(_))
         ));
+    }
+
+    #[test]
+    fn a_statement_names_the_agents_of_its_file_in_one_order() {
+        let named = |list: &str| {
+            let copy = sample::altered(FILE, "line =", &format!("agents = [{list}]\nline ="));
+            load_station(&copy.path().join(FILE))
+        };
+        let [one, two] = ["11", "ff"].map(|byte| format!("\"{}\"", byte.repeat(32)));
+        let plan = named(&format!("{two}, {one}")).unwrap();
+        let expected = [Bytes32([0x11; 32]), Bytes32([0xff; 32])];
+        assert_eq!(plan.agents.as_deref(), Some(&expected[..]));
+        let [tls, request, receipt] = sample::keys();
+        let keys = StationKeys {
+            tls,
+            request,
+            receipt,
+        };
+        assert_eq!(plan.statement(&keys).unwrap().agents, plan.agents);
+        for wrong in ["", &format!("{one}, {one}")] {
+            let error = named(wrong).unwrap_err().to_string();
+            assert!(error.contains("agents names 1 to 16 programs"), "{error}");
+        }
+        for wrong in ["\"ab\"", &two.replacen('f', "g", 1)] {
+            let error = named(wrong).unwrap_err().to_string();
+            assert!(error.contains(": agents"), "{error}");
+        }
     }
 
     #[test]

@@ -2,9 +2,11 @@
 
 use super::status::{self, malformed};
 use crate::auth::Peer;
-use crate::issuance::{Corridor, GrantView, Issued, LotEnd, LotView, Receipt, Refusal, UnitName};
+use crate::issuance::{
+    Corridor, GrantView, Issued, LotEnd, LotView, Receipt, Refusal, Session, UnitName,
+};
 use crate::policy::Role;
-use identity::document::Document as _;
+use identity::document::{Bytes32, Document as _};
 use identity::fault::Fault;
 use identity::{ChipUid, Clock, DocumentHash, Id, RequestId};
 use proto::factory as wire;
@@ -103,7 +105,15 @@ impl wire::FactoryService for Factory {
         request: Request<wire::GetChallengesRequest>,
     ) -> Result<Response<wire::GetChallengesResponse>, Status> {
         let station = station(&request)?;
-        let uids = request.into_inner().uids;
+        let wire::GetChallengesRequest {
+            uids,
+            agent_sha256,
+            grant_hash,
+        } = request.into_inner();
+        let session = Session {
+            agent: said(agent_sha256)?.map(Bytes32),
+            grant: said(grant_hash)?.map(DocumentHash),
+        };
         if uids.is_empty() || uids.len() > proto::MAX_UNITS {
             return Err(malformed("1 to 64 chips"));
         }
@@ -111,7 +121,7 @@ impl wire::FactoryService for Factory {
         let uids = uids.map_err(|error| malformed(&format!("UID: {error}")))?;
         let challenges = self
             .corridor
-            .challenges(&station, &uids)
+            .challenges(&station, &session, &uids)
             .await
             .map_err(|refusal| self.refused(&refusal))?;
         Ok(Response::new(wire::GetChallengesResponse {
@@ -122,6 +132,7 @@ impl wire::FactoryService for Factory {
                 .unwrap_or_default(),
             challenges: challenges.into_iter().map(|it| it.bytes).collect(),
             server_time_ms: self.clock.now().0,
+            agents_named: self.corridor.names_agents(&station),
         }))
     }
 
@@ -351,6 +362,15 @@ fn station<T>(request: &Request<T>) -> Result<Id, Status> {
 fn peer<T>(request: &Request<T>) -> Result<Peer, Status> {
     let peer = request.extensions().get::<Peer>().copied();
     peer.ok_or_else(|| status::status(&Fault::NotAuthorized.into()))
+}
+
+/// A hash that may be left out.
+fn said(bytes: Vec<u8>) -> Result<Option<[u8; 32]>, Status> {
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    let hash = bytes.try_into().map(Some);
+    hash.map_err(|_length| malformed("a hash has 32 bytes"))
 }
 
 /// A verdict against the unit is an answer; whatever else refused is a failure of the call.

@@ -9,10 +9,11 @@ use tonic::{Code, Status};
 
 const INVALID: [Fault; 2] = [Fault::EnvelopeMalformed, Fault::TooLarge];
 const NOT_FOUND: [Fault; 3] = [Fault::NotBound, Fault::GrantUnknown, Fault::LotUnknown];
-const DENIED: [Fault; 3] = [
+const DENIED: [Fault; 4] = [
     Fault::StationUnknown,
     Fault::StationExpired,
     Fault::NotApproved,
+    Fault::AgentNotApproved,
 ];
 
 /// The refusal of a whole call.
@@ -99,6 +100,7 @@ mod tests {
             (Fault::StationUnknown, Code::PermissionDenied),
             (Fault::NotAuthorized, Code::PermissionDenied),
             (Fault::NotApproved, Code::PermissionDenied),
+            (Fault::AgentNotApproved, Code::PermissionDenied),
             (Fault::GrantUnknown, Code::NotFound),
             (Fault::NotBound, Code::NotFound),
             (Fault::Stopped, Code::Unavailable),

@@ -8,16 +8,24 @@ const ROOM: &str = "KOSEKI_CORRIDOR_TEST";
 
 /// Runs a test's body in a process of its own, with an empty directory.
 pub(crate) fn run(path: &str, body: fn(&Path)) {
-    run_after(path, "", body);
+    run_after(path, ("sh", &[]), "", body);
+}
+
+/// As [`run`], and a write past the limit of a file's size is an error of that write: not the end of the process, as it
+/// would be (`setrlimit(2)`, `RLIMIT_FSIZE`).
+pub(crate) fn run_with_file_limits(path: &str, body: fn(&Path)) {
+    run_after(path, ("sh", &[]), "trap '' XFSZ &&", body);
 }
 
 /// As [`run`], with a disk of this size at `small` in the directory: a tmpfs in a mount namespace of the process.
 pub(crate) fn run_on_small_disk(path: &str, kilobytes: u32, body: fn(&Path)) {
     let mount = format!("mount -t tmpfs -o size={kilobytes}k none \"${ROOM}/small\" &&");
-    run_after(path, &mount, body);
+    // A user may mount in namespaces of his own (util-linux, user_namespaces(7)).
+    let shell = ("unshare", &["--map-root-user", "--mount", "sh"][..]);
+    run_after(path, shell, &mount, body);
 }
 
-fn run_after(path: &str, first: &str, body: fn(&Path)) {
+fn run_after(path: &str, (shell, arguments): (&str, &[&str]), first: &str, body: fn(&Path)) {
     if let Some(room) = std::env::var_os(ROOM) {
         return body(&PathBuf::from(room));
     }
@@ -26,15 +34,8 @@ fn run_after(path: &str, first: &str, body: fn(&Path)) {
     std::fs::create_dir(room.path().join("small")).unwrap();
     module::prepare(room.path());
     let script = format!("{first} exec \"$0\" \"$@\"");
-    let mut command = if first.is_empty() {
-        Command::new("sh")
-    } else {
-        // A user may mount in namespaces of his own (util-linux, user_namespaces(7)).
-        let mut command = Command::new("unshare");
-        command.args(["--map-root-user", "--mount", "sh"]);
-        command
-    };
-    let output = module::tell(&mut command, room.path())
+    let output = module::tell(&mut Command::new(shell), room.path())
+        .args(arguments)
         .args(["-c", &script])
         .arg(std::env::current_exe().unwrap())
         .args(["--exact", test, "--nocapture"])

@@ -27,4 +27,6 @@ mod receipts;
 #[cfg(test)]
 mod refusals;
 #[cfg(test)]
+mod sessions;
+#[cfg(test)]
 mod set_aside;

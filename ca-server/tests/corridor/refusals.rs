@@ -2,10 +2,17 @@ use crate::child::run;
 use crate::world::{
     NOW, Places, World, approval, counts, fault, id, profile, station, tell, until,
 };
+use ca_server::issuance::Session;
 use identity::fault::Fault;
 use identity::field::{Openings, Tag};
 use identity::leaf::{Body, Leaf, Refuse};
 use identity::{ChipUid, Clock as _};
+
+/// Says nothing of itself.
+const SILENT: Session = Session {
+    agent: None,
+    grant: None,
+};
 
 /// The refuse leaf at an index.
 fn leaf(world: &World, index: u64) -> Refuse {
@@ -105,7 +112,7 @@ fn a_station_whose_statement_has_ended_is_refused_its_challenges_on_record() {
             tell(async {
                 let world = World::open(room, Places::below(room)).await;
                 let uid = [ChipUid::new(&[0xc0, 0, 0, 1]).unwrap()];
-                let asked = |name| world.corridor.challenges(name, &uid);
+                let asked = |name| world.corridor.challenges(name, &SILENT, &uid);
                 let (known, stranger) = (id("st-1"), id("st-9"));
                 asked(&known).await.unwrap();
                 let before = world.corridor.status().unwrap().log_size;
@@ -136,7 +143,7 @@ fn challenges_refused_faster_than_a_station_may_ask_are_not_recorded() {
                 let world = World::open(room, Places::below(room)).await;
                 world.corridor.set_pace(1, 3);
                 let (known, uid) = (id("st-1"), [ChipUid::new(&[0xc0, 0, 0, 1]).unwrap()]);
-                let asked = || world.corridor.challenges(&known, &uid);
+                let asked = || world.corridor.challenges(&known, &SILENT, &uid);
                 // A challenge that is given costs nothing durable, and is not counted.
                 for _ in 0..10 {
                     asked().await.unwrap();

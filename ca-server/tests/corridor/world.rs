@@ -1,7 +1,9 @@
 //! A corridor with everything around it: ceremony, station, grant and lot, and chips in software.
 
 use ca_server::challenge::ChallengeKey;
-use ca_server::issuance::{Corridor, CorridorParts, Issued, Refusal};
+use ca_server::issuance::{
+    Call, Corridor, CorridorParts, Issued, Pending, Refusal, Session, Steps,
+};
 use ca_server::ledger::{HeadFile, LogKey};
 use identity::approval::{Approval, ApproverSet, approval_digest};
 use identity::document::{
@@ -78,14 +80,23 @@ impl Entropy for Counting {
 #[derive(Clone)]
 struct SoftCaKey(SigningKey);
 
+/// How often the CA's key was used; each test has a process of its own.
+static SIGNED: AtomicU64 = AtomicU64::new(0);
+
 impl CaKey for SoftCaKey {
     fn public_key(&self) -> P256Key {
         public(&self.0)
     }
 
     fn sign_digest(&self, digest: &[u8; 32]) -> Result<[u8; 64], CaKeyError> {
+        SIGNED.fetch_add(1, Ordering::SeqCst);
         Ok(sign(&self.0, digest).0)
     }
+}
+
+/// How often the CA's key was used so far.
+pub(crate) fn signed() -> u64 {
+    SIGNED.load(Ordering::SeqCst)
 }
 
 /// Where the parts live.
@@ -142,7 +153,12 @@ impl World {
         let log_key = log_key(room);
         let issuing = issuing_certificate();
         let clock = Arc::new(SetClock(AtomicU64::new(NOW)));
-        let corridor = start(&places, &log_key, &issuing, &clock);
+        let parts = Parts {
+            log_key: &log_key,
+            issuing: &issuing,
+            clock: &clock,
+        };
+        let corridor = Corridor::start(parts.of(&places)).unwrap();
         Self {
             clock,
             corridor,
@@ -165,6 +181,28 @@ impl World {
 
     /// As [`Self::restart_after`]; what it says if it does not start.
     pub(crate) fn try_restart_after(self, harm: impl FnOnce(&Path)) -> Result<Self, String> {
+        self.open_again(|parts, places| {
+            harm(&places.log);
+            let started = Corridor::start(parts.of(places));
+            let corridor = started.map_err(|error| error.to_string())?;
+            Ok((corridor, ()))
+        })
+        .map(|(world, ())| world)
+    }
+
+    /// Ends the corridor and opens it again without threads: whoever has the steps takes them.
+    pub(crate) fn stepwise(self) -> (Self, Steps) {
+        let opened = self.open_again(|parts, places| {
+            let opened = Corridor::open(parts.of(places), 1);
+            opened.map_err(|error| error.to_string())
+        });
+        opened.unwrap()
+    }
+
+    fn open_again<T>(
+        self,
+        open: impl FnOnce(&Parts<'_>, &Places) -> Result<(Corridor, T), String>,
+    ) -> Result<(Self, T), String> {
         self.corridor.stop();
         // Everything that holds the store must go first.
         let Self {
@@ -176,16 +214,21 @@ impl World {
             issuing,
         } = self;
         drop(corridor);
-        harm(&places.log);
-        let corridor = try_start(&places, &log_key, &issuing, &clock)?;
-        Ok(Self {
+        let parts = Parts {
+            log_key: &log_key,
+            issuing: &issuing,
+            clock: &clock,
+        };
+        let (corridor, more) = open(&parts, &places)?;
+        let world = Self {
             clock,
             corridor,
             grant,
             places,
             log_key,
             issuing,
-        })
+        };
+        Ok((world, more))
     }
 
     pub(crate) fn lot(&self, name: &str) -> LotOrder {
@@ -235,6 +278,21 @@ impl World {
         self.provision_unit(self.clock.now().0, unit).await
     }
 
+    /// Asks for a unit with a program that says in its envelope which it is.
+    pub(crate) async fn provision_by(
+        &self,
+        device: u16,
+        session: &Session,
+        signed: &Bytes32,
+    ) -> Result<Issued, Refusal> {
+        let mut unit = self.unit_in(session, device, device);
+        unit.observations.push(Observation {
+            tag: Tag::AgentDigest,
+            value: octets(hex::encode(signed.0).as_bytes()),
+        });
+        self.provision_unit(self.clock.now().0, unit).await
+    }
+
     async fn provision_unit(&self, time: u64, unit: Unit) -> Result<Issued, Refusal> {
         self.provision_units(time, vec![unit]).await?.remove(0)
     }
@@ -254,7 +312,12 @@ impl World {
         time: u64,
         units: Vec<Unit>,
     ) -> Result<Vec<Result<Issued, Refusal>>, Refusal> {
-        let envelope = Envelope {
+        let (der, signature) = self.sealed(time, units);
+        self.corridor.provision(&id("st-1"), der, signature).await
+    }
+
+    fn sealed(&self, time: u64, units: Vec<Unit>) -> (Vec<u8>, Vec<u8>) {
+        seal(&Envelope {
             version: Version1,
             purpose: Purpose::Provision,
             station: id("st-1"),
@@ -263,9 +326,17 @@ impl World {
             lot: id("lot-1"),
             seen: None,
             units,
-        };
-        let (der, signature) = seal(&envelope);
-        self.corridor.provision(&id("st-1"), der, signature).await
+        })
+    }
+
+    /// Asks for a unit and does not wait; the next step finds it queued.
+    pub(crate) fn submit(&self, device: u16) -> Result<Pending, Refusal> {
+        let (der, signature) = self.sealed(self.clock.now().0, vec![self.unit(device, device)]);
+        let station = id("st-1");
+        let mut replies = self
+            .corridor
+            .submit(&station, Call::Provision, der, signature)?;
+        replies.remove(0)
     }
 
     /// Asks for a unit; the station's clock is right.
@@ -317,10 +388,14 @@ impl World {
     }
 
     fn unit(&self, device: u16, serial: u16) -> Unit {
+        self.unit_in(&Session::default(), device, serial)
+    }
+
+    fn unit_in(&self, session: &Session, device: u16, serial: u16) -> Unit {
         let fixed = key(1000 + device);
         let [high, low] = device.to_be_bytes();
         let uid = ChipUid::new(&[0xc0, 0, high, low]).unwrap();
-        let challenges = self.corridor.offer(&id("st-1"), &[uid]).unwrap();
+        let challenges = self.corridor.offer(&id("st-1"), session, &[uid]).unwrap();
         let serial = DeviceSerial::new(&format!("SN{serial:06}")).unwrap();
         let possession = Possession {
             challenge: &challenges[0].bytes,
@@ -370,44 +445,43 @@ pub(crate) fn tell(story: impl Future<Output = ()>) {
     runtime.unwrap().block_on(story);
 }
 
-fn start(places: &Places, log_key: &LogKey, issuing: &[u8], clock: &Arc<SetClock>) -> Corridor {
-    try_start(places, log_key, issuing, clock).unwrap()
+/// What a corridor is made of, besides its places.
+struct Parts<'a> {
+    log_key: &'a LogKey,
+    issuing: &'a [u8],
+    clock: &'a Arc<SetClock>,
 }
 
-fn try_start(
-    places: &Places,
-    log_key: &LogKey,
-    issuing: &[u8],
-    clock: &Arc<SetClock>,
-) -> Result<Corridor, String> {
-    let approvers = ApproverSet::new(2, approvers());
-    let config = SignerConfig {
-        store: places.signer.clone(),
-        origin: ORIGIN.to_owned(),
-        log_vkey: log_key.verifier_key().to_string(),
-        issuing_certificate: issuing.to_vec(),
-        approvers: approvers.clone(),
-    };
-    // As the ceremony leaves them; a restart finds them again.
-    if !places.head.exists() {
-        HeadFile::make(&places.head).unwrap();
-        Signer::make_store(config.clone()).unwrap();
+impl Parts<'_> {
+    fn of(&self, places: &Places) -> CorridorParts {
+        let approvers = ApproverSet::new(2, approvers());
+        let config = SignerConfig {
+            store: places.signer.clone(),
+            origin: ORIGIN.to_owned(),
+            log_vkey: self.log_key.verifier_key().to_string(),
+            issuing_certificate: self.issuing.to_vec(),
+            approvers: approvers.clone(),
+        };
+        // As the ceremony leaves them; a restart finds them again.
+        if !places.head.exists() {
+            HeadFile::make(&places.head).unwrap();
+            Signer::make_store(config.clone()).unwrap();
+        }
+        CorridorParts {
+            store: places.store.clone(),
+            log: places.log.clone(),
+            head_file: places.head.clone(),
+            origin: ORIGIN.to_owned(),
+            log_key: self.log_key.clone(),
+            signer: Signer::open(config, Box::new(SoftCaKey(key(CA)))).unwrap(),
+            issuing_certificate: self.issuing.to_vec(),
+            approvers,
+            clock: Arc::<SetClock>::clone(self.clock),
+            entropy: Arc::new(Counting::default()),
+            challenge: ChallengeKey::new(Zeroizing::new([9; 32])),
+            files_within: places.files_within,
+        }
     }
-    let parts = CorridorParts {
-        store: places.store.clone(),
-        log: places.log.clone(),
-        head_file: places.head.clone(),
-        origin: ORIGIN.to_owned(),
-        log_key: log_key.clone(),
-        signer: Signer::open(config, Box::new(SoftCaKey(key(CA)))).unwrap(),
-        issuing_certificate: issuing.to_vec(),
-        approvers,
-        clock: Arc::<SetClock>::clone(clock),
-        entropy: Arc::new(Counting::default()),
-        challenge: ChallengeKey::new(Zeroizing::new([9; 32])),
-        files_within: places.files_within,
-    };
-    Corridor::start(parts).map_err(|error| error.to_string())
 }
 
 fn log_key(room: &Path) -> LogKey {
@@ -530,6 +604,7 @@ pub(crate) fn station() -> StationStatement {
         not_before: Timestamp(NOW - 100 * DAY),
         not_after: Timestamp(NOW + 100 * DAY),
         requester: id("rita"),
+        agents: None,
     }
 }
 

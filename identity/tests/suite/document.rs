@@ -1,10 +1,12 @@
 //! Documents: one encoding, one name, and each rule that the form alone does not show.
 
 use crate::keys::public_key;
-use crate::samples::{ALICE, ceremony, grant, id, lot_order, octets, profile, station};
+use crate::samples::{
+    ALICE, ceremony, grant, id, lot_order, octets, profile, station, station_with_agents,
+};
 use identity::document::{
-    Ceremony, Document, Grant, LotOrder, MAX_DOCUMENT, PinnedApprover, Profile, StationStatement,
-    UidRule, WireError,
+    Bytes32, Ceremony, Document, Grant, LotOrder, MAX_DOCUMENT, PinnedApprover, Profile,
+    StationStatement, UidRule, WireError,
 };
 use identity::{ChipUid, DeviceSerial, Timestamp};
 use std::fmt::Debug;
@@ -273,6 +275,29 @@ fn a_station_acts_within_its_statement() {
         ..station
     };
     refused(&endless, "a station's statement ends after it begins");
+}
+
+#[test]
+fn a_station_runs_the_agents_that_its_statement_names_or_any() {
+    let (named, other) = (Bytes32([0x11; 32]), Bytes32([0x33; 32]));
+    assert!(station().approves(None) && station().approves(Some(&other)));
+    let picky = station_with_agents();
+    assert!(picky.approves(Some(&named)));
+    assert!(!picky.approves(Some(&other)) && !picky.approves(None));
+    // Who approved the one did not approve the other.
+    assert_ne!(picky.hash(), station().hash());
+    let naming = |agents: &[u8]| StationStatement {
+        agents: Some(agents.iter().map(|byte| Bytes32([*byte; 32])).collect()),
+        ..station()
+    };
+    naming(&[1]).check().unwrap();
+    naming(&(1..=16).collect::<Vec<_>>()).check().unwrap();
+    let count = "a station's agents are 1 to 16, where any are named";
+    refused(&naming(&[]), count);
+    refused(&naming(&(1..=17).collect::<Vec<_>>()), count);
+    let order = "a station's agents are in ascending order, each once";
+    refused(&naming(&[2, 1]), order);
+    refused(&naming(&[1, 1]), order);
 }
 
 #[test]

@@ -52,6 +52,7 @@ fn all() -> Vec<Golden> {
         "Grant": identity::document::Grant = samples::grant();
         "LotOrder": identity::document::LotOrder = samples::lot_order();
         "StationStatement": identity::document::StationStatement = samples::station();
+        "StationStatement.agents": identity::document::StationStatement = samples::station_with_agents();
         "Approval": Approval = samples::approve("alice", samples::ALICE, &samples::grant());
         "Evidence.on-chip": Evidence = samples::on_chip();
         "Evidence.injected": Evidence = samples::injected();

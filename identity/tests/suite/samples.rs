@@ -176,6 +176,14 @@ pub(crate) fn station() -> StationStatement {
         not_before: Timestamp(1_795_392_000_000),
         not_after: Timestamp(1_826_928_000_000),
         requester: id("dave"),
+        agents: None,
+    }
+}
+
+pub(crate) fn station_with_agents() -> StationStatement {
+    StationStatement {
+        agents: Some(vec![Bytes32([0x11; 32]), Bytes32([0x22; 32])]),
+        ..station()
     }
 }
 

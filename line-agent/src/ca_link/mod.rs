@@ -6,6 +6,7 @@ mod convert;
 
 pub use channel::{ChannelError, Validity};
 
+use crate::agent::ProgramHash;
 use crate::config;
 use crate::records::TimeQuality;
 use crate::station::Failure;
@@ -150,11 +151,12 @@ pub trait Ca: Sync {
     /// [`CaError`]
     fn lot(&self, grant: &DocumentHash, lot: &Id) -> Result<LotThere, CaError>;
 
-    /// Gets a challenge for a chip; at most 64 bytes.
+    /// Gets a challenge for a chip, at most 64 bytes. The CA is told which program asks, and under which grant it is about to
+    /// work.
     ///
     /// # Errors
-    /// [`CaError`]
-    fn challenge(&self, uid: &ChipUid) -> Result<Vec<u8>, CaError>;
+    /// [`CaError`], among them a refusal with [`Fault::AgentNotApproved`].
+    fn challenge(&self, uid: &ChipUid, grant: Option<&DocumentHash>) -> Result<Vec<u8>, CaError>;
 
     /// Has the one unit of an envelope certified.
     ///
@@ -229,6 +231,7 @@ pub struct CaLink<'a> {
     own: Validity,
     quality: Mutex<Option<TimeQuality>>,
     answers: Mutex<Option<bool>>,
+    agents_named: Mutex<Option<bool>>,
 }
 
 /// What the line to the CA needs of the program.
@@ -244,6 +247,8 @@ pub struct Means<'a> {
     pub clock: &'a dyn Clock,
     /// The newest checkpoint seen, which goes with every request.
     pub seen: Option<&'a SeenCheckpoint>,
+    /// This program, which the CA is told with every question for a challenge.
+    pub agent: ProgramHash,
 }
 
 impl std::fmt::Debug for Means<'_> {
@@ -296,7 +301,14 @@ impl<'a> CaLink<'a> {
             own,
             quality: Mutex::new(None),
             answers: Mutex::new(None),
+            agents_named: Mutex::new(None),
         }
+    }
+
+    /// Whether the CA has a list of programs for this station, on which this one is; `None` until it gave a challenge.
+    #[must_use]
+    pub fn agents_named(&self) -> Option<bool> {
+        *lock(&self.agents_named)
     }
 
     /// Asks until an answer, a lasting refusal, a stop, or the end of patience.
@@ -414,10 +426,12 @@ impl Ca for CaLink<'_> {
         self.ask_lot(grant, lot, |answer| convert::lot(answer, (grant, lot)))
     }
 
-    fn challenge(&self, uid: &ChipUid) -> Result<Vec<u8>, CaError> {
+    fn challenge(&self, uid: &ChipUid, grant: Option<&DocumentHash>) -> Result<Vec<u8>, CaError> {
         self.ask(|mut client| async move {
             let request = GetChallengesRequest {
                 uids: vec![uid.as_bytes().to_vec()],
+                agent_sha256: self.means.agent.0.to_vec(),
+                grant_hash: grant.map_or_else(Vec::new, |it| it.as_bytes().to_vec()),
             };
             let asked = self.means.clock.now();
             let answer = client
@@ -427,6 +441,7 @@ impl Ca for CaLink<'_> {
                 .into_inner();
             let (answered, ca) = (self.means.clock.now(), Timestamp(answer.server_time_ms));
             *lock(&self.quality) = Some(TimeQuality::against_ca(asked, answered, ca));
+            *lock(&self.agents_named) = Some(answer.agents_named);
             convert::challenge(answer)
         })
     }

@@ -108,6 +108,14 @@ impl Bench<'_> {
     }
 }
 
+impl Bench<'_> {
+    /// A challenge for the chip in the socket, under the grant of its unit.
+    fn challenge(&self, uid: &ChipUid) -> Step<Vec<u8>> {
+        let grant = &self.task.order.grant_hash;
+        Ok(self.floor.ca.challenge(uid, Some(grant))?)
+    }
+}
+
 impl std::fmt::Debug for Bench<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Bench")
@@ -252,7 +260,7 @@ impl Checked {
     /// [`Fault::Journal`], or the chip's.
     pub fn make_key(self, bench: &mut Bench<'_>) -> Step<Keyed> {
         bench.floor.stop.check()?;
-        let challenge = bench.floor.ca.challenge(&self.0.uid)?;
+        let challenge = bench.challenge(&self.0.uid)?;
         let (key, evidence, load) = match bench.task.order.profile.origin {
             KeyOriginRule::OnChip => self.make_on_chip(bench)?,
             KeyOriginRule::Injected => self.make_in_hsm(bench)?,
@@ -396,7 +404,7 @@ impl Burnt {
         bench.trail.measure("key_readback", "denied");
         let challenge = self
             .challenge
-            .map_or_else(|| bench.floor.ca.challenge(&self.unit.uid), Ok)?;
+            .map_or_else(|| bench.challenge(&self.unit.uid), Ok)?;
         let possession = prove_possession(&self.unit, &challenge, bench)?;
         if let Some(original) = self.original {
             original.destroy()?;

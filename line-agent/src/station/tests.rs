@@ -147,6 +147,19 @@ fn a_challenge_gone_stale_is_proved_anew_under_the_same_request() {
 }
 
 #[test]
+fn an_envelope_of_a_program_that_is_not_approved_any_more_is_sealed_anew_by_the_one_that_is() {
+    for touch in 0.. {
+        let world = World::new(good(1));
+        if world.run(Fuse::after(touch), &Stop::default()).0.is_some() {
+            break;
+        }
+        lock(&world.register).unapproved_below = 2;
+        assert_eq!(world.run_to_end(), Verdict::Pass, "killed at touch {touch}");
+        world.assert_all_made_once();
+    }
+}
+
+#[test]
 fn an_envelope_under_a_key_that_was_replaced_meanwhile_is_sealed_anew_for_the_same_request() {
     let mut refused = 0;
     for touch in 0.. {

@@ -146,12 +146,17 @@ fn check_attempts(open: &OpenUnit, bench: &Bench<'_>) -> Step<()> {
 }
 
 /// A challenge that went stale, as after a long power cut, is answered by a new proof under the same request; so is a
-/// signature of a request key that the station had before it was enrolled anew.
+/// signature of a request key that the station had before it was enrolled anew, and an envelope of another program than
+/// the one that runs now.
 fn issue(sent: Sent, bench: &mut Bench<'_>) -> Step<Issued> {
     let again = sent.before_proof();
     match sent.provision(bench) {
         Err(Failure {
-            fault: Fault::ChallengeStale | Fault::ChallengeInvalid | Fault::EnvelopeSignature,
+            fault:
+                Fault::ChallengeStale
+                | Fault::ChallengeInvalid
+                | Fault::EnvelopeSignature
+                | Fault::AgentNotApproved,
             ..
         }) => again.prove(bench)?.provision(bench),
         outcome => outcome,

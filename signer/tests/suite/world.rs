@@ -497,6 +497,7 @@ pub fn station() -> StationStatement {
         not_before: Timestamp(NOW.0 - 10 * DAY_MILLIS),
         not_after: Timestamp(NOW.0 + 10 * DAY_MILLIS),
         requester: id("rita"),
+        agents: None,
     }
 }
 

@@ -132,8 +132,8 @@ impl Ca for Away<'_> {
     fn lot(&self, grant: &DocumentHash, lot: &Id) -> Result<LotThere, CaError> {
         outside(|| self.0.lot(grant, lot))
     }
-    fn challenge(&self, uid: &ChipUid) -> Result<Vec<u8>, CaError> {
-        outside(|| self.0.challenge(uid))
+    fn challenge(&self, uid: &ChipUid, grant: Option<&DocumentHash>) -> Result<Vec<u8>, CaError> {
+        outside(|| self.0.challenge(uid, grant))
     }
     fn provision(&self, envelope: &SignedRequest) -> Result<Answer, CaError> {
         outside(|| self.0.provision(envelope))
@@ -230,6 +230,7 @@ fn shift(config: &Config, lot: &std::path::Path, _tool: &Tool) -> Outcome<(Times
         entropy: &SystemEntropy,
         clock: &SystemClock,
         seen: Some(&seen),
+        agent: ProgramHash([0; 32]),
     };
     let link = CaLink::new(&config.ca, vault.tls().clone(), means).map_err(Failure::new)?;
     let floor = Floor {

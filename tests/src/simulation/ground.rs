@@ -533,6 +533,7 @@ fn station(name: &str) -> StationStatement {
         not_before: Timestamp(BEGIN - 100 * DAY),
         not_after: Timestamp(BEGIN + 100 * DAY),
         requester: id("rita"),
+        agents: None,
     }
 }
 

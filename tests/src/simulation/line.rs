@@ -3,7 +3,7 @@
 
 use super::Chance;
 use super::ground::{self, Chip, Ground, LOTS, STATIONS};
-use ca_server::issuance::{Call, Corridor, Issued, Refusal};
+use ca_server::issuance::{Call, Corridor, Issued, Refusal, Session};
 use identity::document::{Document as _, Version1};
 use identity::envelope::{
     ConfirmRequest, Envelope, Purpose, Signature, StationRequest, Unit, VoidRequest, request_hash,
@@ -143,7 +143,7 @@ impl Work {
         let station = ground::id(STATIONS[self.station]);
         let chips = self.pieces.iter().map(|it| &ground.chips[it.chip]);
         let uids: Vec<_> = chips.map(|chip| chip.uid).collect();
-        let challenges = corridor.offer(&station, &uids)?;
+        let challenges = corridor.offer(&station, &Session::default(), &uids)?;
         let units = self.pieces.iter().zip(challenges);
         let units = units.map(|(piece, challenge)| self.unit(ground, piece, &challenge.bytes));
         let envelope = Envelope {

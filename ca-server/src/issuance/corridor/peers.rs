@@ -2,6 +2,7 @@ use super::{Corridor, Ends, blocking, internal};
 use crate::auth::Peer;
 use crate::issuance::Refusal;
 use crate::policy::Role;
+use identity::Id;
 use identity::fault::Fault;
 
 impl Corridor {
@@ -24,6 +25,12 @@ impl Corridor {
             ));
         }
         Ok(())
+    }
+
+    /// Whether a station's statement names the line agents that may work there.
+    pub(crate) fn names_agents(&self, station: &Id) -> bool {
+        let statement = self.shared.admission.directory.station(station);
+        statement.is_some_and(|it| it.agents.is_some())
     }
 
     /// Holds the newest checkpoint that a station saw against the log, before its request is looked at.

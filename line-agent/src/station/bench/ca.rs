@@ -52,6 +52,8 @@ pub(in crate::station) struct Register {
     pub(in crate::station) is_down: bool,
     /// Challenges made before this time are stale, as after a long pause.
     pub(in crate::station) stale_below: u64,
+    /// Envelopes with challenges made before this time are of a program that is not approved any more.
+    pub(in crate::station) unapproved_below: u64,
     challenges: u64,
     /// Units that changed hands.
     pub(in crate::station) adopted: usize,
@@ -131,9 +133,12 @@ impl FakeCa {
             return Ok(bound.answer.clone());
         }
         let refused = |fault| Err(CaError::Refused(fault, "refused".to_owned()));
-        if u64::from_be_bytes(unit.challenge.as_bytes().try_into().unwrap()) < register.stale_below
-        {
+        let made = u64::from_be_bytes(unit.challenge.as_bytes().try_into().unwrap());
+        if made < register.stale_below {
             return refused(Fault::ChallengeStale);
+        }
+        if made < register.unapproved_below {
+            return refused(Fault::AgentNotApproved);
         }
         let key = unit.fixed_key().unwrap();
         if register
@@ -252,7 +257,7 @@ impl Ca for FakeCa {
         })
     }
 
-    fn challenge(&self, _uid: &ChipUid) -> Result<Vec<u8>, CaError> {
+    fn challenge(&self, _uid: &ChipUid, _grant: Option<&DocumentHash>) -> Result<Vec<u8>, CaError> {
         self.reach(|register| {
             register.challenges += 1;
             Ok(register.challenges.to_be_bytes().to_vec())

@@ -55,6 +55,7 @@ fn station() -> StationStatement {
         not_before: NOW,
         not_after: Timestamp(NOW.0 + YEAR_MILLIS),
         requester: id("chiba"),
+        agents: None,
     }
 }
 
