@@ -30,3 +30,5 @@ mod refusals;
 mod sessions;
 #[cfg(test)]
 mod set_aside;
+#[cfg(test)]
+mod steps;

@@ -47,7 +47,8 @@ impl Writer {
             match jobs.recv_timeout(IDLE) {
                 Ok(first) => {
                     self.state.hands.wait();
-                    self.round(self.together(first, jobs));
+                    let is_coming = || self.state.coming.any();
+                    self.round(together(first, jobs, LINGER, is_coming));
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     let _turn = self.state.pulses.writer.begin();
@@ -56,20 +57,6 @@ impl Writer {
                 Err(RecvTimeoutError::Disconnected) => return,
             }
         }
-    }
-
-    /// What came first with all that queued up behind it, and those who are about to. Their signatures keep the
-    /// processors busy meanwhile; whoever comes alone waits for nobody.
-    fn together(&self, first: Queued, jobs: &Receiver<Queued>) -> Vec<Queued> {
-        let since = Stopwatch::start();
-        let mut together = queued(first, jobs);
-        while together.len() < MOST_IN_BATCH && self.state.coming.any() {
-            match jobs.recv_timeout(LINGER.saturating_sub(since.elapsed())) {
-                Ok(job) => together.push(job),
-                Err(_nobody) => break,
-            }
-        }
-        together
     }
 
     /// Reserves jobs that were taken from the queue.
@@ -156,6 +143,25 @@ impl Writer {
             false
         })
     }
+}
+
+/// What came first with all that queued up behind it, and those who are about to, waited for no longer than this. Their
+/// signatures keep the processors busy meanwhile; whoever comes alone waits for nobody.
+fn together(
+    first: Queued,
+    jobs: &Receiver<Queued>,
+    longest: Duration,
+    mut is_coming: impl FnMut() -> bool,
+) -> Vec<Queued> {
+    let since = Stopwatch::start();
+    let mut together = queued(first, jobs);
+    while together.len() < MOST_IN_BATCH && is_coming() {
+        match jobs.recv_timeout(longest.saturating_sub(since.elapsed())) {
+            Ok(job) => together.push(job),
+            Err(_nobody) => break,
+        }
+    }
+    together
 }
 
 /// A job with all that queued up behind it.
@@ -452,6 +458,68 @@ fn with((refusal, ends): (Refusal, Ends), waiting: Vec<Waiting>) -> Failed {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::issuance::corridor::coming::Coming;
+    use std::sync::mpsc::sync_channel;
+
+    /// Longer than any test: who waits so long for nobody never ends.
+    const FOR_EVER: Duration = Duration::from_secs(60 * 60);
+
+    fn job(bind: u64) -> Queued {
+        let (reply, _nobody_listens) = oneshot::channel();
+        let job = Job::Retry(bind);
+        Queued { job, reply }
+    }
+
+    fn binds(batch: &[Queued]) -> Vec<u64> {
+        let bind = |queued: &Queued| {
+            let Job::Retry(bind) = &queued.job else {
+                panic!("{queued:?}");
+            };
+            *bind
+        };
+        batch.iter().map(bind).collect()
+    }
+
+    #[test]
+    fn those_in_the_queue_share_a_batch_with_those_whose_signatures_are_being_checked() {
+        let (queue, jobs) = sync_channel(8);
+        queue.send(job(2)).unwrap();
+        let coming = Coming::default();
+        let mut on_the_way: Vec<_> = (3..5).map(|bind| (bind, coming.begin())).collect();
+        // Each time the writer looks whether somebody is coming, one has come.
+        let batch = together(job(1), &jobs, FOR_EVER, || {
+            let is_coming = coming.any();
+            if let Some((bind, checked)) = on_the_way.pop() {
+                drop(checked);
+                queue.send(job(bind)).unwrap();
+            }
+            is_coming
+        });
+        assert_eq!(binds(&batch), [1, 2, 4, 3]);
+        assert!(!coming.any());
+    }
+
+    #[test]
+    fn whoever_is_alone_waits_for_nobody() {
+        let (_queue, jobs) = sync_channel(8);
+        let coming = Coming::default();
+        let batch = together(job(1), &jobs, FOR_EVER, || coming.any());
+        assert_eq!(binds(&batch), [1]);
+        // One that was refused at door 1 never comes; there is an end to waiting for it.
+        let _refused = coming.begin();
+        let batch = together(job(1), &jobs, Duration::from_millis(1), || coming.any());
+        assert_eq!(binds(&batch), [1]);
+    }
+
+    #[test]
+    fn a_batch_ends_when_it_is_full_whoever_is_coming() {
+        let (queue, jobs) = sync_channel(MOST_IN_BATCH);
+        for bind in 1..u64::try_from(MOST_IN_BATCH).unwrap() {
+            queue.send(job(bind)).unwrap();
+        }
+        let batch = together(job(0), &jobs, FOR_EVER, || true);
+        assert_eq!(batch.len(), MOST_IN_BATCH);
+    }
 
     #[test]
     fn what_stops_the_signer_is_told_under_its_own_fault() {
