@@ -51,6 +51,7 @@ mod services;
 mod simulation;
 #[path = "../shared/skipped.rs"]
 mod skipped;
+mod slow_peers;
 mod stopping;
 mod strangers;
 mod support;

@@ -88,6 +88,24 @@ pub fn mismatched(factory: &Factory, own: Credentials<'_>) -> Outcome<ClientConf
 /// Never: an address is a URI.
 #[must_use]
 pub fn lazy(address: SocketAddr, config: ClientConfig) -> Channel {
+    lazy_with(address, config, |endpoint| endpoint)
+}
+
+/// A channel that takes no more of any answer than this many bytes ahead of what is read.
+///
+/// # Errors
+/// [`Failure`] names the file.
+pub fn narrow(factory: &Factory, own: Credentials<'_>, window: u32) -> Outcome<Channel> {
+    let config = client(factory, Some(own))?;
+    let narrow = |endpoint: Endpoint| endpoint.initial_stream_window_size(window);
+    Ok(lazy_with(factory.address(), config, narrow))
+}
+
+fn lazy_with(
+    address: SocketAddr,
+    config: ClientConfig,
+    set: impl FnOnce(Endpoint) -> Endpoint,
+) -> Channel {
     let connector = TlsConnector::from(Arc::new(config));
     let name = ServerName::try_from(SERVER_NAME).expect("a DNS name");
     let connect = tower::service_fn(move |_uri| {
@@ -98,9 +116,8 @@ pub fn lazy(address: SocketAddr, config: ClientConfig) -> Channel {
             connector.connect(name, stream).await.map(TokioIo::new)
         }
     });
-    Endpoint::from_shared(format!("http://{address}"))
-        .expect("an address is a URI")
-        .connect_with_connector_lazy(connect)
+    let endpoint = Endpoint::from_shared(format!("http://{address}"));
+    set(endpoint.expect("an address is a URI")).connect_with_connector_lazy(connect)
 }
 
 /// All certificates of a PEM file.

@@ -24,6 +24,7 @@ pub struct Gate<S> {
     enrolled: Option<Corridor>,
     limit: Option<Duration>,
     weights: Option<Weights>,
+    answers: Option<Weights>,
 }
 
 impl<S> Gate<S> {
@@ -35,6 +36,7 @@ impl<S> Gate<S> {
             enrolled: None,
             limit: None,
             weights: None,
+            answers: None,
         }
     }
 
@@ -46,6 +48,7 @@ impl<S> Gate<S> {
             enrolled: Some(corridor),
             limit: None,
             weights: None,
+            answers: None,
         }
     }
 
@@ -53,6 +56,14 @@ impl<S> Gate<S> {
     #[must_use]
     pub fn weighing(mut self, weights: Weights) -> Self {
         self.weights = Some(weights);
+        self
+    }
+
+    /// The same, and the bytes of answers are counted until their peer has taken them. For services whose answers are one
+    /// message each.
+    #[must_use]
+    pub fn holding(mut self, answers: Weights) -> Self {
+        self.answers = Some(answers);
         self
     }
 
@@ -122,19 +133,23 @@ where
             Err(status) => return Box::pin(ready(Ok(status.into_http()))),
         };
         let limit = self.limit;
+        let taker = request.extensions().get::<Peer>().copied();
+        let answers = self.answers.clone().zip(taker);
         let Some(corridor) = self.enrolled.clone() else {
-            return Box::pin(limited((limit, weight), self.inner.call(request)));
+            let call = held(answers, self.inner.call(request));
+            return Box::pin(limited((limit, weight), call));
         };
         // The service that was asked whether it is ready is the one that is called.
         let next = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, next);
         let seen = seen(&request);
-        Box::pin(limited((limit, weight), async move {
+        let call = async move {
             match saw(&corridor, seen).await {
                 Ok(()) => inner.call(request).await,
                 Err(status) => Ok(status.into_http()),
             }
-        }))
+        };
+        Box::pin(limited((limit, weight), held(answers, call)))
     }
 }
 
@@ -173,6 +188,18 @@ async fn saw(corridor: &Corridor, seen: Seen) -> Result<(), Box<Status>> {
         }
         Box::new(status::status(&refusal))
     })
+}
+
+/// The call, and its answer counted until it is taken.
+async fn held<E>(
+    answers: Option<(Weights, Peer)>,
+    call: impl Future<Output = Result<http::Response<Body>, E>>,
+) -> Result<http::Response<Body>, E> {
+    let answer = call.await?;
+    match answers {
+        Some((answers, peer)) => Ok(answers.hold(&peer, answer).await),
+        None => Ok(answer),
+    }
 }
 
 /// The call within its time; what its request weighs is given back when it is over.

@@ -81,7 +81,7 @@ pub async fn serve(
         .with_service_name("koseki.factory.v1.FactoryService")
         .with_service_name("koseki.audit.v1.AuditService")
         .build_v1()?;
-    let weights = Weights::default();
+    let (weights, answers) = (Weights::default(), Weights::of_unread());
     let served = builder(limits)
         .add_service(
             Gate::for_enrolled(
@@ -91,12 +91,14 @@ pub async fn serve(
                 corridor.clone(),
             )
             .within(limits.call())
-            .weighing(weights.clone()),
+            .weighing(weights.clone())
+            .holding(answers.clone()),
         )
         .add_service(
             audit_service(audit)
                 .within(limits.call())
-                .weighing(weights.clone()),
+                .weighing(weights.clone())
+                .holding(answers),
         )
         .add_service(Gate::for_enrolled(health, corridor.clone()).weighing(weights.clone()))
         .add_service(Gate::for_enrolled(reflection, corridor).weighing(weights))

@@ -1,5 +1,6 @@
-//! How many bytes of unanswered requests one peer may have here. Each is counted as it comes in, before it is a message:
-//! what is sent by halves, in however many calls and connections, does not become memory.
+//! How many bytes one peer may have here: of requests that are not answered, and of answers that it has not taken. A
+//! request is counted as it comes in, before it is a message, and an answer before it goes out: what is sent by halves, or
+//! never read, in however many calls and connections, does not become memory.
 
 use super::status;
 use crate::auth::Peer;
@@ -9,21 +10,28 @@ use crate::shares::{Share, Shares};
 use hyper::body::{Body as HttpBody, Bytes, Frame, SizeHint};
 use identity::Id;
 use identity::fault::Fault;
+use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use tonic::Status;
 use tonic::body::Body;
-use tonic::codegen::http::Request;
+use tonic::codegen::http::{self, Request};
 
-/// Most bytes of one peer. A request that is longer is no request, and one alone always has room.
+/// Most bytes of one peer's requests. A request that is longer is no request, and one alone always has room.
 pub(super) const MOST: usize = 4 * 1024 * 1024;
+/// Most bytes of answers that one peer leaves unread: four of the longest, or the answers to 40 full envelopes. One alone
+/// always has room.
+pub(super) const MOST_UNREAD: usize = 8 * 1024 * 1024;
 /// When a peer that has too many unanswered comes again, milliseconds.
 const AGAIN_MS: u64 = 200;
 
 /// What every peer has.
 #[derive(Clone, Debug)]
-pub struct Weights(Shares<(Role, Id)>);
+pub struct Weights {
+    held: Shares<(Role, Id)>,
+}
 
 /// What one call has; given back when its body and its answer are done.
 #[derive(Clone, Debug)]
@@ -31,11 +39,54 @@ pub(super) struct Weight(Arc<Mutex<Share<(Role, Id)>>>);
 
 impl Default for Weights {
     fn default() -> Self {
-        Self(Shares::new(MOST))
+        Self::of(MOST)
     }
 }
 
 impl Weights {
+    fn of(most: usize) -> Self {
+        let held = Shares::new(most);
+        Self { held }
+    }
+
+    /// For answers.
+    #[must_use]
+    pub fn of_unread() -> Self {
+        Self::of(MOST_UNREAD)
+    }
+
+    /// Keeps the bytes of an answer counted until the peer has taken them. It is an answer of one message; a stream of
+    /// them would be waited for to its end.
+    pub(super) async fn hold(
+        &self,
+        peer: &Peer,
+        answer: http::Response<Body>,
+    ) -> http::Response<Body> {
+        let (head, mut body) = answer.into_parts();
+        let (mut frames, mut bytes) = (VecDeque::new(), 0_usize);
+        while let Some(frame) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
+            match frame {
+                Ok(frame) => {
+                    bytes = bytes.saturating_add(frame.data_ref().map_or(0, Bytes::len));
+                    frames.push_back(frame);
+                }
+                Err(status) => return status.into_http(),
+            }
+        }
+        let Some(share) = self.held.take((peer.role, peer.id), bytes) else {
+            return unread().into_http();
+        };
+        let share = Arc::new(share);
+        let held = frames.into_iter().map(|frame: Frame<Bytes>| {
+            frame.map_data(|bytes| {
+                let _share = Arc::clone(&share);
+                Bytes::from_owner(Held { bytes, _share })
+            })
+        });
+        let frames = held.collect();
+        http::Response::from_parts(head, Body::new(Unread { frames }))
+    }
+
     /// Has the bytes of a request counted as they come.
     ///
     /// # Errors
@@ -45,7 +96,7 @@ impl Weights {
         peer: &Peer,
         request: Request<Body>,
     ) -> Result<(Request<Body>, Weight), Box<Status>> {
-        let share = self.0.take((peer.role, peer.id), 0);
+        let share = self.held.take((peer.role, peer.id), 0);
         let share = share.ok_or_else(|| Box::new(too_much()))?;
         let weight = Weight(Arc::new(Mutex::new(share)));
         let counted = weight.clone();
@@ -56,6 +107,40 @@ impl Weights {
             })
         });
         Ok((request, weight))
+    }
+}
+
+/// An answer of which nothing is on its way yet.
+struct Unread {
+    frames: VecDeque<Frame<Bytes>>,
+}
+
+/// Bytes that stay counted wherever they wait: the transport takes a whole message as soon as its peer has room for the
+/// first byte of it, and drops it when the last is on its way, or with the call.
+struct Held {
+    bytes: Bytes,
+    _share: Arc<Share<(Role, Id)>>,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl HttpBody for Unread {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        Poll::Ready(self.frames.pop_front().map(Ok))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.frames.is_empty()
     }
 }
 
@@ -99,6 +184,11 @@ impl HttpBody for Weighed {
     }
 }
 
+fn unread() -> Status {
+    let why = "too many answers to this peer are not read yet";
+    status::status(&Refusal::passing(Fault::Overloaded, why, AGAIN_MS))
+}
+
 fn too_much() -> Status {
     let why = "too many bytes of this peer are not answered yet";
     status::status(&Refusal::passing(Fault::Overloaded, why, AGAIN_MS))
@@ -112,6 +202,43 @@ mod tests {
     fn the_longest_requests_that_a_connection_may_have_under_way_are_far_below() {
         let gangs = 8 * proto::MAX_REQUEST_MESSAGE;
         assert!(gangs < MOST, "{gangs}");
+    }
+
+    #[tokio::test]
+    async fn what_a_peer_leaves_unread_is_counted_until_it_is_taken() {
+        let weights = Weights::of_unread();
+        let peer = |id| Peer {
+            role: Role::Station,
+            id: Id::new(id).unwrap(),
+            key: None,
+        };
+        let answer = |len: usize| {
+            let whole = Unread {
+                frames: [Frame::data(Bytes::from(vec![0; len]))].into(),
+            };
+            http::Response::new(Body::new(whole))
+        };
+        let is_refused = |held: &http::Response<Body>| Status::from_header_map(held.headers());
+        let first = weights.hold(&peer("a"), answer(MOST_UNREAD)).await;
+        assert!(is_refused(&first).is_none());
+        let second = weights.hold(&peer("a"), answer(1)).await;
+        let refused = is_refused(&second).unwrap();
+        let fault = proto::fault::fault_from_status(&refused).unwrap();
+        assert_eq!(fault.code, Fault::Overloaded.code());
+        let other = weights.hold(&peer("b"), answer(MOST_UNREAD)).await;
+        assert!(is_refused(&other).is_none(), "another has its own");
+        // The transport has it all, and the peer none of it yet.
+        let mut body = first.into_body();
+        let frame = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await;
+        assert!(body.is_end_stream());
+        drop(body);
+        let third = weights.hold(&peer("a"), answer(1)).await;
+        assert!(is_refused(&third).is_some());
+        let bytes = frame.unwrap().unwrap().into_data().unwrap();
+        assert_eq!(bytes.len(), MOST_UNREAD);
+        drop(bytes);
+        let fourth = weights.hold(&peer("a"), answer(1)).await;
+        assert!(is_refused(&fourth).is_none());
     }
 
     #[test]
