@@ -45,25 +45,33 @@ fn bring_back(shop: &mut Shop, name: &str) {
     shop.factory.start_server().unwrap();
 }
 
+/// Flushes of the journal, behind that of a start: key, envelope, answer, confirmation.
+const ANSWERED: u64 = 4;
+const CONFIRMING: u64 = 5;
+
 /// Kills the station when its first unit's confirmation is in the journal, and was not sent. Gives the serial.
 fn leave_a_unit(shop: &Shop, work: &Work) -> String {
-    let faults = shop.factory.faults().unwrap();
-    let plan = Plan {
-        kinds: vec![Kind::Sync],
-        path: "state/journal$".to_owned(),
-        // Behind the flush of a start: key, envelope, answer, confirmation.
-        ..Plan::at(5, Deed::KillAfter)
-    };
-    faults.arm(&plan).unwrap();
-    let run = shop.station.run(&work.lot, &work.programmer.sockets);
-    assert_eq!((run.unwrap().code, faults.fired().unwrap()), (None, 1));
-    faults.disarm().unwrap();
+    kill_behind(shop, work, CONFIRMING);
     let open = shop.station.open_units().unwrap();
     assert!(
         matches!(open.as_slice(), [line] if line.ends_with("step=confirming")),
         "{open:?}"
     );
     CAMERAS.first.to_string()
+}
+
+/// Kills the station behind this flush of its journal.
+fn kill_behind(shop: &Shop, work: &Work, flush: u64) {
+    let faults = shop.factory.faults().unwrap();
+    let plan = Plan {
+        kinds: vec![Kind::Sync],
+        path: "state/journal$".to_owned(),
+        ..Plan::at(flush, Deed::KillAfter)
+    };
+    faults.arm(&plan).unwrap();
+    let run = shop.station.run(&work.lot, &work.programmer.sockets);
+    assert_eq!((run.unwrap().code, faults.fired().unwrap()), (None, 1));
+    faults.disarm().unwrap();
 }
 
 fn units(ended: &Ended) -> Vec<Value> {
@@ -133,6 +141,73 @@ fn a_station_that_has_seen_more_of_the_log_than_the_ca_has_stops_and_makes_nothi
     shop.factory.kill_server().unwrap();
     bring_back(&mut shop, "after");
     let ended = shop.station.run(&work.lot, &sockets).unwrap();
+    assert_eq!(ended.code, Some(0), "{}", ended.said);
+    assert!(ended.told("PASS", &serial), "{}", ended.said);
+    made_once(&shop.factory, &shop.station, UNITS).unwrap();
+}
+
+/// The one moment at which no checkpoint warns the CA: the station is killed when its journal holds the answer, the head that
+/// came with it is not saved, and an old copy of the whole CA is brought back besides. That CA certifies the same request
+/// anew, and believes itself. The journal knows better: the second answer is not the first, the line stops, and nothing of
+/// it gets into the chip. With the true CA back the unit is finished with what it got first.
+#[test]
+fn a_second_answer_from_a_ca_that_went_back_unseen_stops_the_line_and_reaches_no_chip() {
+    let mut shop = governed_shop();
+    keep(&mut shop, "before");
+    shop.factory.start_server().unwrap();
+    let work = work(&mut shop, CAMERAS);
+    let saved = shop.station.home().join("state/seen-checkpoint");
+    let seen = fs::read(&saved).ok();
+    kill_behind(&shop, &work, ANSWERED);
+    // The file is written beside the journal; without its directory's flush a power cut takes it back.
+    match &seen {
+        Some(bytes) => fs::write(&saved, bytes).unwrap(),
+        None if saved.exists() => fs::remove_file(&saved).unwrap(),
+        None => {}
+    }
+    keep(&mut shop, "after");
+    bring_back(&mut shop, "before");
+    let address = shop.factory.address().to_string();
+    shop.station.dial(&address, 10);
+
+    let (open, made) = (
+        shop.station.open_units().unwrap(),
+        shop.station.devices().unwrap().len(),
+    );
+    let serial = CAMERAS.first.to_string();
+    assert!(matches!(open.as_slice(), [line] if line.contains(&serial)));
+    for run in 1..=2 {
+        let ended = shop
+            .station
+            .run(&work.lot, &work.programmer.sockets)
+            .unwrap();
+        assert_eq!(ended.code, Some(50), "run {run}: {}", ended.said);
+        let units = units(&ended);
+        assert_eq!(units.len(), 1, "the line stops: {}", ended.said);
+        assert_eq!(units[0]["serial"], serial);
+        assert_eq!(units[0]["fault"]["code"], "LINE-0204");
+        // Not even the head of that log is remembered, which the true CA would stop at.
+        assert_eq!(fs::read(&saved).ok(), seen);
+    }
+    assert_eq!(shop.station.open_units().unwrap(), open);
+    assert_eq!(shop.station.devices().unwrap().len(), made);
+    let chips = files(&shop.factory.path("tray-1"), "chip").unwrap();
+    for chip in chips {
+        let chip = fs::read(chip).unwrap();
+        let certificate = &chip[2_048..6_144];
+        assert!(certificate.iter().all(|byte| *byte == 0xFF), "written");
+    }
+    // It cannot know, and goes on: whoever sees LINE-0204 must look.
+    let status = shop.factory.status().unwrap();
+    assert!(!status.contains("CA-0904"), "{status}");
+
+    shop.factory.kill_server().unwrap();
+    bring_back(&mut shop, "after");
+    shop.station.dial(&shop.factory.address().to_string(), 60);
+    let ended = shop
+        .station
+        .run(&work.lot, &work.programmer.sockets)
+        .unwrap();
     assert_eq!(ended.code, Some(0), "{}", ended.said);
     assert!(ended.told("PASS", &serial), "{}", ended.said);
     made_once(&shop.factory, &shop.station, UNITS).unwrap();
