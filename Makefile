@@ -34,8 +34,9 @@ test-only: build ## the tests alone; the stories on hsm-sim, then on SoftHSM2
 	KOSEKI_HSM=softhsm2 $(CARGO) test --workspace --locked --test scenarios -- \
 		--skip architecture --skip firmware --skip fuzzing --skip licences
 
-faults: setup build ## every durable call failed in every way, then a thousand kills; about 10 minutes
+faults: setup build ## every durable call failed in every way, with files that lag too, then a thousand kills; about 15 minutes
 	@target/debug/faults --hsm $(HSM) calls
+	@target/debug/faults --hsm $(HSM) calls --lag-ms 50 --at-least 400
 	@target/debug/faults --hsm $(HSM) kills
 
 simulate: build ## SEEDS (10000) simulated factory mornings from seed FIRST (1) on; a failing seed says how to live it again

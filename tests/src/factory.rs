@@ -501,14 +501,22 @@ impl Factory {
     /// # Errors
     /// [`Failure`] if it does not run, or they do not follow.
     pub fn settle(&self) -> Outcome<()> {
+        until("the files of the log", || {
+            Ok(self.has_settled()?.then_some(()))
+        })
+    }
+
+    /// Whether they are.
+    ///
+    /// # Errors
+    /// [`Failure`] if the server does not run.
+    pub fn has_settled(&self) -> Outcome<bool> {
         let status = self.status()?;
         let leaves = status.lines().find_map(|line| line.strip_prefix("log"));
         let leaves = leaves.and_then(|said| said.split_whitespace().next());
         let checkpoint = self.log_dir().join("checkpoint");
-        until("the files of the log", || {
-            let note = fs::read_to_string(&checkpoint).at(&checkpoint)?;
-            Ok((note.lines().nth(1) == leaves).then_some(()))
-        })
+        let note = fs::read_to_string(&checkpoint).at(&checkpoint)?;
+        Ok(note.lines().nth(1) == leaves)
     }
 
     /// The log as static files.

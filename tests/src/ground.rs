@@ -24,6 +24,7 @@ pub struct Ground {
     pub ledger: Acknowledged,
     /// The request of the unit that is made.
     pub made: Option<Signed>,
+    lag_ms: u16,
     shim: Shim,
     home: TempDir,
 }
@@ -46,6 +47,8 @@ impl Ground {
             order,
             ledger: Acknowledged::default(),
             made: None,
+            // The same calls in the same order every time.
+            lag_ms: 0,
             shim,
             home,
         };
@@ -56,6 +59,14 @@ impl Ground {
         ground.made = Some(signed);
         ground.factory.stop_server()?;
         Ok(ground)
+    }
+
+    /// The same, and in its copies the log's partial files lag by so much, as they do at a factory: which calls are made,
+    /// and in which order, depends on the clock then.
+    #[must_use]
+    pub const fn lagging(mut self, lag_ms: u16) -> Self {
+        self.lag_ms = lag_ms;
+        self
     }
 
     /// A request for the unit of this number in the lot.
@@ -81,8 +92,8 @@ impl Ground {
     pub fn governed_copy(&self, home: &Path) -> Outcome<Factory> {
         let mut copy = self.factory.copy_to(home)?;
         copy.govern(&self.shim)?;
-        // The same calls in the same order every time.
-        copy.configure("[publication]\nlag_ms = 0")?;
+        let lag = self.lag_ms;
+        copy.configure(&format!("[publication]\nlag_ms = {lag}"))?;
         copy.start_server()?;
         Ok(copy)
     }
@@ -99,6 +110,7 @@ impl Ground {
         copy.faults()?.arm(&Plan::watch())?;
         let whole = live(&station, &chip, &signed, &mut self.ledger.clone()).await?;
         whole.map_err(Failure::new)?;
+        copy.settle()?;
         copy.faults()?.trace()
     }
 

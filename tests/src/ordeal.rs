@@ -111,15 +111,21 @@ impl Fault {
         };
         factory.faults()?.arm(&Plan::at(self.number, self.deed))?;
         let first = unit.live().await?;
+        await_files(&mut factory)?;
         let fired = factory.faults()?.fired()?;
         require(fired <= 1, format_args!("{fired} faults fired"))?;
-        let (whole, aftermath) = unit.until_whole(&mut factory, first).await?;
+        let (whole, mut aftermath) = unit.until_whole(&mut factory, first).await?;
+        // What lags may be hit behind the answer.
+        if factory.has_ended()? {
+            factory.start_server()?;
+            aftermath = aftermath.max(Aftermath::Ended);
+        }
         // A retry: the ledger knows the bytes and the place that it must give.
         unit.live().await?.map_err(Failure::new)?;
         is_accepted(&whole, &Trust::load(&ground.trust()).map_err(Failure::new)?)?;
         let newest = unit.station.checkpoint().await.map_err(Failure::new)?;
         unit.ledger.checkpoint(&newest)?;
-        factory.kill_server()?;
+        factory.kill_settled_server()?;
         unit.ledger
             .hold_against(&factory.log_dir(), &ground.trust())?;
         std::fs::remove_dir_all(home)?;
@@ -129,6 +135,18 @@ impl Fault {
             aftermath
         })
     }
+}
+
+/// Files may lag behind the answer: they are waited for, or the end of the server, or so long that it is a stop.
+fn await_files(factory: &mut Factory) -> Outcome<()> {
+    let begin = now();
+    while !factory.has_ended()? && begin.elapsed() < TILL_RESTART {
+        if factory.has_settled().unwrap_or(false) {
+            return Ok(());
+        }
+        pause(PAUSE);
+    }
+    Ok(())
 }
 
 /// A unit and its station.

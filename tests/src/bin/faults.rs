@@ -38,6 +38,9 @@ enum What {
         /// Fewer faults fired are a failure
         #[arg(long, default_value_t = 500)]
         at_least: usize,
+        /// How long the log's partial files lag; not the same calls every time, unless it is 0
+        #[arg(long, default_value_t = 0)]
+        lag_ms: u16,
     },
     /// Server, agent and programmer are killed at random moments while lots are made
     Kills {
@@ -53,7 +56,11 @@ enum What {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let outcome = match arguments.what {
-        What::Calls { only, at_least } => calls(arguments.hsm, only, at_least),
+        What::Calls {
+            only,
+            at_least,
+            lag_ms,
+        } => calls(arguments.hsm, only, at_least, lag_ms),
         What::Kills { count, seed } => kills(arguments.hsm, count, seed),
     };
     match outcome {
@@ -78,9 +85,9 @@ struct Told {
     failures: Vec<String>,
 }
 
-fn calls(hsm: Hsm, only: Option<usize>, at_least: usize) -> Outcome<()> {
+fn calls(hsm: Hsm, only: Option<usize>, at_least: usize, lag_ms: u16) -> Outcome<()> {
     let runtime = runtime()?;
-    let ground = runtime.block_on(Ground::open(hsm))?;
+    let ground = runtime.block_on(Ground::open(hsm))?.lagging(lag_ms);
     let watched = runtime.block_on(ground.watch_one_unit())?;
     let faults: Vec<_> = faults_at(&watched).into_iter().enumerate().collect();
     let chosen: Vec<_> = match only {
