@@ -21,6 +21,13 @@ fn invariants_hold_in_simulated_mornings() {
     assert!(told.contains("260 seeds, all invariants hold"), "{told}");
 }
 
+/// A station crashed while the answer to its void was on the way, and took the unit for settled that it had forgotten.
+#[test]
+fn an_answer_from_before_a_crash_settles_no_unit() {
+    let lived = simulate(&["--seed", "7723"]);
+    assert!(lived.status.success(), "{}", told(&lived));
+}
+
 #[test]
 fn planted_bugs_are_found_by_the_simulation() {
     // Whichever comes first: the certificate is asked for again, or its confirmation.

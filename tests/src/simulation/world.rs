@@ -467,6 +467,13 @@ impl World<'_> {
         is_void: bool,
         answer: Result<Given, Refusal>,
     ) -> Outcome<()> {
+        let what = if is_void { "void" } else { "confirm" };
+        let said = match &answer {
+            Ok(Given::Receipt(receipt)) => format!("leaf {}", receipt.index),
+            Ok(Given::Issued(_)) => "a certificate".to_owned(),
+            Err(refusal) => refusal.fault.to_string(),
+        };
+        self.tell(format_args!("{number}.{at} {what}: {said}"));
         let piece = &mut self.works[number].pieces[at];
         match answer {
             Ok(Given::Receipt(receipt)) => {
@@ -507,7 +514,9 @@ impl World<'_> {
                 return Err(Failure::new(format_args!("a unit is stuck: {refusal:?}")));
             }
         }
-        if piece.owed.iter().all(Option::is_none) {
+        // An answer from before its station crashed may come after it: a unit that was forgotten is asked for again.
+        let is_given = matches!(piece.stage, Stage::Given(_));
+        if is_given && piece.owed.iter().all(Option::is_none) {
             piece.stage = Stage::Done;
         }
         Ok(())
