@@ -21,7 +21,7 @@ pub use state::{Ends, Stop};
 pub use steps::{Call, Pending, Steps};
 pub use views::{GrantView, LotEnd, LotView, Receipts, Status, UnitName};
 
-use super::admit::{Admission, DebugClock, DebugEntropy, Job, Opened};
+use super::admit::{Admission, DebugClock, DebugEntropy, Job};
 use super::confirm::VoidJob;
 use super::release::Releaser;
 use super::reserve::Queued;
@@ -49,8 +49,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use threads::{Finisher, Lag};
-use tokio::sync::oneshot;
-use tokio::task::yield_now;
+use tokio::sync::{Semaphore, oneshot};
 use translog::checkpoint::TrustedLog;
 
 /// Jobs that may wait for door 2; more are refused with a hint when to come again.
@@ -132,25 +131,13 @@ pub struct Corridor {
     shared: Arc<Shared>,
 }
 
-/// An opened envelope, which of its units were asked for before, and why nothing new of it may be begun, if so.
-struct Units {
-    opened: Opened,
-    known: Vec<bool>,
-    now: Result<(), Refusal>,
-}
-
-impl Units {
-    const fn count(&self) -> usize {
-        self.known.len()
-    }
-}
-
 #[derive(Debug)]
 struct Shared {
     admission: Admission,
     approvers: ApproverSet,
     queue: Mutex<Option<SyncSender<Queued>>>,
     shares: Shares<Id>,
+    verifiers: Semaphore,
     inside: Shares<()>,
     rates: Rates<Id>,
     readers: Mutex<Vec<Reader>>,
@@ -229,6 +216,7 @@ impl Corridor {
             approvers: parts.approvers,
             queue: Mutex::new(Some(queue)),
             shares: Shares::new(QUEUE_SHARE),
+            verifiers: Semaphore::new(room::processors()),
             inside: Shares::new(QUEUE),
             rates: Rates::default(),
             readers: Mutex::default(),
@@ -352,9 +340,11 @@ impl Corridor {
         envelope: Vec<u8>,
         signature: Vec<u8>,
     ) -> Result<Vec<Result<Issued, Refusal>>, Refusal> {
-        let name = request_hash::<Envelope>(&envelope);
+        let (this, station, name) = (self.clone(), *peer, request_hash::<Envelope>(&envelope));
         let since = Stopwatch::start();
-        let admitted = self.admit(peer, envelope, signature).await;
+        let admitted = self
+            .verifying(move || this.admit_units(&station, envelope, signature))
+            .await?;
         self.shared.state.meters.pass(Door::Admit, since);
         let jobs = match admitted {
             Ok(jobs) => jobs,
@@ -454,10 +444,8 @@ impl Corridor {
         let (this, peer) = (self.clone(), *peer);
         going_on(async move {
             let _room = room;
-            let coming = this.shared.state.coming.begin();
-            let admitted = admit(&this, &peer);
-            drop(coming);
-            match admitted {
+            let corridor = this.clone();
+            match this.verifying(move || admit(&corridor, &peer)).await? {
                 Ok(job) => receipt(wait(this.enqueue(job)?).await?),
                 Err(refusal) => Err(this.recorded(&peer, refusal, Some(name)).await),
             }
@@ -497,33 +485,12 @@ impl Corridor {
         }
     }
 
-    /// Door 1 for all units of an envelope, on the threads of the network, of which there are as many as processors:
-    /// a hand-over to another costs as much as a unit's own part of it. Between units others have their turn.
-    async fn admit(
+    fn admit_units(
         &self,
         peer: &Id,
         envelope: Vec<u8>,
         signature: Vec<u8>,
     ) -> Result<Vec<Job>, Refusal> {
-        // Over before the queue is reached: nobody there waits for one who is in it.
-        let _coming = self.shared.state.coming.begin();
-        let units = self.open_units(peer, envelope, signature)?;
-        let mut jobs = Vec::with_capacity(units.count());
-        for position in 0..units.count() {
-            if position > 0 {
-                yield_now().await;
-            }
-            jobs.extend(self.admit_unit(&units, position));
-        }
-        Ok(jobs)
-    }
-
-    fn open_units(
-        &self,
-        peer: &Id,
-        envelope: Vec<u8>,
-        signature: Vec<u8>,
-    ) -> Result<Units, Refusal> {
         let admission = &self.shared.admission;
         let seen = |request: &Envelope| match &request.seen {
             Some(note) => self.check_seen(note.as_bytes()),
@@ -537,18 +504,13 @@ impl Corridor {
         {
             return Err(refusal.clone());
         }
-        Ok(Units { opened, known, now })
-    }
-
-    /// The job of the unit at this place.
-    fn admit_unit(&self, units: &Units, position: usize) -> Option<Job> {
-        let (admission, opened) = (&self.shared.admission, &units.opened);
-        let unit = opened.request.units.get(position)?;
-        Some(match (units.known.get(position)?, &units.now) {
-            (true, _) => admission.known_unit(opened, position, unit),
-            (false, Ok(())) => admission.unit(opened, position, unit),
-            (false, Err(refusal)) => admission.refuse_unit(opened, refusal.clone(), unit),
-        })
+        let units = opened.request.units.iter().enumerate().zip(known);
+        let job = |((position, unit), is_known)| match (is_known, &now) {
+            (true, _) => admission.known_unit(&opened, position, unit),
+            (false, Ok(())) => admission.unit(&opened, position, unit),
+            (false, Err(refusal)) => admission.refuse_unit(&opened, refusal.clone(), unit),
+        };
+        Ok(units.map(job).collect())
     }
 
     /// Which units were asked for before. Look-up by request id comes before freshness: a retry may carry a stale

@@ -1,6 +1,6 @@
-//! Who may come in: room in the queue, and the pace of a station.
+//! Who may come in: room in the queue, the pace of a station, and a processor to check signatures on.
 
-use super::{Corridor, QUEUE, QUEUE_SHARE, internal, overloaded};
+use super::{Corridor, QUEUE, QUEUE_SHARE, blocking, internal, overloaded};
 use crate::issuance::Refusal;
 use crate::shares::Share;
 use identity::Id;
@@ -32,6 +32,20 @@ impl Room {
 }
 
 impl Corridor {
+    /// Runs what checks signatures, on as many threads as there are processors: more would only keep the corridor's own
+    /// threads from theirs.
+    pub(super) async fn verifying<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Refusal> {
+        // Over before the queue is reached: nobody there waits for one who is in it.
+        let _coming = self.shared.state.coming.begin();
+        let turn = self.shared.verifiers.acquire().await.map_err(internal)?;
+        let done = blocking(work).await;
+        drop(turn);
+        done
+    }
+
     /// Room for one envelope more, before anything of it is parsed or verified: who comes when all is full, or faster
     /// than it may, costs nothing. A longer one takes more, so that what waits is bounded in bytes, too.
     pub(super) fn room(&self, peer: &Id, bytes: usize) -> Result<Room, Refusal> {
@@ -63,4 +77,9 @@ pub(super) async fn going_on<T: Send + 'static>(
     work: impl Future<Output = Result<T, Refusal>> + Send + 'static,
 ) -> Result<T, Refusal> {
     tokio::spawn(work).await.map_err(internal)?
+}
+
+/// How many processors there are.
+pub(super) fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, Into::into)
 }

@@ -144,11 +144,7 @@ impl Corridor {
     ) -> Result<Vec<Job>, Refusal> {
         let admission = &self.shared.admission;
         match call {
-            Call::Provision => {
-                let units = self.open_units(peer, request, signature)?;
-                let jobs = (0..units.count()).filter_map(|at| self.admit_unit(&units, at));
-                Ok(jobs.collect())
-            }
+            Call::Provision => self.admit_units(peer, request, signature),
             Call::Confirm => self.with_reader(|reader| {
                 let job = admission.confirm(peer, &request, &signature, reader)?;
                 Ok(vec![Job::Confirm(Box::new(job))])
