@@ -38,6 +38,16 @@ const GRANT: &str = "2026-ota-line-2-cam2";
 const LOT: &str = "26W48-A";
 /// First serial of the lot.
 const FIRST_SERIAL: u64 = 26_480_001_000;
+/// What rows are called, in their order.
+const NAMES: [&str; 7] = [
+    "issuance",
+    "issuance-gang",
+    "issuance-paced",
+    "unit",
+    "injection",
+    "station",
+    "verify",
+];
 /// Largest number of certificates of one run.
 const LIMIT: u32 = 5_000_000;
 
@@ -55,8 +65,11 @@ pub struct Selection {
 impl Selection {
     /// Whether a row is measured.
     fn takes(&self, name: &str, level: u32) -> bool {
-        let named = self.only.is_empty() || self.only.iter().any(|only| only == name);
-        named && (self.levels.is_empty() || self.levels.contains(&level))
+        self.names(name) && (self.levels.is_empty() || self.levels.contains(&level))
+    }
+
+    fn names(&self, name: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|only| only == name)
     }
 
     fn arguments(&self) -> Vec<String> {
@@ -71,12 +84,27 @@ impl Selection {
     }
 }
 
-/// A factory with room for all units, in a process of its own: the module finds its tokens by the environment.
+/// Each name in a factory of its own, so that no row pays for the devices of another, and in a process of its own: the
+/// module finds its tokens by the environment. Floors are measured for each; the first are shown.
 ///
 /// # Errors
 /// [`Failure`] of a step, or of the run with all that it said.
 pub fn run(hsm: Hsm, selection: &Selection) -> Outcome<Vec<Row>> {
-    in_its_own_process(hsm, &selection.arguments())
+    let mut rows: Vec<Row> = Vec::new();
+    for name in NAMES.into_iter().filter(|name| selection.names(name)) {
+        let alone = Selection {
+            only: vec![name.to_owned()],
+            ..selection.clone()
+        };
+        let measured: Vec<Row> = in_its_own_process(hsm, &alone.arguments())?;
+        let is_first = rows.is_empty();
+        rows.extend(
+            measured
+                .into_iter()
+                .filter(|row| is_first || !row.is_floor()),
+        );
+    }
+    Ok(rows)
 }
 
 /// Runs this program again with these arguments, in a directory and with a module of its own.

@@ -88,6 +88,11 @@ impl Times {
 }
 
 impl Row {
+    /// Whether it tells of one part alone.
+    pub(super) fn is_floor(&self) -> bool {
+        self.name.starts_with("floor-")
+    }
+
     /// Beside another floor than itself.
     pub(super) fn beside(self, floor_per_s: f64) -> Self {
         Self {
