@@ -120,8 +120,11 @@ impl Fault {
             factory.start_server()?;
             aftermath = aftermath.max(Aftermath::Ended);
         }
-        // A retry: the ledger knows the bytes and the place that it must give.
-        unit.live().await?.map_err(Failure::new)?;
+        // A retry: the ledger knows the bytes and the place that it must give. What stopped behind the answer goes on
+        // by itself, too.
+        let again = unit.live().await?;
+        let (_, after) = unit.until_whole(&mut factory, again).await?;
+        aftermath = aftermath.max(after);
         is_accepted(&whole, &Trust::load(&ground.trust()).map_err(Failure::new)?)?;
         let newest = unit.station.checkpoint().await.map_err(Failure::new)?;
         unit.ledger.checkpoint(&newest)?;
