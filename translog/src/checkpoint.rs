@@ -5,7 +5,8 @@ use core::str::FromStr;
 
 use crate::cosignature;
 use crate::note::{
-    KeyId, KeyName, NoteError, NoteSigner, SignError, SignatureType, SignedNote, VerifierKey,
+    KeyId, KeyName, NoteError, NoteSignature, NoteSigner, SignError, SignatureType, SignedNote,
+    VerifierKey,
 };
 use crate::text::parse_decimal;
 use crate::tree::{EMPTY_ROOT, Hash, MAX_TREE_SIZE};
@@ -224,6 +225,20 @@ impl TrustedLog {
         }
         Ok(VerifiedCheckpoint { checkpoint, note })
     }
+
+    /// Whether the note is a checkpoint of this log that at least one of its keys has signed, whatever else is missing or
+    /// does not verify. It tells whose a log is, and is no reason to believe the checkpoint.
+    #[must_use]
+    pub fn is_signer_of(&self, note: &SignedNote) -> bool {
+        let Ok(checkpoint) = note.text().parse::<Checkpoint>() else {
+            return false;
+        };
+        let signed = |key: &VerifierKey| {
+            let mut lines = note.signatures_by(key);
+            lines.any(|line| verifies(key, &checkpoint, note, line))
+        };
+        checkpoint.origin == self.origin && self.keys.iter().any(signed)
+    }
 }
 
 /// Whether the key has signed or cosigned the checkpoint in this note.
@@ -237,13 +252,7 @@ pub(crate) fn has_signed(
 ) -> Result<bool, OpenError> {
     let mut signed = false;
     for line in note.signatures_by(key) {
-        let verifies = match key.signature_type() {
-            SignatureType::Ed25519 => key.verifies(note.text().as_bytes(), line.signature()),
-            SignatureType::Ed25519Cosignature | SignatureType::MlDsa44Cosignature => {
-                cosignature::verify(key, checkpoint, line).is_ok()
-            }
-        };
-        if !verifies {
+        if !verifies(key, checkpoint, note, line) {
             return Err(OpenError::BadSignature {
                 name: key.name().clone(),
                 key_id: key.id(),
@@ -252,6 +261,20 @@ pub(crate) fn has_signed(
         signed = true;
     }
     Ok(signed)
+}
+
+fn verifies(
+    key: &VerifierKey,
+    checkpoint: &Checkpoint,
+    note: &SignedNote,
+    line: &NoteSignature,
+) -> bool {
+    match key.signature_type() {
+        SignatureType::Ed25519 => key.verifies(note.text().as_bytes(), line.signature()),
+        SignatureType::Ed25519Cosignature | SignatureType::MlDsa44Cosignature => {
+            cosignature::verify(key, checkpoint, line).is_ok()
+        }
+    }
 }
 
 fn check_origin(origin: &str) -> Result<(), CheckpointError> {
@@ -329,6 +352,22 @@ mod tests {
         let other = TrustedLog::new("log.example/b", vec![signer.key]).unwrap();
         let refused = other.open(signed.as_bytes());
         assert_eq!(refused, Err(OpenError::UnknownOrigin(ORIGIN.to_owned())));
+    }
+
+    #[test]
+    fn a_log_is_known_by_any_key_of_its_own() {
+        let (classic, quantum) = (Signer::ed25519(ORIGIN, 1), Signer::ml_dsa44(ORIGIN, 2));
+        let keys = vec![classic.key.clone(), quantum.key];
+        let log = TrustedLog::new(ORIGIN, keys.clone()).unwrap();
+        let signed = checkpoint().sign(&classic).unwrap();
+        assert!(log.is_signer_of(&signed));
+        let other = TrustedLog::new("log.example/b", keys).unwrap();
+        assert!(!other.is_signer_of(&signed));
+        let foreign = checkpoint().sign(&Signer::ed25519(ORIGIN, 3)).unwrap();
+        assert!(!log.is_signer_of(&foreign));
+        let altered = signed.to_string().replacen("\n3\n", "\n4\n", 1);
+        let altered = SignedNote::parse(altered.as_bytes()).unwrap();
+        assert!(!log.is_signer_of(&altered));
     }
 
     #[test]

@@ -27,8 +27,9 @@ use translog::tree::{Hash, leaf_hash};
 ///
 /// The root and every tile are recomputed from the entries and compared with what the log published; every leaf is
 /// replayed under [`identity::rules`]. Memory grows with the number of devices ([`Register`]), not with the files.
-/// Partial tiles and bundles that a larger one superseded are read, too, if they are still kept. A log whose checkpoint is
-/// not signed as trusted is of somebody else: it is recomputed, and not held against CAs and approvers of this trust.
+/// Partial tiles and bundles that a larger one superseded are read, too, if they are still kept. A log whose checkpoint
+/// no trusted log key signed is of somebody else: it is recomputed, and not held against CAs and approvers of this trust.
+/// One that a trusted key signed is held against them whatever its checkpoint lacks, a quorum of witnesses for instance.
 /// The documents that leaves name are read from `documents/` beside the tiles, held against their leaves, and their
 /// approvals verified; of a copy without them [`Scope::Leaves`] judges the rest.
 ///
@@ -64,7 +65,7 @@ pub fn audit_log_with(
         return Ok(audit.tally.finish(None, &audit.register));
     };
     audit.documents = match scope {
-        Scope::Whole if audit.is_trusted => Some(Documents::new(&log, trust, &head)),
+        Scope::Whole if !audit.is_foreign => Some(Documents::new(&log, trust, &head)),
         Scope::Whole | Scope::Leaves => None,
     };
     for bundle in bundles_between(0, head.size()) {
@@ -91,8 +92,8 @@ struct Audit<'a> {
     log: &'a LogDir,
     trust: &'a Trust,
     issuers: BTreeSet<SpkiHash>,
-    /// Whether the checkpoint is signed as trusted.
-    is_trusted: bool,
+    /// Whether no trusted log key signed the checkpoint.
+    is_foreign: bool,
     /// CAs that are not trusted: the first entry of each, and how many more.
     strangers: BTreeMap<SpkiHash, (u64, u64)>,
     register: Register,
@@ -112,7 +113,7 @@ impl<'a> Audit<'a> {
             log,
             trust,
             issuers,
-            is_trusted: true,
+            is_foreign: false,
             strangers: BTreeMap::new(),
             register: Register::new(),
             edge: RightEdge::new(),
@@ -126,10 +127,12 @@ impl<'a> Audit<'a> {
         match self.trust.policy().open(bytes) {
             Ok(opened) => Some(opened.checkpoint().clone()),
             Err(error) => {
-                self.is_trusted = false;
                 self.tally
                     .find(Reason::AuditCheckpoint, None, error.to_string());
-                SignedNote::parse(bytes).ok()?.text().parse().ok()
+                let note = SignedNote::parse(bytes).ok()?;
+                let mut logs = self.trust.policy().logs().iter();
+                self.is_foreign = !logs.any(|log| log.log().is_signer_of(&note));
+                note.text().parse().ok()
             }
         }
     }
@@ -179,8 +182,8 @@ impl<'a> Audit<'a> {
             Ok(held) => self.tally.documents(held.into()),
             Err((reason, why)) => {
                 self.tally.find(reason, Some(index), why);
-                // Nobody's approvers are known then: one finding, and not one a document.
-                if reason == Reason::AuditCeremony && self.trust.ceremony().is_none() {
+                // While nobody's approvers are known: one finding, and not one a document.
+                if reason == Reason::AuditCeremony && !documents.knows_approvers() {
                     self.documents = None;
                 }
             }
@@ -196,8 +199,10 @@ impl<'a> Audit<'a> {
             self.tally.find(Reason::AuditIssuer, Some(first), note);
         }
         let mut findings = self.tally.finish(Some(head), &self.register);
+        // What was read before they were given up says nothing about approvals.
+        let held = findings.documents.take();
         if let Some(documents) = &self.documents {
-            findings.documents = Some(findings.documents.unwrap_or_default());
+            findings.documents = Some(held.unwrap_or_default());
             findings.approvers_pinned = self.trust.ceremony().is_some();
             let grants = self
                 .register
@@ -222,7 +227,7 @@ impl<'a> Audit<'a> {
             self.tally
                 .find(Reason::AuditSerial, Some(index), String::new());
         }
-        if self.is_trusted && !self.issuers.contains(&certificate.issuer) {
+        if !self.is_foreign && !self.issuers.contains(&certificate.issuer) {
             let met = self.strangers.entry(certificate.issuer);
             met.and_modify(|(_, more)| *more = more.saturating_add(1))
                 .or_insert((index, 0));

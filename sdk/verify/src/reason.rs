@@ -87,7 +87,7 @@ reasons! {
     PartUnknown = "VERIFY-0168" "the chip's part number is withheld, and no profile names it", "チップ品番が非開示で、プロファイルにもありません", "put the product's profile into profiles/", "profiles/ に製品プロファイルを置いてください";
     StationAsserted = "VERIFY-0169" "that the key was injected from an HSM is the station's word, as the log recorded it", "HSM からの注入はステーションの申告で、ログの記録のままです", "nothing to do; accept it or not as your policy says", "方針に従って可否を判断してください";
     // VERIFY-02xx: findings of an audit
-    AuditCheckpoint = "VERIFY-0201" "the checkpoint is not signed as the trust directory asks", "チェックポイントの署名が信頼条件を満たしません", "check that log and trust directory are of one maker: nothing was held against its CAs and approvers", "ログと信頼ディレクトリが同じ製造者のものか確認してください。発行 CA と承認者は照合していません";
+    AuditCheckpoint = "VERIFY-0201" "the checkpoint is not signed as the trust directory asks", "チェックポイントの署名が信頼条件を満たしません", "check that log and trust directory are of one maker; where none of its keys signed, nothing was held against its CAs and approvers", "ログと信頼ディレクトリが同じ製造者のものか確認してください。信頼する鍵の署名が一つもなければ、発行 CA と承認者は照合していません";
     AuditEntries = "VERIFY-0202" "entries cannot be read, so that nothing after them is known", "記録が読めず、以降が不明です", "fetch the log again; else report it", "ログを取り直し、だめなら報告してください";
     AuditLeaf = "VERIFY-0203" "an entry is no leaf of the register", "台帳の記録ではありません", "report it to the maker", "製造者に報告してください";
     AuditRule = "VERIFY-0204" "an entry breaks a rule of the log", "ログの規則に反する記録です", "report it; no certificate of this entry is to be accepted", "報告し、この記録の証明書を受け入れないでください";
@@ -99,7 +99,7 @@ reasons! {
     AuditDocument = "VERIFY-0210" "the document behind an entry is missing, or is another", "記録が指す文書がないか、別の文書です", "fetch the log with its documents/ again; else report it: what nobody can read, nobody can have approved", "documents/ を含めてログを取り直し、だめなら報告してください";
     AuditApproval = "VERIFY-0211" "a document is not approved", "文書に必要な承認がありません", "report it; accept nothing that was issued under it", "報告し、この文書による発行を受け入れないでください";
     AuditTerms = "VERIFY-0212" "an entry says otherwise than its document", "記録が文書と一致しません", "report it; accept nothing that was issued under it", "報告し、この文書による発行を受け入れないでください";
-    AuditCeremony = "VERIFY-0213" "the log began with another ceremony than is trusted", "ログが信頼する鍵セレモニーで始まっていません", "compare ceremony.der and log.vkey with the minutes of the ceremony", "ceremony.der と log.vkey をセレモニーの記録と照合してください";
+    AuditCeremony = "VERIFY-0213" "the log holds another ceremony than is trusted", "信頼するものとは別の鍵セレモニーがログにあります", "compare ceremony.der and log.vkey with the minutes of the ceremony", "ceremony.der と log.vkey をセレモニーの記録と照合してください";
 }
 
 impl Reason {

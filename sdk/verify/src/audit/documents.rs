@@ -19,6 +19,8 @@ pub(super) struct Documents<'a> {
     log: &'a LogDir,
     trust: &'a Trust,
     approvers: ApproverSet,
+    /// Whether a ceremony of the log was believed.
+    has_begun: bool,
     origin: String,
     names: BTreeMap<DocumentHash, Named>,
 }
@@ -41,9 +43,15 @@ impl<'a> Documents<'a> {
             log,
             trust,
             approvers: trust.ceremony().map_or_else(nobody, ApproverSet::from),
+            has_begun: false,
             origin: head.origin().to_owned(),
             names: BTreeMap::new(),
         }
+    }
+
+    /// Whether approvals can be judged: by the log's ceremony, or by that of the trust directory.
+    pub(super) const fn knows_approvers(&self) -> bool {
+        self.has_begun || self.trust.ceremony().is_some()
     }
 
     /// Reads and judges the documents of a leaf. False for a leaf that names none.
@@ -85,7 +93,8 @@ impl<'a> Documents<'a> {
         Support::from_bytes(&bytes).map_err(|error| missing(error.to_string()))
     }
 
-    /// Believes the approvers of the ceremony that the log began with, if it is of this maker's root, CA and log.
+    /// Believes the approvers of the ceremony that the log began with, if it is of this maker's root, CA and log. A log
+    /// begins once: another ceremony after it names nobody.
     fn begin(&mut self, ceremony: &Ceremony) -> Result<(), Wrong> {
         let mut issuing = self.trust.issuing().iter();
         let known = issuing.any(|authority| authority.hash() == ceremony.issuing);
@@ -97,6 +106,10 @@ impl<'a> Documents<'a> {
         let trusted = self.trust.ceremony();
         let same = trusted.is_none_or(|trusted| trusted.hash() == ceremony.hash());
         let held = [
+            (
+                !self.has_begun,
+                "another one after that which the log began with",
+            ),
             (same, "not the one of the trust directory"),
             (log, "for another log"),
             (root, "another root"),
@@ -106,6 +119,7 @@ impl<'a> Documents<'a> {
             return Err((Reason::AuditCeremony, (*what).to_owned()));
         }
         self.approvers = ApproverSet::from(ceremony);
+        self.has_begun = true;
         Ok(())
     }
 }

@@ -27,6 +27,8 @@ pub struct Findings {
     /// Documents that were read and found as their entries say, approved where they must be; none if they were not
     /// looked at.
     pub documents: Option<u64>,
+    /// Entries that name a document.
+    pub documents_named: u64,
     /// Whether the approvers are those of the trust directory's `ceremony.der`. Else the log itself named them in its first
     /// entry, and whoever holds the log's key may have begun it with others.
     pub approvers_pinned: bool,
@@ -134,6 +136,8 @@ impl Tally {
     pub(super) fn count(&mut self, leaf: &Leaf) {
         let kind = self.findings.kinds.entry(name(&leaf.body)).or_default();
         *kind = kind.saturating_add(1);
+        let named = &mut self.findings.documents_named;
+        *named = named.saturating_add(leaf.body.document().is_some().into());
         let (grant, bound, scrapped) = match &leaf.body {
             Body::Bind(bind) => {
                 if bind.lot.is_none() {

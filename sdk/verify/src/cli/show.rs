@@ -78,10 +78,14 @@ impl Show {
             .collect();
         writeln!(self.out, "  entries   {}", kinds.join(", "))?;
         match findings.documents {
-            Some(held) => writeln!(
-                self.out,
-                "  documents {held} as their entries say, approved"
-            )?,
+            Some(held) => {
+                let named = findings.documents_named;
+                let style = if held == named { Style::new() } else { BAD };
+                writeln!(
+                    self.out,
+                    "  {style}documents{style:#} {held} of {named} as their entries say, approved"
+                )?;
+            }
             None => writeln!(
                 self.out,
                 "  {OPEN}documents{OPEN:#} not looked at: nothing is said about approvals"

@@ -1,6 +1,6 @@
 //! Audits: a clean log, and every planted fault found at its entry.
 
-use crate::house::{GRANT, House, LogKey, filler, terms, trust_in};
+use crate::house::{GRANT, House, LogKey, filler, terms, trust_in, witnessed_trust_in};
 use identity::leaf::{Body, CertificateRef, GrantTerms};
 use identity::{DocumentHash, SpkiHash};
 use koseki_verify::{CompareError, Findings, Reason, Relation, Scope, audit_log, compare};
@@ -242,6 +242,24 @@ fn a_log_of_somebody_else_is_one_finding() {
     let findings = audit_log(dir.path(), &other, Scope::Whole).unwrap();
     assert_found(&findings, &[(Reason::AuditCheckpoint, None)]);
     assert_eq!(findings.documents, None, "not looked at");
+}
+
+/// Its checkpoint is found, and everything else as well.
+#[test]
+fn a_log_of_this_maker_that_no_witness_cosigned_is_audited_to_its_end() {
+    let mut house = house();
+    let mut bind = filler(300);
+    bind.certificate.issuer = SpkiHash([0; 32]);
+    house.enter(Body::Bind(bind));
+    let (dir, trust) = (written(&house), witnessed_trust_in(&house.log_key));
+    let checkpoint = (Reason::AuditCheckpoint, None);
+    let issuer = (Reason::AuditIssuer, Some(302));
+    let findings = audit_log(dir.path(), &trust, Scope::Leaves).unwrap();
+    assert_found(&findings, &[checkpoint, issuer]);
+    let findings = audit_log(dir.path(), &trust, Scope::Whole).unwrap();
+    let missing = [0, 1].map(|entry| (Reason::AuditDocument, Some(entry)));
+    assert_found(&findings, &[checkpoint, missing[0], missing[1], issuer]);
+    assert_eq!((findings.documents, findings.documents_named), (Some(0), 2));
 }
 
 #[test]

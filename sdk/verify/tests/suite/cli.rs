@@ -188,6 +188,8 @@ fn an_audit_reads_like_this() {
     // Where the documents are looked for and are not there, that is what is found.
     let (code, text, _) = run(dir.path(), &audit[..4]);
     assert!(code == 1 && text.contains("VERIFY-0210"), "{text}");
+    let held = "  documents 0 of 2 as their entries say, approved\n";
+    assert!(text.contains(held), "{text}");
     let tile = dir.path().join("log/tile/0/000.p/4");
     let mut bytes = fs::read(&tile).unwrap();
     bytes[40] ^= 1;

@@ -312,6 +312,54 @@ fn a_leaf_that_says_otherwise_than_its_document_is_found() {
 }
 
 #[test]
+fn whoever_begins_a_log_again_hides_nothing_behind_it_and_names_nobody() {
+    let whole = ceremony(&Office::new().house);
+    let root = Ceremony {
+        root: CertificateHash([9; 32]),
+        ..whole.clone()
+    };
+    let approvers = Ceremony {
+        needed: 1,
+        approvers: whole.approvers[..1].to_vec(),
+        ..whole.clone()
+    };
+    for second in [root, approvers] {
+        let mut office = Office::furnished();
+        office.begin(&second);
+        let more = |name| Grant {
+            id: id(name),
+            ..grant()
+        };
+        let (approved_later, unapproved) = (more("2026-a"), more("2026-b"));
+        office.enter_grant(&approved_later, &approved(&approved_later));
+        office.enter_grant(&unapproved, &[approve(&unapproved, APPROVERS[0])]);
+        let found = [(Reason::AuditCeremony, 4), (Reason::AuditApproval, 6)];
+        let trust = office.house.trust();
+        for ceremony in [None, Some(whole.clone())] {
+            let trust = trust.clone().with_ceremony(ceremony);
+            let findings = audit_log(office.written().path(), &trust, Scope::Whole).unwrap();
+            assert_found(&findings, &found);
+            assert_eq!((findings.documents, findings.documents_named), (Some(5), 7));
+        }
+    }
+}
+
+#[test]
+fn while_nobodys_approvers_are_known_nothing_is_said_of_documents() {
+    let other = Ceremony {
+        root: CertificateHash([9; 32]),
+        ..ceremony(&Office::new().house)
+    };
+    let mut office = Office::new();
+    office.open_lot(&lot(&grant(), 24));
+    office.begin(&other);
+    office.enter_grant(&grant(), &[]);
+    let findings = office.audit();
+    assert_found(&findings, &[(Reason::AuditCeremony, 1)]);
+    assert_eq!((findings.documents, findings.documents_named), (None, 3));
+}
+
+#[test]
 fn a_log_that_begins_with_another_ceremony_is_found() {
     let house = Office::new().house;
     let whole = ceremony(&house);

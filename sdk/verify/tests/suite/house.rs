@@ -452,14 +452,26 @@ impl House {
 }
 
 pub(crate) fn trust_in(log_key: &LogKey) -> Trust {
-    let authority = |ca: &Ca<'_>| Authority::from_der(&ca.der()).unwrap();
     let log = TrustedLog::new(ORIGIN, vec![log_key.public.clone()]).unwrap();
-    Trust::new(
-        authority(&ROOT_CA),
-        vec![authority(&ISSUING_CA)],
-        Policy::without_witnesses(log),
-    )
-    .unwrap()
+    trust_under(Policy::without_witnesses(log))
+}
+
+/// Trust that asks for a witness, which has cosigned nothing.
+pub(crate) fn witnessed_trust_in(log_key: &LogKey) -> Trust {
+    let secret = ed25519_dalek::SigningKey::from_bytes(&[78; 32]);
+    let witness = VerifierKey::new(
+        "witness.example".parse().unwrap(),
+        SignatureType::Ed25519Cosignature,
+        &secret.verifying_key().to_bytes(),
+    );
+    let (log, witness) = (&log_key.public, witness.unwrap());
+    let policy = format!("log {log}\nwitness w {witness}\nquorum w\n");
+    trust_under(Policy::parse(policy.as_bytes()).unwrap())
+}
+
+fn trust_under(policy: Policy) -> Trust {
+    let authority = |ca: &Ca<'_>| Authority::from_der(&ca.der()).unwrap();
+    Trust::new(authority(&ROOT_CA), vec![authority(&ISSUING_CA)], policy).unwrap()
 }
 
 pub(crate) fn filler(ordinal: u32) -> Bind {
