@@ -60,6 +60,15 @@ impl<K: Ord + Copy> Share<K> {
         self.count = self.count.saturating_add(count);
         true
     }
+
+    /// Is `count` from now on, whatever that makes of what its holder has: for what is there already.
+    pub(crate) fn become_of(&mut self, count: usize) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let others = held.get(&self.of).copied().unwrap_or_default();
+        let others = others.saturating_sub(self.count);
+        held.insert(self.of, others.saturating_add(count));
+        self.count = count;
+    }
 }
 
 impl<K: Ord> Drop for Share<K> {
@@ -102,6 +111,20 @@ mod tests {
         drop(second);
         assert!(first.grow(9, 3), "alone it may be larger");
         drop(first);
+        assert!(shares.held.lock().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_share_becomes_what_is_there_beyond_what_one_may_have() {
+        let shares = Shares::new(3);
+        let mut first = shares.take('a', 1).unwrap();
+        let second = shares.take('a', 1).unwrap();
+        first.become_of(9);
+        assert!(shares.take('a', 1).is_none());
+        first.become_of(0);
+        let third = shares.take('a', 2).unwrap();
+        assert!(shares.take('a', 1).is_none());
+        drop((first, second, third));
         assert!(shares.held.lock().unwrap().is_empty());
     }
 

@@ -48,6 +48,23 @@ mod tests {
     struct Method {
         #[prost(string, tag = "1")]
         name: String,
+        #[prost(bool, tag = "6")]
+        server_streaming: bool,
+    }
+
+    /// The server holds each of their answers until it is read, and a stream would be waited for to its end. The operator's
+    /// socket holds none.
+    #[test]
+    fn services_on_the_network_answer_with_one_message() {
+        let mut streams = Vec::new();
+        for file in FileSet::decode(crate::FILE_DESCRIPTOR_SET).unwrap().file {
+            for service in file.service {
+                let streaming = service.method.iter().filter(|it| it.server_streaming);
+                let path = |method: &Method| format!("{}/{}", service.name, method.name);
+                streams.extend(streaming.map(path));
+            }
+        }
+        assert_eq!(streams, ["AdminService/MakeBackup"]);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 use crate::floor::{FIRST, Floor, SECOND, THIRD, with_stations};
 use acceptance::lines::CAMERAS;
 use acceptance::patience::until;
+use acceptance::register::Register;
 use acceptance::soft::{Signed, SoftChip, SoftStation};
 use acceptance::tls::{self, Credentials};
 use http_body_util::{Full, StreamBody};
@@ -30,7 +31,7 @@ const GANG: u32 = 64;
 const CALLS: usize = 60;
 /// Connections that it has at most.
 const CONNECTIONS: usize = 15;
-/// Bytes of answers that it may leave unread (`ca_server::rpc`), and what the server may need more than before.
+/// Bytes of answers that it may leave unread before it is refused (`ca_server::rpc`), and what the server may need more than before.
 const UNREAD: usize = 8 * 1024 * 1024;
 const MEMORY: f64 = 64e6;
 /// Seconds that the server gives a call.
@@ -55,8 +56,10 @@ async fn whoever_is_slow_or_silent_has_an_end_and_keeps_nobody_waiting() {
     works().unwrap().await;
 
     let (gang, answer) = gang(&floor, &mute).await;
+    let new = draft(&floor, &mute, 91).await;
     let before = floor.factory.server_memory().unwrap();
     let unread = never_read(&floor, &mute, &gang, answer.encoded_len()).await;
+    assert_nothing_done(&floor, &mute, &new).await;
     works().unwrap().await;
     let more = floor.factory.server_memory().unwrap() - before;
     println!(
@@ -85,6 +88,8 @@ async fn whoever_is_slow_or_silent_has_an_end_and_keeps_nobody_waiting() {
         Ok(refusal(&answer).is_none().then_some(()))
     })
     .unwrap();
+    let issued = mute.issue(&new).await.unwrap();
+    assert!(issued.is_ok(), "{issued:?}");
     works().unwrap().await;
     floor.factory.status().unwrap();
     assert!(!floor.factory.server_log().contains("panicked"));
@@ -162,13 +167,10 @@ async fn never_read(
         for _ in 0..CALLS {
             let answer = provision(narrow.clone(), gang).await;
             if let Some(refused) = refusal(&answer) {
-                assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
-                let fault = proto::fault::fault_from_status(&refused).unwrap();
-                assert_eq!(fault.code, "CA-0108");
-                assert!(fault.retry_after_ms.is_some());
+                assert_overloaded(&refused);
                 let left = unread.len() * bytes;
                 assert!(
-                    left > UNREAD / 2 && left <= UNREAD,
+                    left > UNREAD / 2 && left <= UNREAD + bytes,
                     "{left} bytes are unread"
                 );
                 return unread;
@@ -177,6 +179,23 @@ async fn never_read(
         }
     }
     panic!("{} answers of {bytes} bytes are not read", unread.len());
+}
+
+/// Who leaves too much unread is refused before anything is done for it: a new unit is neither bound nor on record.
+async fn assert_nothing_done(floor: &Floor, station: &SoftStation, new: &Signed) {
+    let mut register = Register::open(&floor.factory).await.unwrap();
+    register.news().await.unwrap();
+    let answer = provision(channel(floor, station), new).await;
+    assert_overloaded(&refusal(&answer).expect("an answer without room for it"));
+    let news = register.news().await.unwrap();
+    assert!(news.is_empty(), "{news:?}");
+}
+
+fn assert_overloaded(refused: &Status) {
+    assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
+    let fault = proto::fault::fault_from_status(refused).unwrap();
+    assert_eq!(fault.code, "CA-0108");
+    assert!(fault.retry_after_ms.is_some());
 }
 
 /// What a call was refused with, if its answer begins so.

@@ -1,7 +1,7 @@
 //! The gate before every service: role of the peer against the table, before any byte of the message is read.
 
 use super::status;
-use super::weight::{Weight, Weights};
+use super::weight::{Room, Weight, Weights};
 use crate::auth::{Peer, allows_path};
 use crate::issuance::{Corridor, Refusal};
 use identity::Id;
@@ -24,8 +24,11 @@ pub struct Gate<S> {
     enrolled: Option<Corridor>,
     limit: Option<Duration>,
     weights: Option<Weights>,
-    answers: Option<Weights>,
+    answers: Option<(Weights, usize)>,
 }
+
+/// What a call has until it is over: the bytes of its request, and room for its answer.
+type Places = (Option<Weight>, Option<Room>);
 
 impl<S> Gate<S> {
     /// Puts a service behind the gate.
@@ -59,11 +62,12 @@ impl<S> Gate<S> {
         self
     }
 
-    /// The same, and the bytes of answers are counted until their peer has taken them. For services whose answers are one
+    /// The same, and the bytes of answers are counted until their peer has taken them; `reserved` of them for each call
+    /// under way. A peer that has too many is refused before anything is done for it. For services whose answers are one
     /// message each.
     #[must_use]
-    pub fn holding(mut self, answers: Weights) -> Self {
-        self.answers = Some(answers);
+    pub fn holding(mut self, answers: Weights, reserved: usize) -> Self {
+        self.answers = Some((answers, reserved));
         self
     }
 
@@ -75,19 +79,22 @@ impl<S> Gate<S> {
         self
     }
 
-    /// Lets a request in, and has its bytes counted.
+    /// Lets a request in if there is room for its answer, and has its bytes counted.
     fn weigh(
         &self,
         request: http::Request<Body>,
-    ) -> Result<(http::Request<Body>, Option<Weight>), Box<Status>> {
+    ) -> Result<(http::Request<Body>, Places), Box<Status>> {
         let peer = request.extensions().get::<Peer>();
         let peer = *self.admit(request.uri().path(), peer)?;
+        let answers = self.answers.as_ref();
+        let room = answers.map(|(answers, reserved)| answers.room(&peer, *reserved));
+        let room = room.transpose()?;
         match &self.weights {
             Some(weights) => {
                 let (request, weight) = weights.weigh(&peer, request)?;
-                Ok((request, Some(weight)))
+                Ok((request, (Some(weight), room)))
             }
-            None => Ok((request, None)),
+            None => Ok((request, (None, room))),
         }
     }
 
@@ -128,15 +135,13 @@ where
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        let (request, weight) = match self.weigh(request) {
+        let (request, (weight, room)) = match self.weigh(request) {
             Ok(weighed) => weighed,
             Err(status) => return Box::pin(ready(Ok(status.into_http()))),
         };
         let limit = self.limit;
-        let taker = request.extensions().get::<Peer>().copied();
-        let answers = self.answers.clone().zip(taker);
         let Some(corridor) = self.enrolled.clone() else {
-            let call = held(answers, self.inner.call(request));
+            let call = held(room, self.inner.call(request));
             return Box::pin(limited((limit, weight), call));
         };
         // The service that was asked whether it is ready is the one that is called.
@@ -149,7 +154,7 @@ where
                 Err(status) => Ok(status.into_http()),
             }
         };
-        Box::pin(limited((limit, weight), held(answers, call)))
+        Box::pin(limited((limit, weight), held(room, call)))
     }
 }
 
@@ -192,12 +197,12 @@ async fn saw(corridor: &Corridor, seen: Seen) -> Result<(), Box<Status>> {
 
 /// The call, and its answer counted until it is taken.
 async fn held<E>(
-    answers: Option<(Weights, Peer)>,
+    room: Option<Room>,
     call: impl Future<Output = Result<http::Response<Body>, E>>,
 ) -> Result<http::Response<Body>, E> {
     let answer = call.await?;
-    match answers {
-        Some((answers, peer)) => Ok(answers.hold(&peer, answer).await),
+    match room {
+        Some(room) => Ok(room.hold(answer).await),
         None => Ok(answer),
     }
 }

@@ -16,6 +16,7 @@ pub use gate::Gate;
 pub use incoming::TlsIncoming;
 pub use tls::{TlsError, server_config};
 pub use weight::Weights;
+use weight::{PAGE_UNDER_WAY, UNIT_UNDER_WAY};
 
 use crate::config::Limits;
 use proto::audit::AuditServiceServer;
@@ -92,13 +93,13 @@ pub async fn serve(
             )
             .within(limits.call())
             .weighing(weights.clone())
-            .holding(answers.clone()),
+            .holding(answers.clone(), UNIT_UNDER_WAY),
         )
         .add_service(
             audit_service(audit)
                 .within(limits.call())
                 .weighing(weights.clone())
-                .holding(answers),
+                .holding(answers, PAGE_UNDER_WAY),
         )
         .add_service(Gate::for_enrolled(health, corridor.clone()).weighing(weights.clone()))
         .add_service(Gate::for_enrolled(reflection, corridor).weighing(weights))
