@@ -61,6 +61,35 @@ fn only_an_agent_that_the_statement_names_begins_and_binds() {
 }
 
 #[test]
+fn an_adoption_is_asked_for_its_agent_and_what_is_given_out_again_is_not() {
+    run(
+        concat!(
+            module_path!(),
+            "::an_adoption_is_asked_for_its_agent_and_what_is_given_out_again_is_not"
+        ),
+        |room| {
+            tell(async {
+                let world = World::open(room, Places::below(room)).await;
+                let issued = world.provision(1).await.unwrap();
+                approve_one(&world).await;
+                let approved = running(APPROVED);
+                let adopted = world.adopt_by(1, &approved, &OTHER).await;
+                assert_eq!(fault(adopted), Fault::AgentNotApproved);
+                let last = world.corridor.refusals(u64::MAX, 1).unwrap().remove(0);
+                assert_eq!((last.reason.as_str(), last.count), ("CA-0111", 1));
+                // Under its own request it is still whose it was, whatever program asks.
+                let again = world.provision_by(1, &approved, &OTHER).await.unwrap();
+                assert_eq!(again.certificate, issued.certificate);
+                let adopted = world.adopt_by(1, &approved, &APPROVED).await.unwrap();
+                assert_eq!(adopted.certificate, issued.certificate);
+                let late = world.provision_by(1, &approved, &APPROVED).await;
+                assert_eq!(fault(late), Fault::NotHolder);
+            });
+        },
+    );
+}
+
+#[test]
 fn a_session_under_a_grant_of_others_gets_no_challenge() {
     run(
         concat!(

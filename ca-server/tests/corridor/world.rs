@@ -285,12 +285,36 @@ impl World {
         session: &Session,
         signed: &Bytes32,
     ) -> Result<Issued, Refusal> {
-        let mut unit = self.unit_in(session, device, device);
+        let unit = self.unit_by(session, signed, device, request(device));
+        self.provision_unit(self.clock.now().0, unit).await
+    }
+
+    /// Takes over a bound unit, under a request of its own, with a program that says which it is.
+    pub(crate) async fn adopt_by(
+        &self,
+        device: u16,
+        session: &Session,
+        signed: &Bytes32,
+    ) -> Result<Issued, Refusal> {
+        let unit = self.unit_by(session, signed, device, request(device + 5000));
+        let (der, signature) = self.sealed_for(Purpose::Adopt, self.clock.now().0, vec![unit]);
+        let answers = self.corridor.provision(&id("st-1"), der, signature).await;
+        answers?.remove(0)
+    }
+
+    fn unit_by(
+        &self,
+        session: &Session,
+        signed: &Bytes32,
+        device: u16,
+        request: RequestId,
+    ) -> Unit {
+        let mut unit = self.unit_in(session, device, device, request);
         unit.observations.push(Observation {
             tag: Tag::AgentDigest,
             value: octets(hex::encode(signed.0).as_bytes()),
         });
-        self.provision_unit(self.clock.now().0, unit).await
+        unit
     }
 
     async fn provision_unit(&self, time: u64, unit: Unit) -> Result<Issued, Refusal> {
@@ -317,9 +341,13 @@ impl World {
     }
 
     fn sealed(&self, time: u64, units: Vec<Unit>) -> (Vec<u8>, Vec<u8>) {
+        self.sealed_for(Purpose::Provision, time, units)
+    }
+
+    fn sealed_for(&self, purpose: Purpose, time: u64, units: Vec<Unit>) -> (Vec<u8>, Vec<u8>) {
         seal(&Envelope {
             version: Version1,
-            purpose: Purpose::Provision,
+            purpose,
             station: id("st-1"),
             time: Timestamp(time),
             grant: self.grant.hash(),
@@ -388,10 +416,10 @@ impl World {
     }
 
     fn unit(&self, device: u16, serial: u16) -> Unit {
-        self.unit_in(&Session::default(), device, serial)
+        self.unit_in(&Session::default(), device, serial, request(device))
     }
 
-    fn unit_in(&self, session: &Session, device: u16, serial: u16) -> Unit {
+    fn unit_in(&self, session: &Session, device: u16, serial: u16, request: RequestId) -> Unit {
         let fixed = key(1000 + device);
         let [high, low] = device.to_be_bytes();
         let uid = ChipUid::new(&[0xc0, 0, high, low]).unwrap();
@@ -399,7 +427,7 @@ impl World {
         let serial = DeviceSerial::new(&format!("SN{serial:06}")).unwrap();
         let possession = Possession {
             challenge: &challenges[0].bytes,
-            request: &request(device),
+            request: &request,
             uid: &uid,
             serial: &serial,
             spki: &public(&fixed).spki_hash(),
@@ -407,7 +435,7 @@ impl World {
             station: &id("st-1"),
         };
         Unit {
-            request: request(device),
+            request,
             uid,
             part: PartNumber::new("CHIP-1").unwrap(),
             serial,
