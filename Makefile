@@ -34,7 +34,7 @@ test-only: build ## the tests alone; the stories on hsm-sim, then on SoftHSM2
 	KOSEKI_HSM=softhsm2 $(CARGO) test --workspace --locked --test scenarios -- \
 		--skip architecture --skip firmware --skip fuzzing --skip licences
 
-faults: setup build ## every durable call failed in every way, with files that lag too, then a thousand kills; about 15 minutes
+faults: setup build ## every durable call failed in every way, with files that lag too, then a thousand kills; about 18 minutes
 	@target/debug/faults --hsm $(HSM) calls
 	@target/debug/faults --hsm $(HSM) calls --lag-ms 50 --at-least 400
 	@target/debug/faults --hsm $(HSM) kills
@@ -55,7 +55,7 @@ demo: ## one factory morning with real processes; HSM=softhsm2 takes SoftHSM2
 	@rm -rf target/demo
 	@target/release/demo --hsm $(HSM) --out target/demo
 
-bench: ## how fast issuance is here, with both HSMs, beside the floors of its parts; rows go to target/bench.json
+bench: ## how fast issuance is here, with both HSMs, beside the floors of its parts; rows go to target/bench.json; about 8 minutes
 	@scripts/setup.sh
 	$(CARGO) build --release --workspace --locked
 	@target/release/bench --out target/bench.json
