@@ -61,8 +61,8 @@ impl Corridor {
         .await
     }
 
-    /// Closes a lot with what its station counted, and with the shares of others that it counted in. A difference from what the log holds never prevents that; it stands in
-    /// the leaf and in the answer.
+    /// Closes a lot with what its station counted, and with the shares of others that it counted in. A difference from
+    /// what the log holds never prevents that; it stands in the leaf and in the answer.
     ///
     /// # Errors
     /// [`Refusal`], recorded if the station is known.
