@@ -4,6 +4,7 @@
 use crate::hash::{Sink as _, sha256_of};
 use crate::sources::{Entropy, EntropyError};
 use crate::wire::{Bytes32, WireError};
+use alloc::vec;
 use alloc::vec::Vec;
 use der::asn1::OctetString;
 use der::{Choice, Enumerated, Sequence};
@@ -169,10 +170,16 @@ impl Openings {
     /// # Errors
     /// [`OpeningsError`] if entropy fails, a tag stands twice, or a value is longer than [`MAX_VALUE`].
     pub fn seal(values: &[(Tag, &[u8])], entropy: &dyn Entropy) -> Result<Self, OpeningsError> {
+        // One draw for all salts: each is a call of the system.
+        let mut salts = vec![[0; 32]; values.len()];
+        let drawn = entropy.fill(salts.as_flattened_mut());
+        drawn.map_err(OpeningsError::Entropy)?;
         let mut fields = values
             .iter()
-            .map(|(tag, value)| open(*tag, value, entropy))
-            .collect::<Result<Vec<_>, _>>()?;
+            .zip(salts)
+            .map(|((tag, value), salt)| open(*tag, value, salt))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(OpeningsError::Wire)?;
         fields.sort_by_key(Opening::tag);
         Self::new(fields).map_err(OpeningsError::Wire)
     }
@@ -262,10 +269,8 @@ impl core::fmt::Display for OpeningsError {
 
 impl core::error::Error for OpeningsError {}
 
-fn open(tag: Tag, value: &[u8], entropy: &dyn Entropy) -> Result<Opening, OpeningsError> {
-    let mut salt = [0; 32];
-    entropy.fill(&mut salt).map_err(OpeningsError::Entropy)?;
-    let value = OctetString::new(value).map_err(|error| OpeningsError::Wire(error.into()))?;
+fn open(tag: Tag, value: &[u8], salt: [u8; 32]) -> Result<Opening, WireError> {
+    let value = OctetString::new(value)?;
     Ok(Opening::Open(OpenField {
         tag,
         salt: Bytes32(salt),

@@ -74,7 +74,9 @@ pub(crate) struct Counting(std::sync::atomic::AtomicU8);
 
 impl Entropy for Counting {
     fn fill(&self, out: &mut [u8]) -> Result<(), EntropyError> {
-        out.fill(self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
+        for salt in out.chunks_mut(32) {
+            salt.fill(self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
+        }
         Ok(())
     }
 }

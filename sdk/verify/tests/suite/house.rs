@@ -65,7 +65,9 @@ struct Counter(AtomicU8);
 
 impl Entropy for Counter {
     fn fill(&self, out: &mut [u8]) -> Result<(), EntropyError> {
-        out.fill(self.0.fetch_add(1, Ordering::Relaxed));
+        for salt in out.chunks_mut(32) {
+            salt.fill(self.0.fetch_add(1, Ordering::Relaxed));
+        }
         Ok(())
     }
 }
