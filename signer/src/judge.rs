@@ -18,7 +18,7 @@ use identity::envelope::{Envelope, Purpose, StationRequest as _, request_hash};
 use identity::leaf::Bind;
 use identity::rules::Stage;
 use identity::serial_pattern::SerialPattern;
-use identity::{Day, DocumentHash, RequestHash, TbsHash, VerifyP256 as _};
+use identity::{Day, DocumentHash, Id, RequestHash, TbsHash, VerifyP256 as _};
 use rusqlite::Connection;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -68,6 +68,7 @@ pub(crate) fn judge(
         pinned,
         envelopes,
         documents,
+        statements: BTreeMap::new(),
         read: BTreeMap::new(),
     };
     let found: Vec<_> = items.iter().map(|item| gathering.gather(item)).collect();
@@ -155,6 +156,8 @@ struct Gathering<'a> {
     pinned: &'a Pinned,
     envelopes: &'a [SignedEnvelope],
     documents: &'a mut Documents,
+    /// Statements of the stations that were asked for so far.
+    statements: BTreeMap<Id, Vec<(u64, DocumentHash)>>,
     read: BTreeMap<u32, Arc<Signed<'a>>>,
 }
 
@@ -258,11 +261,27 @@ impl<'a> Gathering<'a> {
         envelope: &Envelope,
         index: u64,
     ) -> Result<(DocumentHash, Arc<StationStatement>), Fault> {
-        let hash = document::station_before(self.connection, &envelope.station, index)?;
+        let hash = self.statement_before(&envelope.station, index)?;
         let hash = hash.ok_or_else(|| Fault::bare(Code::StationUnknown))?;
         let station = self.station(&hash)?;
         ensure!(station.valid_at(envelope.time), Code::StationExpired);
         Ok((hash, station))
+    }
+
+    /// The statement in force for a `bind` leaf: the newest of that station before it. A later one neither helps nor
+    /// hurts, so an unfinished issuance can always be finished.
+    fn statement_before(
+        &mut self,
+        station: &Id,
+        index: u64,
+    ) -> Result<Option<DocumentHash>, Fault> {
+        if !self.statements.contains_key(station) {
+            let statements = document::statements(self.connection, station)?;
+            self.statements.insert(*station, statements);
+        }
+        let statements = self.statements.get(station);
+        let before = statements.and_then(|all| all.iter().rfind(|(entry, _)| *entry < index));
+        Ok(before.map(|(_, hash)| *hash))
     }
 
     fn station(&mut self, hash: &DocumentHash) -> Result<Arc<StationStatement>, Fault> {

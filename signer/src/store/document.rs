@@ -53,18 +53,17 @@ pub(crate) fn put_station(
     Ok(())
 }
 
-/// The statement in force for a `bind` leaf: the newest of that station before it. A later one neither helps nor
-/// hurts, so an unfinished issuance can always be finished.
-pub(crate) fn station_before(
+/// A station's statements, each with the entry that brought it, oldest first.
+pub(crate) fn statements(
     connection: &Connection,
     id: &Id,
-    entry: u64,
-) -> rusqlite::Result<Option<DocumentHash>> {
-    let mut get = connection.prepare_cached(
-        "SELECT document FROM station WHERE id = ?1 AND entry < ?2 ORDER BY entry DESC LIMIT 1",
-    )?;
-    get.query_row(params![id.as_str(), row_id(entry)], |row| {
-        row.get(0).map(DocumentHash)
-    })
-    .optional()
+) -> rusqlite::Result<Vec<(u64, DocumentHash)>> {
+    let mut get = connection
+        .prepare_cached("SELECT entry, document FROM station WHERE id = ?1 ORDER BY entry")?;
+    let rows = get.query_map([id.as_str()], |row| {
+        // Entries are never negative; one that were is after all others.
+        let entry = u64::try_from(row.get::<_, i64>(0)?).unwrap_or(u64::MAX);
+        Ok((entry, row.get(1).map(DocumentHash)?))
+    })?;
+    rows.collect()
 }
