@@ -321,10 +321,7 @@ impl<'t, 'c> Round<'t, 'c> {
     /// The first claim of this unit that somebody else holds; else the board that had its serial before, if any.
     fn claimed(&self, unit: &Admitted) -> Result<Result<Option<SubjectId>, Fault>, StoreError> {
         let transaction = &*self.transaction;
-        if transaction
-            .owner(&ClaimKey::spki(&unit.key.spki_hash()))?
-            .is_some()
-        {
+        if transaction.is_certified(&unit.key.spki_hash())? {
             return Ok(Err(Fault::KeySeen));
         }
         if transaction.owner(&ClaimKey::uid(&unit.unit.uid))?.is_some() {

@@ -120,7 +120,10 @@ impl<'c> Transaction<'c> {
                 state,
             } => {
                 self.claim(&ClaimKey::subject(subject), state.bind)?;
-                self.claim(&ClaimKey::spki(spki), state.bind)?;
+                // A fixed key that is certified itself is claimed once, as what it is.
+                if *subject != SubjectId::of_p256(spki) {
+                    self.claim(&ClaimKey::spki(spki), state.bind)?;
+                }
                 self.execute_one(
                     "UPDATE grant_state SET issued = ?2, in_lots = in_lots OR ?3 WHERE hash = ?1",
                     (grant.as_ref(), issued, state.lot.is_some()),
@@ -488,8 +491,14 @@ impl Known for Transaction<'_> {
     }
 
     fn is_certified(&self, spki: &SpkiHash) -> Result<bool, StoreError> {
-        self.owner(&ClaimKey::spki(spki))
-            .map(|owner| owner.is_some())
+        if self.owner(&ClaimKey::spki(spki))?.is_some() {
+            return Ok(true);
+        }
+        let fixed = SubjectId::of_p256(spki);
+        match self.owner(&ClaimKey::subject(&fixed))? {
+            Some(bind) => Ok(self.bind_body(bind)?.certificate.spki == *spki),
+            None => Ok(false),
+        }
     }
 
     fn grant(&self, grant: &DocumentHash) -> Result<Option<GrantState>, StoreError> {

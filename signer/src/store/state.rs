@@ -1,6 +1,6 @@
 //! What the signer knows of subjects, keys, grants and lots, as the log's rules ask for it.
 
-use super::{damaged, document, lot, sealed, unseal};
+use super::{damaged, document, leaf, lot, sealed, unseal};
 use crate::error::Fault;
 use identity::leaf::{EntryRef, GrantTerms};
 use identity::rules::{Change, Effect, GrantState, Known, LotState, Stage, SubjectState};
@@ -29,7 +29,15 @@ impl Known for Sets<'_> {
         let mut get = self
             .connection
             .prepare_cached("SELECT 1 FROM spki WHERE hash = ?1")?;
-        Ok(get.exists([spki.as_bytes()])?)
+        if get.exists([spki.as_bytes()])? {
+            return Ok(true);
+        }
+        let Some(fixed) = self.subject(&SubjectId::of_p256(spki))? else {
+            return Ok(false);
+        };
+        let bind = leaf::bind(self.connection, fixed.bind)?;
+        let (_, bind) = bind.ok_or_else(|| damaged("a subject without its bind"))?;
+        Ok(bind.certificate.spki == *spki)
     }
 
     fn grant(&self, grant: &DocumentHash) -> Result<Option<GrantState>, Fault> {
@@ -104,10 +112,13 @@ impl Sets<'_> {
                         ..known
                     },
                 )?;
-                let mut put = self
-                    .connection
-                    .prepare_cached("INSERT INTO spki (hash) VALUES (?1)")?;
-                put.execute([spki.as_bytes()])?;
+                // A fixed key that is certified itself is kept once, as the subject.
+                if subject != SubjectId::of_p256(&spki) {
+                    let mut put = self
+                        .connection
+                        .prepare_cached("INSERT INTO spki (hash) VALUES (?1)")?;
+                    put.execute([spki.as_bytes()])?;
+                }
                 self.put_subject(&subject, state)
             }
             Effect::Moved(subject, state) => self.put_subject(&subject, state),

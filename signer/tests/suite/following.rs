@@ -456,6 +456,14 @@ fn leaves_against_the_rules_are_refused() {
     second.bind.certificate.spki = first.bind.certificate.spki;
     world.bind(&second);
     assert_eq!(refused(&world), "SIGN-0111");
+    // The same two, the other way round.
+    let mut world = World::new();
+    let (first, mut second) = (world.birth(1), world.birth(2));
+    second.bind.certificate.spki = first.bind.certificate.spki;
+    world.bind(&second);
+    let first = world.birth(1);
+    world.bind(&first);
+    assert_eq!(refused(&world), "SIGN-0111");
     // An ordinal left out.
     let mut world = World::new();
     world.issued = 1;
@@ -466,6 +474,21 @@ fn leaves_against_the_rules_are_refused() {
     let mut world = World::new();
     world.enter_ceremony();
     assert_eq!(refused(&world), "SIGN-0111");
+}
+
+/// What a log's rules count as certified is what its leaves name, and no fixed key by itself.
+#[test]
+fn a_fixed_key_that_was_bound_with_another_is_not_certified() {
+    let mut world = World::new();
+    let (first, mut second) = (world.birth(1), world.birth(2));
+    second.bind.certificate.spki = first.bind.certificate.spki;
+    world.bind(&second);
+    let (mut third, free) = (world.birth(3), world.birth(2).bind.certificate.spki);
+    third.bind.certificate.spki = free;
+    world.bind(&third);
+    let mut signer = world.open(&TestCaKey::new(CA));
+    answers(world.ask(&mut signer, &[])).unwrap();
+    assert_eq!(signer.size(), world.size());
 }
 
 #[test]

@@ -26,12 +26,12 @@ fn open_error(world: &World) -> SignerError {
 #[test]
 fn a_newer_store_is_refused_untouched() {
     let (world, _) = filled();
-    edit(&world, "PRAGMA user_version = 4");
+    edit(&world, "PRAGMA user_version = 5");
     assert!(matches!(
         open_error(&world),
-        SignerError::NewerStore { found: 4, known: 3 }
+        SignerError::NewerStore { found: 5, known: 4 }
     ));
-    edit(&world, "PRAGMA user_version = 3");
+    edit(&world, "PRAGMA user_version = 4");
     assert_eq!(world.open(&TestCaKey::new(CA)).size(), world.size());
 }
 

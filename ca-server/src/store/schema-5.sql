@@ -1,0 +1,2 @@
+-- Version 5: the same tables. From here on a fixed key that is certified itself has one claim, as the subject, and none as a
+-- certified key; an earlier program would not find it there.
