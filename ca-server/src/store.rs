@@ -1,7 +1,8 @@
 //! The store: one SQLite file, one writer for the process's life, readers beside it.
 //!
-//! WAL with `synchronous=FULL`: a COMMIT that returned is on the disk. An error from COMMIT means *unknown*, never
-//! *no*; the caller stops and finds out by reading (`docs/issuance.md`). Only a full disk is a plain no.
+//! WAL with `synchronous=FULL`: a COMMIT that returned is on the disk; but of [`Store::copy`], whose rows somebody else
+//! holds. An error from COMMIT means *unknown*, never *no*; the caller stops and finds out by reading
+//! (`docs/issuance.md`). Only a full disk is a plain no.
 
 mod bare;
 mod lots;
@@ -11,7 +12,7 @@ mod rows;
 mod write;
 
 pub use lots::LotRequest;
-pub use read::{LotCounts, Reader, SetAside, StoredBinding, StoredDocument};
+pub use read::{LotCounts, Reader, SetAside, Snapshot, StoredBinding, StoredDocument};
 pub use refusals::{ClosedWindow, RefusalPlace, StoredRefusal, WINDOW_MS};
 pub use rows::{ClaimKey, Head};
 pub use write::{BindingState, NewBinding, Transaction};
@@ -128,10 +129,52 @@ fn commit_failed(error: rusqlite::Error) -> StoreError {
 #[derive(Debug)]
 pub struct Store {
     path: PathBuf,
-    writer: Mutex<Connection>,
+    writer: Mutex<Writer>,
     fence: i64,
     _lock: std::fs::File,
 }
+
+/// The one connection that writes.
+#[derive(Debug)]
+struct Writer {
+    connection: Connection,
+    durable: Durable,
+}
+
+/// When a COMMIT that returned is on the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Durable {
+    AtOnce,
+    /// With the next one that is at once: SQLite flushes the whole write-ahead log, which is written in order and read
+    /// no further than it is whole.
+    WithTheNext,
+}
+
+impl Writer {
+    const fn new(connection: Connection) -> Self {
+        Self {
+            connection,
+            durable: Durable::AtOnce,
+        }
+    }
+
+    /// What it is to be from now on is set before anything is written, and never only put back afterwards.
+    fn make(&mut self, durable: Durable) -> rusqlite::Result<()> {
+        if self.durable != durable {
+            let synchronous = match durable {
+                Durable::AtOnce => FLUSHED,
+                Durable::WithTheNext => "NORMAL",
+            };
+            self.connection
+                .pragma_update(None, "synchronous", synchronous)?;
+            self.durable = durable;
+        }
+        Ok(())
+    }
+}
+
+/// SQLite's name for a COMMIT that waits for the disk.
+const FLUSHED: &str = "FULL";
 
 impl Store {
     /// Opens or creates the store and takes it for the life of the process.
@@ -148,7 +191,7 @@ impl Store {
         let fence = raise_fence(&mut connection)?;
         Ok(Self {
             path: path.to_path_buf(),
-            writer: Mutex::new(connection),
+            writer: Mutex::new(Writer::new(connection)),
             fence,
             _lock: lock,
         })
@@ -164,8 +207,31 @@ impl Store {
         &self,
         work: impl FnOnce(&mut Transaction<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let mut connection = self.connection();
-        let inner = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        self.commit(Durable::AtOnce, work)
+    }
+
+    /// As [`Self::write`], for rows that somebody else holds durably and gives again: they are on the disk with the next
+    /// [`Self::write`]. If the power goes before, all of it is there after restart or nothing.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub fn copy<T>(
+        &self,
+        work: impl FnOnce(&mut Transaction<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.commit(Durable::WithTheNext, work)
+    }
+
+    fn commit<T>(
+        &self,
+        durable: Durable,
+        work: impl FnOnce(&mut Transaction<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut writer = self.writer();
+        writer.make(durable)?;
+        let inner = writer
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut transaction = Transaction::new(&inner, self.fence)?;
         let value = work(&mut transaction)?;
         transaction.finish()?;
@@ -179,7 +245,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] if it cannot be written. Nothing is lost by that.
     pub fn settle(&self) -> Result<(), StoreError> {
-        match empty_wal(&self.connection())? {
+        match empty_wal(&self.writer().connection)? {
             true => Ok(()),
             false => Err(in_use(&self.path)),
         }
@@ -196,7 +262,7 @@ impl Store {
         Ok(Reader::new(connection))
     }
 
-    fn connection(&self) -> MutexGuard<'_, Connection> {
+    fn writer(&self) -> MutexGuard<'_, Writer> {
         // A panic while the lock was held rolled its transaction back: the connection itself is sound.
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -225,7 +291,7 @@ fn take_lock(path: &Path) -> Result<std::fs::File, StoreError> {
 
 fn configure(connection: &Connection) -> Result<(), StoreError> {
     connection.pragma_update(None, "journal_mode", "WAL")?;
-    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "synchronous", FLUSHED)?;
     connection.pragma_update(None, "foreign_keys", "ON")?;
     connection.pragma_update(None, "cache_size", -64_000)?;
     connection.pragma_update(None, "trusted_schema", "OFF")?;
@@ -380,6 +446,26 @@ mod tests {
         drop(connection);
         drop(Store::open(&path).unwrap());
         assert_eq!(counts(&path), [(4, 2, 1), (1, 0, 0)], "raised once");
+    }
+
+    /// What SQLite does at a COMMIT: 2 is FULL, 1 is NORMAL.
+    #[test]
+    fn a_commit_waits_for_the_disk_but_for_a_copy() {
+        let home = tempfile::tempdir().unwrap();
+        let store = Store::open(&home.path().join("ca.sqlite")).unwrap();
+        let synchronous = |transaction: &mut Transaction<'_>| {
+            let asked = transaction.connection();
+            let level = asked.pragma_query_value(None, "synchronous", |row| row.get::<_, i64>(0));
+            Ok(level?)
+        };
+        assert_eq!(store.write(synchronous).unwrap(), 2);
+        assert_eq!(store.copy(synchronous).unwrap(), 1);
+        assert_eq!(store.copy(synchronous).unwrap(), 1);
+        assert_eq!(store.write(synchronous).unwrap(), 2);
+        // One that comes to nothing leaves none behind that does not wait.
+        let fails = |_: &mut Transaction<'_>| Err::<(), _>(StoreError::Fenced);
+        store.copy(fails).unwrap_err();
+        assert_eq!(store.write(synchronous).unwrap(), 2);
     }
 
     /// One bit of the header says how many bytes are left for the checksum, and none covers the header by itself.

@@ -1,9 +1,10 @@
-//! Door 5: one transaction stores the signatures, each only where none is stored yet. If the power goes before COMMIT
-//! returns, the next start asks the signer again, and gets the same bytes.
+//! Door 5: one transaction stores the signatures, each only where none is stored yet. The signer holds them durably, so
+//! nobody waits for the disk here, but for an alarm: if the power goes before the next batch is reserved, the next start asks the signer
+//! again, and gets the same bytes (decision 0017).
 
 use super::reserve::Waiting;
 use super::sign::{Given, Signed};
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, Transaction};
 
 /// A batch whose signatures are stored. Only [`record`] makes one.
 #[derive(Debug)]
@@ -27,31 +28,40 @@ pub fn record(store: &Store, batch: Signed) -> Result<Recorded, (StoreError, Vec
     if outcomes.is_empty() {
         return Ok(Recorded { note, waiting });
     }
-    let stored = store.write(|transaction| {
+    let all = |transaction: &mut Transaction<'_>| {
         outcomes
             .iter()
-            .try_for_each(|(bind, outcome)| match outcome {
-                Given::Signature(signature) => transaction.put_signature(*bind, signature),
-                Given::Never(reason) => {
-                    tracing::error!(
-                        bind,
-                        reason,
-                        "ALARM: the signer set a unit aside that door 1 had admitted"
-                    );
-                    transaction.put_alarm(*bind, reason)
-                }
-                Given::NotNow(reason) => {
-                    tracing::error!(
-                        bind,
-                        reason,
-                        "the HSM did not sign; the unit stays reserved"
-                    );
-                    Ok(())
-                }
-            })
-    });
+            .try_for_each(|(bind, outcome)| record_one(transaction, *bind, outcome))
+    };
+    let is_alarm = |(_, outcome): &(u64, Given)| matches!(outcome, Given::Never(_));
+    let stored = match outcomes.iter().any(is_alarm) {
+        false => store.copy(all),
+        true => store.write(all),
+    };
     match stored {
         Ok(()) => Ok(Recorded { note, waiting }),
         Err(error) => Err((error, waiting)),
+    }
+}
+
+fn record_one(transaction: &Transaction<'_>, bind: u64, outcome: &Given) -> Result<(), StoreError> {
+    match outcome {
+        Given::Signature(signature) => transaction.put_signature(bind, signature),
+        Given::Never(reason) => {
+            tracing::error!(
+                bind,
+                reason,
+                "ALARM: the signer set a unit aside that door 1 had admitted"
+            );
+            transaction.put_alarm(bind, reason)
+        }
+        Given::NotNow(reason) => {
+            tracing::error!(
+                bind,
+                reason,
+                "the HSM did not sign; the unit stays reserved"
+            );
+            Ok(())
+        }
     }
 }

@@ -42,10 +42,14 @@ impl std::fmt::Debug for Releaser<'_> {
 /// Answers everybody who waits for a recorded batch.
 pub fn release(reader: &Reader, tiles: &LogTiles, challenge: &ChallengeKey, batch: Recorded) {
     let (note, waiting) = batch.into_parts();
-    let releaser = Releaser::new(reader, tiles, challenge, &note);
+    let together = reader.snapshot().map_err(internal);
+    let releaser = together.and_then(|together| {
+        let releaser = Releaser::new(reader, tiles, challenge, &note)?;
+        Ok((releaser, together))
+    });
     for Waiting { due, reply } in waiting {
         let answer = match &releaser {
-            Ok(releaser) => releaser.answer(due),
+            Ok((releaser, _)) => releaser.answer(due),
             Err(refusal) => Err(refusal.clone()),
         };
         if reply.send(answer).is_err() {

@@ -150,6 +150,7 @@ struct Load {
 impl Load {
     /// Takes what fits into one request, and gives what is left.
     fn take<'a>(binds: &'a [u64], reader: &Reader) -> Result<(Self, &'a [u64]), SignError> {
+        let _together = reader.snapshot()?;
         let mut load = Self::default();
         for (at, bind) in binds.iter().enumerate() {
             if load.items.len() >= MOST_ITEMS || load.bytes >= ENOUGH_BYTES {
@@ -269,6 +270,7 @@ pub(super) fn catch_up(
 
 /// A unit that is waited for and was not signed the last time, because the HSM failed, is asked for again.
 fn ask_again(parts: &mut PublishedParts, reader: &Reader) -> Result<(), StoreError> {
+    let _together = reader.snapshot()?;
     for waiting in &parts.waiting {
         let Due::Certificate(bind) = waiting.due else {
             continue;

@@ -95,9 +95,22 @@ const BINDING: &str =
     "SELECT idx, stage, last_idx, last_hash, request, holder, lot, envelope, unit, tbs, openings,
     signature, alarm FROM binding";
 
+/// The store as it is at one moment, until this is dropped. As long as it is held, the write-ahead log is not begun anew:
+/// for a few readings together, and never for longer work.
+#[derive(Debug)]
+pub struct Snapshot<'a>(#[expect(dead_code, reason = "held")] rusqlite::Transaction<'a>);
+
 impl Reader {
     pub(super) const fn new(connection: Connection) -> Self {
         Self { connection }
+    }
+
+    /// Begins several readings of one moment: each alone would take and give back SQLite's locks.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn snapshot(&self) -> Result<Snapshot<'_>, StoreError> {
+        Ok(Snapshot(self.connection.unchecked_transaction()?))
     }
 
     /// Opens the file of a store that nobody writes to, such as a backup's.

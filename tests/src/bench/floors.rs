@@ -87,8 +87,8 @@ impl Floors {
 
     /// Certificates in a second, from what the promises demand of each: five signatures checked (proof of possession,
     /// endorsement and origin of the key, the new signature, and the station's, once an envelope); one signature made
-    /// in the HSM, and one for the checkpoint of a batch; four commits of a batch (binding, attempt, signature at the
-    /// signer and at the server) and a flush of the head; one call an envelope.
+    /// in the HSM, and one for the checkpoint of a batch; three commits of a batch (binding, attempt, signature at the
+    /// signer; the server may lose its copy) and a flush of the head; one call an envelope.
     ///
     /// Processors share what is computed. The disk and the call, which was measured on all processors, are not divided.
     pub(super) fn issuance(&self, load: Load) -> f64 {
@@ -99,7 +99,7 @@ impl Floors {
         let share = 1.0 / f64::from(load.each);
         let checks = (4.0 + share) * cost(&self.verify);
         let signatures = cost(&self.hsm) + cost(&self.checkpoint) / load.batch;
-        let rows = row(&self.bindings, load.batch) + 3.0 * row(&self.small, load.batch);
+        let rows = row(&self.bindings, load.batch) + 2.0 * row(&self.small, load.batch);
         let disk = rows + cost(&self.flush) / load.batch;
         (checks + signatures) / self.processors + disk + share * self.call(load.in_flight)
     }
