@@ -1,5 +1,6 @@
-//! The corridor's two threads and the handle that everybody else holds.
+//! The corridor's threads and the handle that everybody else holds.
 //!
+//! The *verifiers* check signatures (door 1), one a processor, and put what is admitted into the queue.
 //! The *writer* takes what queued up while the finisher was busy and reserves it in one transaction (door 2). The
 //! *finisher* takes reserved batches in order through doors 3 to 6. The next batch is reserved as soon as the one
 //! before is recorded, so that each commit serves all who came meanwhile: what a batch costs whatever its size (five
@@ -14,6 +15,7 @@ mod room;
 mod state;
 mod steps;
 mod threads;
+mod verifiers;
 mod views;
 
 pub use lots::{ClosedLot, LotAlarm, Signed};
@@ -49,7 +51,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use threads::{Finisher, Lag};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 use translog::checkpoint::TrustedLog;
 
 /// Jobs that may wait for door 2; more are refused with a hint when to come again.
@@ -137,7 +139,6 @@ struct Shared {
     approvers: ApproverSet,
     queue: Mutex<Option<SyncSender<Queued>>>,
     shares: Shares<Id>,
-    verifiers: Semaphore,
     inside: Shares<()>,
     rates: Rates<Id>,
     readers: Mutex<Vec<Reader>>,
@@ -145,6 +146,12 @@ struct Shared {
     trusted: TrustedLog,
     state: Arc<State>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.state.verifiers.close();
+    }
 }
 
 impl Corridor {
@@ -216,7 +223,6 @@ impl Corridor {
             approvers: parts.approvers,
             queue: Mutex::new(Some(queue)),
             shares: Shares::new(QUEUE_SHARE),
-            verifiers: Semaphore::new(room::processors()),
             inside: Shares::new(QUEUE),
             rates: Rates::default(),
             readers: Mutex::default(),
@@ -233,6 +239,7 @@ impl Corridor {
 
     /// Takes no more jobs, finishes those it has, and ends the threads.
     pub fn stop(&self) {
+        self.shared.state.verifiers.close();
         drop(
             self.shared
                 .queue
@@ -342,18 +349,21 @@ impl Corridor {
     ) -> Result<Vec<Result<Issued, Refusal>>, Refusal> {
         let (this, station, name) = (self.clone(), *peer, request_hash::<Envelope>(&envelope));
         let since = Stopwatch::start();
-        let admitted = self
-            .verifying(move || this.admit_units(&station, envelope, signature))
-            .await?;
-        self.shared.state.meters.pass(Door::Admit, since);
-        let jobs = match admitted {
-            Ok(jobs) => jobs,
+        let enter = move |coming| {
+            let admitted = this.admit_units(&station, envelope, signature);
+            drop(coming);
+            this.shared.state.meters.pass(Door::Admit, since);
+            let queued = match admitted {
+                Ok(jobs) => this.queue_up(&station, jobs, &mut room).map(Ok),
+                Err(refusal) => Ok(Err(refusal)),
+            };
+            (queued, room)
+        };
+        let (queued, _room) = self.verifying(enter).await?;
+        let replies = match queued? {
+            Ok(replies) => replies,
             Err(refusal) => return Err(self.recorded(peer, refusal, Some(name)).await),
         };
-        // One piece was taken when it came.
-        self.keep_pace(peer, jobs.len().saturating_sub(1))?;
-        room.grow(jobs.len())?;
-        let replies: Vec<_> = jobs.into_iter().map(|job| self.enqueue(job)).collect();
         let mut answers = Vec::with_capacity(replies.len());
         for reply in replies {
             answers.push(match reply {
@@ -362,6 +372,19 @@ impl Corridor {
             });
         }
         Ok(answers)
+    }
+
+    /// Puts the units of one envelope into the queue, each for itself.
+    fn queue_up(
+        &self,
+        station: &Id,
+        jobs: Vec<Job>,
+        room: &mut Room,
+    ) -> Result<Vec<Result<Pending, Refusal>>, Refusal> {
+        // One piece was taken when it came.
+        self.keep_pace(station, jobs.len().saturating_sub(1))?;
+        room.grow(jobs.len())?;
+        Ok(jobs.into_iter().map(|job| self.enqueue(job)).collect())
     }
 
     /// How fast one station may ask from now on.
@@ -445,8 +468,13 @@ impl Corridor {
         going_on(async move {
             let _room = room;
             let corridor = this.clone();
-            match this.verifying(move || admit(&corridor, &peer)).await? {
-                Ok(job) => receipt(wait(this.enqueue(job)?).await?),
+            let enter = move |coming| {
+                let admitted = admit(&corridor, &peer);
+                drop(coming);
+                admitted.map(|job| corridor.enqueue(job))
+            };
+            match this.verifying(enter).await? {
+                Ok(reply) => receipt(wait(reply?).await?),
                 Err(refusal) => Err(this.recorded(&peer, refusal, Some(name)).await),
             }
         })
@@ -521,6 +549,7 @@ impl Corridor {
             owner.map_err(internal).map(|owner| owner.is_some())
         };
         self.with_reader(|reader| {
+            let _together = reader.snapshot().map_err(internal)?;
             let units = envelope.units.iter();
             units.map(|unit| is_known(reader, unit)).collect()
         })

@@ -22,9 +22,9 @@ fn refused(mut pending: Pending) -> Fault {
     pending.try_recv().unwrap().unwrap_err().fault
 }
 
-/// Both steps, as often as there is something to do.
+/// All steps, as often as there is something to do.
 fn go_on(steps: &mut Steps) {
-    while steps.reserve() | steps.finish() {}
+    while steps.admit() | steps.reserve() | steps.finish() {}
 }
 
 /// Files of this process may be so long from now on, and no longer; any length if none is said.

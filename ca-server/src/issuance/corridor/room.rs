@@ -1,10 +1,12 @@
-//! Who may come in: room in the queue, the pace of a station, and a processor to check signatures on.
+//! Who may come in: room in the queue, the pace of a station, and a verifier's thread.
 
-use super::{Corridor, QUEUE, QUEUE_SHARE, blocking, internal, overloaded};
+use super::coming::OnTheWay;
+use super::{Corridor, QUEUE, QUEUE_SHARE, internal, overloaded};
 use crate::issuance::Refusal;
 use crate::shares::Share;
 use identity::Id;
 use identity::fault::Fault;
+use tokio::sync::oneshot;
 
 /// A unit takes less in an envelope.
 const BYTES_OF_A_UNIT: usize = 4096;
@@ -32,18 +34,21 @@ impl Room {
 }
 
 impl Corridor {
-    /// Runs what checks signatures, on as many threads as there are processors: more would only keep the corridor's own
-    /// threads from theirs.
+    /// Has a verifier's thread do what checks signatures, and what follows from it. It is on its way as long as it holds
+    /// what is handed to it: nobody in the queue waits for one who is in it.
     pub(super) async fn verifying<T: Send + 'static>(
         &self,
-        work: impl FnOnce() -> T + Send + 'static,
+        work: impl FnOnce(OnTheWay) -> T + Send + 'static,
     ) -> Result<T, Refusal> {
-        // Over before the queue is reached: nobody there waits for one who is in it.
-        let _coming = self.shared.state.coming.begin();
-        let turn = self.shared.verifiers.acquire().await.map_err(internal)?;
-        let done = blocking(work).await;
-        drop(turn);
-        done
+        let coming = self.shared.state.coming.begin();
+        let (done, outcome) = oneshot::channel();
+        let work = move || {
+            if done.send(work(coming)).is_err() {
+                tracing::debug!("whoever asked is gone");
+            }
+        };
+        self.shared.state.verifiers.take(Box::new(work))?;
+        outcome.await.map_err(internal)
     }
 
     /// Room for one envelope more, before anything of it is parsed or verified: who comes when all is full, or faster
@@ -77,9 +82,4 @@ pub(super) async fn going_on<T: Send + 'static>(
     work: impl Future<Output = Result<T, Refusal>> + Send + 'static,
 ) -> Result<T, Refusal> {
     tokio::spawn(work).await.map_err(internal)?
-}
-
-/// How many processors there are.
-pub(super) fn processors() -> usize {
-    std::thread::available_parallelism().map_or(1, Into::into)
 }

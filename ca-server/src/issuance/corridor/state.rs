@@ -2,6 +2,7 @@
 
 use super::coming::Coming;
 use super::hands::Hands;
+use super::verifiers::Verifiers;
 use crate::issuance::Refusal;
 use crate::issuance::admit::DebugClock;
 use crate::ledger::LogTiles;
@@ -47,6 +48,7 @@ pub(super) struct State {
     pub(super) pulses: Pulses,
     pub(super) hands: Hands,
     pub(super) coming: Coming,
+    pub(super) verifiers: Arc<Verifiers>,
     behind: AtomicBool,
     clock: Arc<dyn DebugClock>,
     published: RwLock<(u64, Timestamp)>,
@@ -63,6 +65,7 @@ impl State {
             pulses: Pulses::default(),
             hands: Hands::default(),
             coming: Coming::default(),
+            verifiers: Arc::default(),
             behind: AtomicBool::new(false),
             clock,
             published: RwLock::new((0, Timestamp(0))),

@@ -1,6 +1,6 @@
 //! The corridor's work, one step at a time.
 //!
-//! A running server gives these steps to two threads ([`Steps::spawn`]). A test that must decide what happens when
+//! A running server gives these steps to threads ([`Steps::spawn`]). A test that must decide what happens when
 //! takes them itself, in any order that the threads could have taken them in, and nothing in between is another's.
 
 use super::threads::{Finisher, Work, Writer, queued};
@@ -64,7 +64,7 @@ impl Steps {
         }
     }
 
-    /// Begins both threads; they end when the queue is closed and what it held is finished.
+    /// Begins all threads; they end when the queue is closed and what it held is finished.
     pub(super) fn spawn(self) -> Result<Vec<JoinHandle<()>>, StartError> {
         let Self {
             writer,
@@ -78,9 +78,16 @@ impl Steps {
                 .spawn(work)
                 .map_err(StartError::Thread)
         };
+        let mut threads = writer.state.verifiers.spawn()?;
         let finish = spawn("finisher", Box::new(move || finisher.run(&batches)))?;
         let write = spawn("writer", Box::new(move || writer.run(&jobs)))?;
-        Ok(vec![write, finish])
+        threads.extend([write, finish]);
+        Ok(threads)
+    }
+
+    /// Door 1 for whoever came first. False if nobody waits for it.
+    pub fn admit(&self) -> bool {
+        self.writer.state.verifiers.work_once()
     }
 
     /// Door 2 for what is queued. False if nothing was.
