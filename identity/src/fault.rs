@@ -103,6 +103,7 @@ faults! {
     ScrapUsedUp = "CA-0213" Policy, "the grant's scrap allowance is used up", "許可の廃棄枠を使い切りました", "stop; find out why so much is scrapped", "停止し、廃棄が多い原因を調べてください";
     LotDiffers = "CA-0214" Policy, "the lot's counts differ from the log", "ロットの数がログと一致しません", "find every unit that is named as a difference before anything ships", "差異のある機器をすべて確認するまで出荷しないでください";
     GrantClosed = "CA-0215" Policy, "the grant is closed", "許可は打ち切られています", "stop; ask the CA operator why, and for a new grant", "停止し、CA 運用者に理由を確認し、新しい許可を申請してください";
+    LotMoved = "CA-0216" Station, "the lot is not what the station saw any more, and stays open", "ロットが確認時から変わったため、まだ締め切っていません", "close it again: the command shows what differs now", "もう一度締め切ってください。現在の差異が表示されます";
     // CA-03xx: door 1, proofs
     ChallengeInvalid = "CA-0301" Station, "the challenge is not one of this CA for this chip and station", "チャレンジが無効です", "ask for a challenge and prove again", "チャレンジを取り直してください";
     ChallengeStale = "CA-0302" Station, "the challenge has expired", "チャレンジの期限切れです", "ask for a challenge and prove again", "チャレンジを取り直してください";
@@ -156,8 +157,9 @@ faults! {
     Interrupted = "LINE-0207" Station, "the unit was interrupted", "中断されました", "start again; the unit resumes", "再開すると続きから始まります";
     DuplicateUid = "LINE-0208" Unit, "two units with one chip UID in this session", "同じ UID のチップが二つあります", "take both out: one is a clone", "両方取り外してください。複製です";
     AgentAltered = "LINE-0209" Peer, "this program is not the one that the settings pin", "ライン端末のソフトが登録されたものと違います", "stop; install the program that was released for this station", "停止し、このステーション用の正規ソフトを入れ直してください";
-    LotWouldDiffer = "LINE-0210" Station, "the lot would close with a difference, and stays open", "差異があるため、ロットはまだ締め切っていません", "close it with the lot file that it was made from and the shares of all its stations; a difference that is known and true is named with --differs", "製造に使ったロットファイルと全ステーションの分担ファイルで締め切ってください。差異が確認済みなら --differs で示してください";
+    LotWouldDiffer = "LINE-0210" Station, "the lot would close with a difference, and stays open", "差異があるため、ロットはまだ締め切っていません", "close it with the lot file that it was made from and the shares of all its stations; a difference that is known and true is named with the numbers shown, as --differs", "製造に使ったロットファイルと全ステーションの分担ファイルで締め切ってください。差異が確認済みなら、表示された数を --differs で示してください";
     SocketEmpty = "LINE-0211" Station, "units are left and no chip is in any socket", "未着手の機器がありますが、どのソケットにもチップがありません", "put chips into the sockets, then start the run again", "ソケットにチップを入れてから、もう一度開始してください";
+    CaOlder = "LINE-0212" Ca, "the CA is older than this line agent and cannot do this", "CA がこのライン端末のソフトより古いため、実行できません", "have the CA upgraded first, then run the command again", "先に CA を更新してもらい、もう一度実行してください";
     AttemptsUsedUp = "LINE-0220" Unit, "the unit failed as often as it may", "やり直しの上限に達しました", "scrap the unit", "この機器を廃棄してください";
 }
 
