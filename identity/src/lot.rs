@@ -92,6 +92,22 @@ pub enum Compared {
 }
 
 impl Compared {
+    /// All that is compared, in the order of [`differences`].
+    pub const ALL: [Self; 6] = [
+        Self::Planned,
+        Self::Sum,
+        Self::Pass,
+        Self::Open,
+        Self::Voided,
+        Self::Scrapped,
+    ];
+
+    /// Reads [`Self::name`] back.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|what| what.name() == name)
+    }
+
     /// Stable lower-case name.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -107,7 +123,7 @@ impl Compared {
 }
 
 /// Two numbers that ought to be equal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Difference {
     /// What was compared.
     pub what: Compared,
@@ -217,6 +233,10 @@ pub struct LotCloseRequest {
     /// The shares of other stations that it counted in, by the hash that their stations signed.
     #[asn1(context_specific = "0", tag_mode = "IMPLICIT", optional = "true")]
     pub shares: Option<Vec<RequestHash>>,
+    /// What the log held when the station looked: the lot ends with this, or stays open. None of stations from before this
+    /// was asked for; their lots end with whatever the log holds.
+    #[asn1(context_specific = "1", tag_mode = "IMPLICIT", optional = "true")]
+    pub expected: Option<LotTally>,
 }
 
 /// What a station did of a lot that another one closes: signed here, counted in there.

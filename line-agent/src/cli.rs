@@ -7,10 +7,9 @@ use crate::display::{complain, complain_in_both};
 use crate::doctor;
 use crate::rehearse::{Programs, Rehearsal, rehearse};
 use crate::shift::Audience;
-use crate::station::close;
+use crate::station::misfit::Misfit;
 use crate::verdict::Exit;
 use clap::{Args, CommandFactory as _, Parser, Subcommand, value_parser};
-use identity::lot::Compared;
 use identity::text::TextError;
 use identity::{DeviceSerial, Id};
 use std::io::{self, IsTerminal as _, Write as _};
@@ -144,22 +143,12 @@ enum UnitCommand {
     },
 }
 
-/// What `lot close` finds to differ.
-const MISFITS: [&str; 7] = [
-    close::SERIALS,
-    Compared::Planned.name(),
-    Compared::Sum.name(),
-    Compared::Pass.name(),
-    Compared::Open.name(),
-    Compared::Voided.name(),
-    Compared::Scrapped.name(),
-];
-
 #[derive(Debug, Subcommand)]
 enum LotCommand {
     /// Close a lot for good with what became of each of its serials: nothing more is bound under it. Ends with 0 if the
     /// counts are those of the log. If lot file or counts differ from order or log, the lot stays open (65) unless what
-    /// differs is named; then it is closed (30), and the CA's operator is alarmed.
+    /// differs is named with its numbers; then it is closed (30), and the CA's operator is alarmed. It also stays open (65) if
+    /// a unit moved on at the CA meanwhile: close it again.
     Close {
         #[command(flatten)]
         settings: Settings,
@@ -168,9 +157,11 @@ enum LotCommand {
         /// Share of another station that made units of the lot, as its `lot share` wrote it; once for each.
         #[arg(long = "with", value_name = "FILE")]
         shares: Vec<PathBuf>,
-        /// What differs and is known to: the lot is closed with the difference if that differs, and nothing else.
-        #[arg(long, value_name = "WHAT", value_delimiter = ',', value_parser = MISFITS)]
-        differs: Vec<String>,
+        /// What differs and is known to, as the command names it when it stops; once for each. `pass=2:32`: 2 stated here, 32
+        /// found in the log. `serials=1`: one serial of the lot file is not of the order. The lot is closed with these
+        /// differences, or not at all.
+        #[arg(long, value_name = "WHAT=STATED:FOUND")]
+        differs: Vec<Misfit>,
     },
     /// Write what this station did of a lot, signed, for the station that closes it. Nothing more is made of the lot here
     /// afterwards.

@@ -7,14 +7,16 @@ use crate::altered_messages::{
 use acceptance::proxy::{Question, Said};
 use identity::envelope::Version1;
 use identity::fault::Fault;
-use identity::lot::{LotCloseRequest, LotCounts, ScrapRequest};
+use identity::lot::{LotCloseRequest, LotCounts, LotTally, ScrapRequest};
 use identity::{DeviceSerial, RequestId};
 use line_agent::ca_link::{CaError, LeafProof};
+use line_agent::lot::Lot;
+use line_agent::station::close::{self, Ending};
 use line_agent::station::floor::Serials;
 use line_agent::station::journal::{History, SignedRequest};
 use line_agent::station::scrap::{self, Scrapped};
 use line_agent::station::session::{Bench, Burnt};
-use line_agent::station::{Step, close, unit, void};
+use line_agent::station::{Failure, Step, unit, void};
 use proto::factory::{
     AdoptResponse, CloseLotResponse, GetGrantResponse, GetLotResponse, LeafReceipt,
     ScrapUnitResponse, VoidResponse, scrap_unit_response, void_response,
@@ -122,6 +124,7 @@ fn no_altered_byte_of_an_answer_ends_a_unit_or_a_lot() {
         alter_void(ground, bench, open.request);
         let id = alter_scrapping(ground, bench, open.request);
         assert_ne!(id, open.request);
+        alter_look(ground, bench);
         alter_close(ground, bench);
     });
 }
@@ -228,6 +231,37 @@ fn read(signed: &SignedRequest) -> ScrapRequest {
     identity::envelope::StationRequest::from_bytes(&signed.der).unwrap()
 }
 
+/// A look that was altered closes nothing: the station signs what it saw, and the CA holds that against its log.
+fn alter_look(ground: &Ground, bench: &Bench<'_>) {
+    let (floor, order, counts) = (&bench.floor, bench.task.order, LotCounts::default());
+    let lot = Lot {
+        id: bench.task.lot,
+        units: Vec::new(),
+    };
+    let look = || Ok::<_, Failure>(close::look(floor, order, &lot, &counts)?.tally);
+    let seen = look().unwrap();
+    let (truth, _) = ground.heard::<GetLotResponse>(Question::Lot);
+    let mut moved = 0;
+    for (at, altered) in alterations(&truth, &[0x01, 0x02, 0x04, 0x80]) {
+        ground.forge(Question::Lot, &altered);
+        let Ok(expected) = look() else { continue };
+        if expected == seen {
+            continue;
+        }
+        let ending = Ending {
+            lot: &lot.id,
+            counts,
+            expected,
+            shares: &[],
+        };
+        let failure = close::close(floor, order, &ending).unwrap_err();
+        assert_eq!(failure.fault, Fault::LotMoved, "byte {at}: {failure}");
+        moved += 1;
+    }
+    println!("a lot's tally: {moved} closed nothing");
+    assert!(moved > 4);
+}
+
 /// What a lot's end is said to be is what its leaf says.
 fn alter_close(ground: &Ground, bench: &Bench<'_>) {
     let floor = &bench.floor;
@@ -246,6 +280,7 @@ fn alter_close(ground: &Ground, bench: &Bench<'_>) {
             ..LotCounts::default()
         },
         shares: None,
+        expected: None,
     };
     let signed = floor.sign(&asked).unwrap();
     let closed = || {
@@ -273,14 +308,14 @@ fn alter_close(ground: &Ground, bench: &Bench<'_>) {
         assert_eq!(strange.unwrap_err().fault, Fault::ProofInvalid);
     }
     // Other counts than those that it was closed with are refused; a proof of the first end is none of theirs.
-    let lot = line_agent::lot::Lot {
-        id: bench.task.lot,
-        units: Vec::new(),
-    };
     ground.forge(Question::CloseLot, &truth);
-    let counts = close::count(floor, &lot, &[]).unwrap();
-    let counted = (&lot.id, counts);
-    let failure = close::close(floor, bench.task.order, counted, &[]).unwrap_err();
+    let ending = Ending {
+        lot: &bench.task.lot,
+        counts: LotCounts::default(),
+        expected: LotTally::default(),
+        shares: &[],
+    };
+    let failure = close::close(floor, bench.task.order, &ending).unwrap_err();
     assert_eq!(failure.fault, Fault::ProofInvalid, "{failure}");
 }
 

@@ -8,7 +8,7 @@ use acceptance::register::Register;
 use acceptance::soft::{Signed, SoftChip, SoftStation};
 use identity::envelope::{Purpose, Version1};
 use identity::leaf::Body;
-use identity::lot::{LotCloseRequest, LotCounts, ScrapRequest};
+use identity::lot::{LotCloseRequest, LotCounts, LotTally, ScrapRequest};
 use identity::{Id, RequestId};
 use proto::factory::GetChallengesRequest;
 use std::future::Future;
@@ -90,6 +90,11 @@ async fn no_altered_byte_of_what_takes_over_or_ends_is_accepted() {
             ..LotCounts::default()
         },
         shares: None,
+        expected: Some(LotTally {
+            bound: 1,
+            scrapped: 1,
+            ..LotTally::default()
+        }),
     };
     let close = second.seal(&close).unwrap();
     let mut register = Register::open(&floor.factory).await.unwrap();

@@ -1,16 +1,20 @@
 //! How a lot ends: every serial accounted for, be it by several stations, a board scrapped and its serial made with
 //! another, and devices that the station does not account for.
 
+use crate::altered_answers::Between;
 use crate::changing_hands::{leave_a_bound_unit, work};
 use crate::every_step::governed_shop;
 use crate::support::Shop;
 use acceptance::hsm::Hsm;
 use acceptance::lines::CAMERAS;
 use acceptance::process::{finish, program, said};
+use acceptance::proxy::{Question, Said};
 use acceptance::station::Station;
+use proto::factory::GetLotResponse;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use tonic_prost::prost::Message as _;
 
 /// The other station that the cameras' grant names.
 const SECOND: &str = "ota-l2-prov-02";
@@ -68,7 +72,7 @@ fn a_lot_closes_with_every_serial_accounted_for_and_takes_no_more() {
 }
 
 /// Closing is for good: with another lot file than the lot was made from, or with counts that the log does not have, the
-/// lot stays open until somebody says what differs.
+/// lot stays open until somebody says what differs, and by how much.
 #[test]
 fn a_lot_does_not_close_with_a_difference_that_nobody_named() {
     let mut shop = Shop::open(Hsm::of_this_run(), &[CAMERAS]);
@@ -81,10 +85,24 @@ fn a_lot_does_not_close_with_a_difference_that_nobody_named() {
             &[][..],
             "difference planned: 2 stated, 1000 ordered",
         ),
-        (&short, &["--differs", "pass"], "--differs planned"),
+        (
+            &short,
+            &["--differs", "pass=2:1000"],
+            "--differs planned=2:1000",
+        ),
+        (
+            &short,
+            &["--differs=planned=3:1000"],
+            "--differs planned=2:1000",
+        ),
         (&beyond, &[], "difference serials: 26480002000 and 0 more"),
         (&beyond, &[], "difference pass: 1 stated, 2 in the log"),
-        (&beyond, &[], "--differs pass,serials"),
+        (&beyond, &[], "--differs serials=1 --differs pass=1:2"),
+        (
+            &beyond,
+            &["--differs=serials=1"],
+            "--differs serials=1 --differs pass=1:2",
+        ),
     ] {
         let (code, told) = close_as(&shop, lot, more);
         assert_eq!(code, Some(65), "{told}");
@@ -93,9 +111,19 @@ fn a_lot_does_not_close_with_a_difference_that_nobody_named() {
         }
     }
     let whole = shop.lot(CAMERAS, 0, PLANNED);
-    let (code, told) = close_as(&shop, &whole, &["--differs", "pass"]);
+    let (code, told) = close_as(&shop, &whole, &["--differs", "pass=1:2"]);
     assert_eq!(code, Some(65), "{told}");
     assert!(told.contains("nothing differs"), "{told}");
+    for (named, hint) in [
+        ("pass", "pass=STATED:FOUND"),
+        ("serials", "serials=COUNT"),
+        ("hold=1:2", "serials, planned, sum, pass, open"),
+        ("pass=1:1", "no difference"),
+    ] {
+        let (code, told) = close_as(&shop, &whole, &["--differs", named]);
+        assert_eq!(code, Some(64), "{told}");
+        assert!(told.contains(hint), "{told}");
+    }
     assert_eq!(audit(&shop)["kinds"]["lot-close"], Value::Null);
     assert_eq!(close(&shop).0, Some(0));
 }
@@ -110,13 +138,16 @@ fn thirty_ghosts_are_found_when_the_lot_closes() {
     copy(&journal, &honest);
     assert_eq!(shop.make(CAMERAS, 2, 30).code, Some(0));
     copy(&honest, &journal);
-    let (code, told) = close(&shop);
-    assert_eq!(code, Some(65), "{told}");
     let whole = shop.lot(CAMERAS, 0, PLANNED);
-    let (code, told) = close_as(&shop, &whole, &["--differs", "pass"]);
+    for wrong in [&[][..], &["--differs=pass=2:31"], &["--differs=pass=3:32"]] {
+        let (code, told) = close_as(&shop, &whole, wrong);
+        assert_eq!(code, Some(65), "{told}");
+        assert!(told.contains("--differs pass=2:32"), "{told}");
+    }
+    let (code, told) = close_as(&shop, &whole, &["--differs", "pass=2:32"]);
     assert_eq!(code, Some(30), "{told}");
     // Who has not heard the answer asks again, and gets the same.
-    let again = close_as(&shop, &whole, &["--differs", "pass"]);
+    let again = close_as(&shop, &whole, &["--differs", "pass=2:32"]);
     assert_eq!(again, (code, told.clone()));
     let difference = "difference pass: 2 stated, 32 found";
     assert!(
@@ -256,7 +287,7 @@ fn a_ghost_at_the_second_station_is_found_when_the_first_closes() {
     assert_eq!(code, Some(65), "{told}");
     let with = format!("--with={}", share.display());
     let whole = shop.lot(CAMERAS, 0, PLANNED);
-    let (code, told) = close_as(&shop, &whole, &[&with, "--differs=pass"]);
+    let (code, told) = close_as(&shop, &whole, &[&with, "--differs=pass=3:4"]);
     assert_eq!(code, Some(30), "{told}");
     assert!(
         told.contains("difference pass: 3 stated, 4 found"),
@@ -264,4 +295,72 @@ fn a_ghost_at_the_second_station_is_found_when_the_first_closes() {
     );
     let status = shop.factory.status().unwrap();
     assert!(status.contains("pass: 3 stated, 4 in the log"), "{status}");
+}
+
+/// Another station confirms a unit between a station's look and its word. The look is held back on its way until that has
+/// happened, and so the CA has the last of it.
+#[test]
+fn a_lot_that_moves_on_while_it_is_closed_stays_open() {
+    let mut between = Between::open();
+    between.stand_trusted();
+    let second = second_station(&between.shop);
+    assert_eq!(between.shop.make(CAMERAS, 0, 2).code, Some(0));
+    make_at(&second, &mut between.shop, 2, 1);
+    let whole = between.shop.lot(CAMERAS, 0, PLANNED);
+    let named = ["--differs", "pass=2:3"];
+    let (code, told) = close(&between.shop);
+    assert_eq!(code, Some(65), "{told}");
+    assert!(told.contains(&named.join(" ")), "{told}");
+
+    let look = between.proxy.heard(Question::Lot).unwrap();
+    make_at(&second, &mut between.shop, 3, 1);
+    between.proxy.forge(Question::Lot, look);
+    let (code, told) = close_as(&between.shop, &whole, &named);
+    assert_eq!(code, Some(65), "{told}");
+    assert!(told.contains("CA-0216"), "{told}");
+    assert_eq!(between.proxy.fired(), 1);
+    let kinds = &audit(&between.shop)["kinds"];
+    assert_eq!(kinds["lot-close"], Value::Null, "nothing is closed");
+    assert_eq!(kinds["refuse"], 1, "and that is on record");
+
+    // Who looks again sees other numbers than those that were named.
+    let (code, told) = close_as(&between.shop, &whole, &named);
+    assert_eq!(code, Some(65), "{told}");
+    assert!(told.contains("--differs pass=2:4"), "{told}");
+    let share = share_of(&second, &between.shop);
+    let (code, told) = close_with(&between.shop, &[&share]);
+    assert_eq!(code, Some(0), "{told}");
+    assert_eq!(close_with(&between.shop, &[&share]), (code, told));
+    let found = audit(&between.shop);
+    assert_eq!(found["findings"].as_array().unwrap().len(), 0, "{found:#}");
+    assert_eq!(found["kinds"]["lot-close"], 1);
+}
+
+/// A CA from before the tally was in its answer: that is said, and not taken for a lie.
+#[test]
+fn an_older_ca_is_to_be_upgraded_before_a_lot_is_closed() {
+    let mut between = Between::open();
+    between.stand_trusted();
+    assert_eq!(between.shop.make(CAMERAS, 0, 1).code, Some(0));
+    let short = between.shop.lot(CAMERAS, 0, 1);
+    assert_eq!(close_as(&between.shop, &short, &[]).0, Some(65));
+    let Some(Said::Message(answer)) = between.proxy.heard(Question::Lot) else {
+        panic!("the CA did not say how the lot stands")
+    };
+    let mut answer = GetLotResponse::decode(answer.as_slice()).unwrap();
+    answer.tally = None;
+    let older = Said::Message(answer.encode_to_vec());
+    between.proxy.forge(Question::Lot, older);
+    let (code, told) = close(&between.shop);
+    assert_eq!(code, Some(20), "{told}");
+    for word in [
+        "LINE-0212",
+        "have the CA upgraded first",
+        "what its log holds",
+    ] {
+        assert!(told.contains(word), "{word}: {told}");
+    }
+    assert_eq!(between.proxy.fired(), 1);
+    // Once it is of today, the lot closes.
+    assert_eq!(close(&between.shop).0, Some(0));
 }

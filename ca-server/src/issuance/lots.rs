@@ -283,7 +283,8 @@ fn used(round: &Round<'_, '_>, uid: &ChipUid) -> Result<Option<Fault>, StoreErro
     Ok(scrapped.map(|_| Fault::ChipScrapped))
 }
 
-/// Closes a lot inside the transaction. The same counts again get the same leaf; other counts are refused.
+/// Closes a lot inside the transaction. The same counts again get the same leaf; other counts are refused. A lot that has
+/// moved since its station looked stays open: it would end with numbers that nobody saw.
 pub(super) fn close(round: &mut Round<'_, '_>, job: &CloseJob) -> Decided {
     let asked = &job.asked;
     let lot = &asked.lot;
@@ -298,6 +299,10 @@ pub(super) fn close(round: &mut Round<'_, '_>, job: &CloseJob) -> Decided {
                 refuse(round, asked, Refusal::new(Fault::LotClosed, detail), None)
             }
         };
+    }
+    if asked.request.expected.unwrap_or(state.tally) != state.tally {
+        let detail = "its units moved on since the station looked";
+        return refuse(round, asked, Refusal::new(Fault::LotMoved, detail), None);
     }
     let differs = differences(state.quantity, &asked.request.counts, &state.tally).next();
     let body = LotClose {

@@ -1,6 +1,7 @@
 //! How units and lots end: scrapped within the allowance, superseded in their serial, and closed for good.
 
 use crate::child::run;
+use crate::steps::{go_on, keep_going};
 use crate::world::{Places, World, fault, id, request, seal, tell};
 use ca_server::issuance::{ClosedLot, LotAlarm, LotEnd, Refusal, UnitName};
 use identity::fault::Fault;
@@ -26,7 +27,16 @@ async fn scrap(world: &World, number: u8, unit: Result<u16, [u8; 4]>) -> Result<
     receipt.map(|receipt| receipt.index)
 }
 
+/// Closes the lot as a station does that says nothing of what it saw.
 async fn close(world: &World, counts: LotCounts) -> Result<ClosedLot, Refusal> {
+    close_with(world, counts, None).await
+}
+
+async fn close_with(
+    world: &World,
+    counts: LotCounts,
+    expected: Option<LotTally>,
+) -> Result<ClosedLot, Refusal> {
     let (der, signature) = seal(&LotCloseRequest {
         version: identity::envelope::Version1,
         station: id("st-1"),
@@ -35,6 +45,7 @@ async fn close(world: &World, counts: LotCounts) -> Result<ClosedLot, Refusal> {
         lot: id("lot-1"),
         counts,
         shares: None,
+        expected,
     });
     let signed = (der, signature);
     world
@@ -50,6 +61,11 @@ fn body(world: &World, index: u64) -> Body {
 
 fn subject(world: &World, index: u64) -> SubjectId {
     body(world, index).subject().unwrap()
+}
+
+/// What a station sees that looks now.
+fn seen(world: &World) -> LotTally {
+    world.corridor.grants().unwrap()[0].lots[0].tally
 }
 
 fn end(world: &World) -> Option<LotEnd> {
@@ -229,6 +245,90 @@ fn thirty_ghosts_are_an_alarm_and_no_obstacle() {
                     differences: closed.differences,
                 };
                 assert_eq!(world.corridor.lot_alarms(), Ok(vec![alarm]));
+            });
+        },
+    );
+}
+
+/// A unit is bound and another confirmed between the look and the end: the lot stays open, the refusal is on record, and who
+/// looks again closes it. What it closed with is nobody's question afterwards: a retry gets the same leaf.
+#[test]
+fn a_lot_that_moved_since_its_station_looked_stays_open() {
+    run(
+        concat!(
+            module_path!(),
+            "::a_lot_that_moved_since_its_station_looked_stays_open"
+        ),
+        |room| {
+            tell(async {
+                let world = World::open(room, Places::below(room)).await;
+                let first = world.provision(1).await.unwrap();
+                // With every number that the log holds one moves on, whatever the station counted.
+                let mut looks = vec![seen(&world)];
+                world.confirm(1, &first).await.unwrap();
+                looks.push(seen(&world));
+                world.provision(2).await.unwrap();
+                looks.push(seen(&world));
+                world.void(2).await.unwrap();
+                looks.push(seen(&world));
+                scrap(&world, 2, Ok(2)).await.unwrap();
+                looks.push(seen(&world));
+                scrap(&world, 3, Err([0xc0, 0, 3, 1])).await.unwrap();
+                let counts = LotCounts {
+                    boards_scrapped: 2,
+                    ..counted(1)
+                };
+                for look in looks {
+                    let before = world.corridor.status().unwrap().log_size;
+                    let refused = close_with(&world, counts, Some(look)).await;
+                    assert_eq!(fault(refused), Fault::LotMoved, "{look:?}");
+                    assert_eq!(end(&world), None);
+                    assert_eq!(world.corridor.status().unwrap().log_size, before + 1);
+                    let Body::Refuse(refusal) = body(&world, before) else {
+                        panic!("the refusal is on record")
+                    };
+                    assert_eq!(refusal.reason, id("CA-0216"));
+                    assert!(refusal.request.is_some());
+                }
+                let look = seen(&world);
+                let closed = close_with(&world, counts, Some(look)).await.unwrap();
+                assert_eq!((closed.close.tally, closed.differences.len()), (look, 0));
+                let other = LotTally { bound: 9, ..look };
+                for expected in [Some(look), Some(other), None] {
+                    let again = close_with(&world, counts, expected).await.unwrap();
+                    assert_eq!(again.receipt.index, closed.receipt.index);
+                    assert_eq!(again.close, closed.close);
+                }
+            });
+        },
+    );
+}
+
+/// What counts is what the transaction finds, not what door 1 could have seen: the unit is in the queue before the lot's
+/// end, and in no store yet.
+#[test]
+fn a_unit_that_is_queued_before_the_end_of_its_lot_is_seen_by_it() {
+    run(
+        concat!(
+            module_path!(),
+            "::a_unit_that_is_queued_before_the_end_of_its_lot_is_seen_by_it"
+        ),
+        |room| {
+            tell(async {
+                let world = World::open(room, Places::below(room)).await;
+                let (world, mut steps) = world.stepwise();
+                let look = seen(&world);
+                let mut unit = world.submit(1).unwrap();
+                assert_eq!(seen(&world), look, "nothing is bound yet");
+                tokio::select! {
+                    refused = close_with(&world, counted(0), Some(look)) => {
+                        assert_eq!(fault(refused), Fault::LotMoved);
+                    }
+                    () = keep_going(&mut steps) => {}
+                }
+                go_on(&mut steps);
+                unit.try_recv().unwrap().unwrap();
+                assert_eq!((end(&world), seen(&world).bound), (None, 1));
             });
         },
     );

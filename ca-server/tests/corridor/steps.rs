@@ -23,7 +23,7 @@ fn refused(mut pending: Pending) -> Fault {
 }
 
 /// All steps, as often as there is something to do.
-fn go_on(steps: &mut Steps) {
+pub(crate) fn go_on(steps: &mut Steps) {
     while steps.admit() | steps.reserve() | steps.finish() {}
 }
 
@@ -216,7 +216,7 @@ async fn begun<T>(mut work: Pin<&mut impl Future<Output = T>>) -> Option<T> {
 }
 
 /// Takes steps until somebody has what it wants.
-async fn keep_going(steps: &mut Steps) {
+pub(crate) async fn keep_going(steps: &mut Steps) {
     loop {
         go_on(steps);
         tokio::task::yield_now().await;

@@ -397,6 +397,7 @@ pub(crate) fn lot_close_request() -> LotCloseRequest {
         lot: id("L2648-01"),
         counts: counts(),
         shares: None,
+        expected: None,
     }
 }
 
@@ -417,6 +418,14 @@ pub(crate) fn lot_close_request_with_share() -> LotCloseRequest {
     LotCloseRequest {
         shares: Some(vec![request_hash::<LotShare>(&lot_share().to_bytes())]),
         ..lot_close_request()
+    }
+}
+
+/// As it is written today: with what the station saw.
+pub(crate) fn lot_close_request_with_expected() -> LotCloseRequest {
+    LotCloseRequest {
+        expected: Some(tally()),
+        ..lot_close_request_with_share()
     }
 }
 

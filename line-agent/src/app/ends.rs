@@ -6,14 +6,16 @@ use crate::display::{Words, complain};
 use crate::files::write_durably;
 use crate::lot::Lot;
 use crate::orders::{Order, Orders};
+use crate::station::close::{self, Ending};
 use crate::station::floor::Floor;
+use crate::station::misfit::Misfit;
 use crate::station::scrap::{self, Scrapped};
-use crate::station::{Failure, close, share};
+use crate::station::{Failure, share};
 use crate::verdict::{Exit, Verdict};
 use identity::fault::Fault;
 use identity::lot::{Difference, LotCounts};
 use identity::{ChipUid, DeviceSerial, Id, RequestId};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -95,15 +97,15 @@ pub struct Closing<'a> {
     pub lot: &'a Path,
     /// Shares of other stations.
     pub shares: &'a [PathBuf],
-    /// What is known to differ: the lot is closed only if that does, and nothing else.
-    pub differs: &'a [String],
+    /// What is known to differ: the lot is closed only if that does, by these numbers, and nothing else.
+    pub differs: &'a [Misfit],
 }
 
 /// Closes a lot with what this station's journal says of it, and the shares of others. It stays open if it would close
-/// with a difference that nobody named.
+/// with a difference that nobody named, or if it moved on since the station looked.
 ///
 /// # Errors
-/// [`AppError::Ended`] if the CA refused or did not answer; [`Fault::LotWouldDiffer`].
+/// [`AppError::Ended`] if the CA refused or did not answer; [`Fault::LotWouldDiffer`], [`Fault::LotMoved`].
 pub fn close_lot(
     config: &Config,
     closing: Closing<'_>,
@@ -122,16 +124,21 @@ pub fn close_lot(
         let shares = shares.iter().map(|path| share::read(path, order, &lot));
         let shares = shares.collect::<Result<Vec<_>, _>>()?;
         let counts = close::count(&floor, &lot, &shares).map_err(AppError::Ended)?;
-        let misfits = close::compare(&floor, order, &lot, &counts).map_err(AppError::Ended)?;
-        if let Some(misfits) = misfits
+        let look = close::look(&floor, order, &lot, &counts).map_err(AppError::Ended)?;
+        if let Some(misfits) = look.misfits
             && let Some(unnamed) = would_differ(&misfits, differs)
         {
             writeln!(out, "{} still open", lot.id)?;
-            tell(&counts, misfits.into_iter().map(|(_, text)| text), out)?;
+            tell(&counts, misfits.into_values(), out)?;
             return Err(unnamed);
         }
-        let counted = (&lot.id, counts);
-        let closed = close::close(&floor, order, counted, &shares).map_err(AppError::Ended)?;
+        let ending = Ending {
+            lot: &lot.id,
+            counts,
+            expected: look.tally,
+            shares: &shares,
+        };
+        let closed = close::close(&floor, order, &ending).map_err(not_closed)?;
         writeln!(out, "{} closed leaf={}", lot.id, closed.index)?;
         tell(&counts, closed.differences.iter().map(said), out)?;
         if closed.differences.is_empty() {
@@ -149,19 +156,28 @@ pub fn close_lot(
 }
 
 /// Why a lot stays open: something differs that was not named, or was named and does not differ.
-fn would_differ(misfits: &[close::Misfit], named: &[String]) -> Option<AppError> {
-    let found: BTreeSet<_> = misfits.iter().map(|(name, _)| *name).collect();
-    if found == named.iter().map(String::as_str).collect() {
+fn would_differ(misfits: &BTreeMap<Misfit, String>, named: &[Misfit]) -> Option<AppError> {
+    if misfits.keys().eq(BTreeSet::from_iter(named)) {
         return None;
     }
-    let listed = found.into_iter().collect::<Vec<_>>().join(",");
-    let detail = match listed.is_empty() {
+    let flags: Vec<_> = misfits.keys().map(|it| format!("--differs {it}")).collect();
+    let detail = match flags.is_empty() {
         true => "nothing differs; close it without --differs".to_owned(),
-        false => format!("if that is so, and is known: --differs {listed}"),
+        false => format!("if that is so, and is known: {}", flags.join(" ")),
     };
-    let failure = Failure::new(Fault::LotWouldDiffer, detail);
+    Some(stays_open(Failure::new(Fault::LotWouldDiffer, detail)))
+}
+
+fn not_closed(failure: Failure) -> AppError {
+    match failure.fault == Fault::LotMoved {
+        true => stays_open(failure),
+        false => AppError::Ended(failure),
+    }
+}
+
+const fn stays_open(failure: Failure) -> AppError {
     let exit = Exit::Data;
-    Some(AppError::Found { failure, exit })
+    AppError::Found { failure, exit }
 }
 
 fn said(difference: &Difference) -> String {

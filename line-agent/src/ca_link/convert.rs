@@ -36,9 +36,8 @@ pub(super) fn lot(
     answer: &GetLotResponse,
     (grant, lot): (&DocumentHash, &Id),
 ) -> Result<LotThere, Attempt> {
-    let of_lot = || malformed("a lot without its numbers");
-    let (summary, tally) = (answer.lot.as_ref(), answer.tally.as_ref());
-    let (summary, tally) = (summary.ok_or_else(of_lot)?, tally.ok_or_else(of_lot)?);
+    let summary = answer.lot.as_ref();
+    let summary = summary.ok_or_else(|| malformed("a lot without its numbers"))?;
     if answer.grant_hash != grant.as_bytes() || summary.lot_id != lot.as_str() {
         return Err(malformed("another lot"));
     }
@@ -48,6 +47,10 @@ pub(super) fn lot(
         LotState::Closed | LotState::Differs => true,
         LotState::Unspecified => return Err(malformed("a lot without its state")),
     };
+    let tally = answer.tally.as_ref().ok_or(Attempt {
+        error: CaError::Older("it does not say what its log holds of a lot"),
+        again: None,
+    })?;
     Ok(LotThere {
         quantity: small(summary.planned)?,
         serials: serials(answer)?,
@@ -269,7 +272,10 @@ mod tests {
         let attempt = refusal(fault);
         let known = match attempt.error {
             CaError::Refused(fault, _) => Some(fault),
-            CaError::Unreachable(_) | CaError::Malformed(_) | CaError::Interrupted => None,
+            CaError::Unreachable(_)
+            | CaError::Malformed(_)
+            | CaError::Older(_)
+            | CaError::Interrupted => None,
         };
         (known, attempt.again.is_some())
     }

@@ -114,6 +114,9 @@ pub enum CaError {
     /// The answer is not one.
     #[error("the CA's answer cannot be read: {0}")]
     Malformed(&'static str),
+    /// The CA cannot do yet what is asked.
+    #[error("{0}")]
+    Older(&'static str),
     /// The line was stopped while waiting.
     #[error("stopped while waiting for the CA")]
     Interrupted,
@@ -125,14 +128,16 @@ impl From<CaError> for Failure {
             CaError::Unreachable(_) => Fault::CaUnreachable,
             CaError::Refused(fault, _) => *fault,
             CaError::Malformed(_) => Fault::ProofInvalid,
+            CaError::Older(_) => Fault::CaOlder,
             CaError::Interrupted => Fault::Interrupted,
         };
         match error {
             // Whoever is told the fault has its words.
             CaError::Refused(_, detail) => Self::new(fault, detail),
-            CaError::Unreachable(_) | CaError::Malformed(_) | CaError::Interrupted => {
-                Self::new(fault, error)
-            }
+            CaError::Unreachable(_)
+            | CaError::Malformed(_)
+            | CaError::Older(_)
+            | CaError::Interrupted => Self::new(fault, error),
         }
     }
 }
@@ -369,7 +374,7 @@ impl<'a> CaLink<'a> {
         let answers = match error {
             Some(CaError::Interrupted) => return,
             Some(CaError::Unreachable(_)) => false,
-            Some(CaError::Refused(..) | CaError::Malformed(_)) | None => true,
+            Some(CaError::Refused(..) | CaError::Malformed(_) | CaError::Older(_)) | None => true,
         };
         *lock(&self.answers) = Some(answers);
     }

@@ -1,17 +1,20 @@
 //! A lot is closed: every serial of the lot file has one outcome, and the CA holds their numbers against the log. That is
-//! for good, so the same is held against what the CA has before anything is sent.
+//! for good, so the station looks first what the log holds, and closes the lot with that or not at all.
 
 use super::floor::Floor;
 use super::inspect::LotEnd;
 use super::journal::History;
+use super::misfit::Misfit;
 use super::share::{self, Share};
 use super::{Failure, Step};
 use crate::lot::Lot;
 use crate::orders::Order;
+use identity::document::SerialRange;
 use identity::envelope::{Version1, request_hash};
 use identity::fault::Fault;
-use identity::lot::{LotCloseRequest, LotCounts, LotShare, differences};
+use identity::lot::{LotCloseRequest, LotCounts, LotShare, LotTally, differences};
 use identity::{ChipUid, Id};
+use std::collections::BTreeMap;
 
 /// Counts the lot, with the shares of other stations that made units of it.
 ///
@@ -26,54 +29,66 @@ pub fn count(floor: &Floor<'_>, lot: &Lot, shares: &[Share]) -> Step<LotCounts> 
     Ok(share::together(lot, own, shares))
 }
 
-/// Something that does not fit before a lot is closed: its name, and both sides of it.
-pub type Misfit = (&'static str, String);
-
-/// Name of the misfit of a lot file that has serials of another order.
-pub const SERIALS: &str = "serials";
-
-/// What does not fit between lot file and counts here, and order and log there. None of a lot that is closed already: the
-/// CA knows with what.
-///
-/// # Errors
-/// [`Fault::CaUnreachable`], or the CA's.
-pub fn compare(
-    floor: &Floor<'_>,
-    order: &Order,
-    lot: &Lot,
-    counts: &LotCounts,
-) -> Step<Option<Vec<Misfit>>> {
-    let there = floor.ca.lot(&order.grant_hash, &lot.id)?;
-    if there.closed {
-        return Ok(None);
-    }
-    let range = &there.serials;
-    let mut strangers = lot.units.iter().filter(|it| !range.holds(&it.serial));
-    let stranger = strangers.next().map(|unit| {
-        let (first, others) = (unit.serial, strangers.count());
-        let (from, to) = (range.first, range.last);
-        (
-            SERIALS,
-            format!("serials: {first} and {others} more are not of the order's {from} to {to}"),
-        )
-    });
-    let differ = differences(there.quantity, counts, &there.tally);
-    let differ = differ.map(|it| (it.what.name(), it.to_string()));
-    Ok(Some(stranger.into_iter().chain(differ).collect()))
+/// A lot at the CA, beside what was counted here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// What the log holds.
+    pub tally: LotTally,
+    /// What does not fit, each in words for people. None of a lot that is closed already: the CA knows with what.
+    pub misfits: Option<BTreeMap<Misfit, String>>,
 }
 
-/// Closes the lot with these counts and the shares that are in them. The same counts again get the same answer.
+/// Looks what does not fit between lot file and counts here, and order and log there.
 ///
 /// # Errors
-/// [`Fault::CaUnreachable`]: nothing is closed, or that is not known; closing again tells. [`Fault::LotClosed`]: it was
-/// closed with other counts. [`Fault::ProofInvalid`]: the answer is not believed; closing again tells.
-pub fn close(
-    floor: &Floor<'_>,
-    order: &Order,
-    (lot, counts): (&Id, LotCounts),
-    shares: &[Share],
-) -> Step<LotEnd> {
-    let signed = shares.iter().map(|share| &share.signed);
+/// [`Fault::CaUnreachable`], [`Fault::CaOlder`], or the CA's.
+pub fn look(floor: &Floor<'_>, order: &Order, lot: &Lot, counts: &LotCounts) -> Step<Look> {
+    let there = floor.ca.lot(&order.grant_hash, &lot.id)?;
+    let misfits = || {
+        let differ = differences(there.quantity, counts, &there.tally);
+        let differ = differ.map(|it| (Misfit::Numbers(it), it.to_string()));
+        strangers(lot, &there.serials).into_iter().chain(differ)
+    };
+    Ok(Look {
+        tally: there.tally,
+        misfits: (!there.closed).then(|| misfits().collect()),
+    })
+}
+
+/// Serials of the lot file that are not of the order.
+fn strangers(lot: &Lot, range: &SerialRange) -> Option<(Misfit, String)> {
+    let mut strangers = lot.units.iter().filter(|it| !range.holds(&it.serial));
+    let first = strangers.next()?.serial;
+    let others = strangers.count();
+    let SerialRange {
+        first: from,
+        last: to,
+    } = range;
+    let words = format!("serials: {first} and {others} more are not of the order's {from} to {to}");
+    Some((Misfit::Serials(others.saturating_add(1)), words))
+}
+
+/// What a lot is closed with.
+#[derive(Clone, Copy, Debug)]
+pub struct Ending<'a> {
+    /// Its name.
+    pub lot: &'a Id,
+    /// What was counted.
+    pub counts: LotCounts,
+    /// What the log held when the station looked; if it holds anything else by now, the lot stays open.
+    pub expected: LotTally,
+    /// The shares of other stations that are in the counts.
+    pub shares: &'a [Share],
+}
+
+/// Closes the lot. The same counts again get the same answer.
+///
+/// # Errors
+/// [`Fault::CaUnreachable`]: nothing is closed, or that is not known; closing again tells. [`Fault::LotMoved`]: nothing is
+/// closed. [`Fault::LotClosed`]: it was closed with other counts. [`Fault::ProofInvalid`]: the answer is not believed; closing
+/// again tells.
+pub fn close(floor: &Floor<'_>, order: &Order, ending: &Ending<'_>) -> Step<LotEnd> {
+    let signed = ending.shares.iter().map(|share| &share.signed);
     let named: Vec<_> = signed
         .clone()
         .map(|it| request_hash::<LotShare>(&it.der))
@@ -83,9 +98,10 @@ pub fn close(
         station: floor.station.id,
         time: floor.clock.now(),
         grant: order.grant_hash,
-        lot: *lot,
-        counts,
+        lot: *ending.lot,
+        counts: ending.counts,
         shares: (!named.is_empty()).then_some(named),
+        expected: Some(ending.expected),
     };
     let signed: Vec<_> = signed.cloned().collect();
     let closed = floor.ca.close_lot(&floor.sign(&request)?, &signed)?;

@@ -87,7 +87,8 @@ pub trait Inspect: Sync {
         uid: Option<&ChipUid>,
     ) -> Step<()>;
 
-    /// Checks that a leaf closes this lot with these counts, and counts anew where they differ from the log's.
+    /// Checks that a leaf closes this lot with these counts and, if it was for this request, with what that expects of the
+    /// log; counts anew where the two differ.
     ///
     /// # Errors
     /// [`Fault::ProofInvalid`]
@@ -237,6 +238,12 @@ impl<C: Clock> Inspect for Inspector<'_, C> {
         if !is_asked {
             let rule = "the leaf does not close this lot with these counts";
             return Err(refuse(rule));
+        }
+        let is_for_this = leaf.request == request_hash::<LotCloseRequest>(&asked.to_bytes());
+        if is_for_this && asked.expected.is_some_and(|seen| seen != leaf.tally) {
+            return Err(refuse(
+                "the lot was closed with other numbers than those seen",
+            ));
         }
         Ok(LotEnd {
             index: entry.index,

@@ -22,6 +22,7 @@ pub mod close;
 pub mod floor;
 pub mod inspect;
 pub mod journal;
+pub mod misfit;
 pub mod scrap;
 pub mod seen;
 pub mod session;

@@ -81,6 +81,20 @@ impl Register {
         }
     }
 
+    /// What the log holds.
+    fn tally(&self) -> LotTally {
+        let count = |is: fn(&Bound) -> bool| {
+            let those = self.bound.values().filter(|it| is(it));
+            u32::try_from(those.count()).unwrap()
+        };
+        LotTally {
+            bound: count(|_| true),
+            confirmed: count(|it| it.confirmed.is_some()),
+            voided: count(|it| it.voided.is_some()),
+            ..LotTally::default()
+        }
+    }
+
     fn check_signature<R: StationRequest>(
         &mut self,
         request: &SignedRequest,
@@ -239,19 +253,10 @@ impl Ca for FakeCa {
     fn lot(&self, grant: &DocumentHash, lot: &Id) -> Result<LotThere, CaError> {
         let serials = self.serials(grant, lot)?;
         self.reach(|register| {
-            let count = |is: fn(&Bound) -> bool| {
-                let those = register.bound.values().filter(|it| is(it));
-                u32::try_from(those.count()).unwrap()
-            };
             Ok(LotThere {
                 quantity: 8_000,
                 serials,
-                tally: LotTally {
-                    bound: count(|_| true),
-                    confirmed: count(|it| it.confirmed.is_some()),
-                    voided: count(|it| it.voided.is_some()),
-                    ..LotTally::default()
-                },
+                tally: register.tally(),
                 closed: false,
             })
         })
@@ -319,9 +324,12 @@ impl Ca for FakeCa {
         _shares: &[SignedRequest],
     ) -> Result<ClosedLot, CaError> {
         self.reach(|register| {
-            LotCloseRequest::from_bytes(&request.der).unwrap();
-            let confirmed = register.bound.values().filter(|it| it.confirmed.is_some());
-            let found = u64::try_from(confirmed.count()).unwrap();
+            let asked = LotCloseRequest::from_bytes(&request.der).unwrap();
+            let tally = register.tally();
+            if asked.expected != Some(tally) {
+                return Err(CaError::Refused(Fault::LotMoved, "refused".to_owned()));
+            }
+            let found = u64::from(tally.confirmed);
             // What the inspector is to find.
             Ok(ClosedLot {
                 entry: leaf_proof("close"),
