@@ -145,9 +145,9 @@ pub struct Limits {
     pub call_seconds: u16,
     /// Seconds that calls under way are given when the server stops.
     pub drain_seconds: u16,
-    /// Units, confirmations and voids a second of one station, for longer than its burst lasts.
+    /// Units, confirmations, voids, and looks at grants and lots, a second of one station, for longer than its burst lasts.
     pub writes_per_second: u32,
-    /// Units, confirmations and voids of one station at once.
+    /// The same of one station at once.
     pub writes_burst: u32,
 }
 

@@ -94,8 +94,8 @@ pub mod sign;
 mod time;
 
 pub use corridor::{
-    Call, ClosedLot, Corridor, CorridorParts, Ends, GrantView, LotAlarm, LotEnd, LotView, Pending,
-    Receipts, Signed, StartError, Status, Steps, Stop, UnitName,
+    Call, ClosedLot, Corridor, CorridorParts, Ends, GrantName, GrantView, LotAlarm, LotEnd,
+    LotView, Pending, Receipts, Signed, StartError, Status, Steps, Stop, UnitName,
 };
 pub use enter::DocumentJob;
 pub(crate) use lots::CLOSED;

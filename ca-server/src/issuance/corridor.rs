@@ -21,7 +21,7 @@ mod views;
 pub use lots::{ClosedLot, LotAlarm, Signed};
 pub use state::{Ends, Stop};
 pub use steps::{Call, Pending, Steps};
-pub use views::{GrantView, LotEnd, LotView, Receipts, Status, UnitName};
+pub use views::{GrantName, GrantView, LotEnd, LotView, Receipts, Status, UnitName};
 
 use super::admit::{Admission, DebugClock, DebugEntropy, Job};
 use super::confirm::VoidJob;

@@ -3,7 +3,7 @@
 use super::status::{self, malformed};
 use crate::auth::Peer;
 use crate::issuance::{
-    Corridor, GrantView, Issued, LotEnd, LotView, Receipt, Refusal, Session, UnitName,
+    Corridor, GrantName, GrantView, Issued, LotEnd, LotView, Receipt, Refusal, Session, UnitName,
 };
 use crate::policy::Role;
 use identity::document::{Bytes32, Document as _};
@@ -81,14 +81,6 @@ impl Factory {
     fn refused(&self, refusal: &Refusal) -> Status {
         self.corridor.meters().refuse(refusal.fault);
         status::status(refusal)
-    }
-
-    /// The station's own grants.
-    async fn own_grants(&self, station: Id) -> Result<Vec<GrantView>, Status> {
-        let corridor = self.corridor.clone();
-        let mut grants = blocking(move || corridor.grants()).await?;
-        grants.retain(|view| view.grant.stations.contains(&station));
-        Ok(grants)
     }
 }
 
@@ -266,16 +258,13 @@ impl wire::FactoryService for Factory {
         request: Request<wire::GetGrantRequest>,
     ) -> Result<Response<wire::GetGrantResponse>, Status> {
         let station = station(&request)?;
-        let asked = request
-            .into_inner()
-            .grant
-            .ok_or_else(|| malformed("no grant is named"))?;
-        let is_asked = |view: &GrantView| match &asked {
-            Asked::GrantHash(hash) => view.grant.hash().as_ref() == hash.as_slice(),
-            Asked::GrantId(id) => view.grant.id.as_str() == id,
+        let name = match request.into_inner().grant {
+            Some(Asked::GrantHash(bytes)) => GrantName::Hash(DocumentHash(hash(bytes)?)),
+            Some(Asked::GrantId(id)) => GrantName::Id(named(&id)?),
+            None => return Err(malformed("no grant is named")),
         };
-        let found = self.own_grants(station).await?.into_iter().find(is_asked);
-        let view = found.ok_or_else(|| status::status(&Fault::GrantUnknown.into()))?;
+        let view = self.corridor.own_grant(station, name).await;
+        let view = view.map_err(|refusal| self.refused(&refusal))?;
         Ok(Response::new(grant_response(&view)))
     }
 
@@ -284,21 +273,16 @@ impl wire::FactoryService for Factory {
         request: Request<wire::GetLotRequest>,
     ) -> Result<Response<wire::GetLotResponse>, Status> {
         let station = station(&request)?;
-        let asked = request.into_inner();
-        let grants = self.own_grants(station).await?;
-        let mut lots = grants.iter().flat_map(|view| &view.lots);
-        let is_asked = |lot: &&LotView| {
-            let of_grant = asked.grant_hash == lot.order.grant.as_bytes();
-            lot.order.id.as_str() == asked.lot_id && (of_grant || asked.grant_hash.is_empty())
-        };
-        let lot = lots.find(is_asked);
-        let lot = lot.ok_or_else(|| status::status(&Fault::LotUnknown.into()))?;
+        let wire::GetLotRequest { lot_id, grant_hash } = request.into_inner();
+        let (grant, lot) = (said(grant_hash)?.map(DocumentHash), named(&lot_id)?);
+        let lot = self.corridor.own_lot(station, grant, lot).await;
+        let lot = lot.map_err(|refusal| self.refused(&refusal))?;
         Ok(Response::new(wire::GetLotResponse {
-            lot: Some(lot_summary(lot)),
+            lot: Some(lot_summary(&lot)),
             grant_hash: hash_bytes(&lot.order.grant),
             first_serial: lot.order.first_serial.to_string(),
             last_serial: lot.order.last_serial.to_string(),
-            tally: Some(lot_tally(lot)),
+            tally: Some(lot_tally(&lot)),
         }))
     }
 
@@ -366,11 +350,16 @@ fn peer<T>(request: &Request<T>) -> Result<Peer, Status> {
 
 /// A hash that may be left out.
 fn said(bytes: Vec<u8>) -> Result<Option<[u8; 32]>, Status> {
-    if bytes.is_empty() {
-        return Ok(None);
-    }
-    let hash = bytes.try_into().map(Some);
+    (!bytes.is_empty()).then(|| hash(bytes)).transpose()
+}
+
+fn hash(bytes: Vec<u8>) -> Result<[u8; 32], Status> {
+    let hash = bytes.try_into();
     hash.map_err(|_length| malformed("a hash has 32 bytes"))
+}
+
+fn named(text: &str) -> Result<Id, Status> {
+    Id::new(text).map_err(|error| malformed(&format!("a name: {error}")))
 }
 
 /// A verdict against the unit is an answer; whatever else refused is a failure of the call.

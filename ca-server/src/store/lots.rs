@@ -141,6 +141,24 @@ impl Reader {
         row.transpose()
     }
 
+    /// How a lot ended, if it is closed.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn lot_end(&self, lot: &DocumentHash) -> Result<Option<LotEnd>, StoreError> {
+        let mut statement = self.connection().prepare_cached(
+            "SELECT closed, differs FROM lot_state WHERE hash = ?1 AND closed IS NOT NULL",
+        )?;
+        let row = statement
+            .query_row([lot.as_ref()], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
+        row.map(|(entry, differs)| {
+            let entry = from_sql(entry)?;
+            Ok(LotEnd { entry, differs })
+        })
+        .transpose()
+    }
+
     /// The lots that are closed, and how.
     ///
     /// # Errors
@@ -294,6 +312,7 @@ mod tests {
             let reader = store.reader().unwrap();
             assert_eq!(reader.lot_state(&LOT).unwrap(), Some(open));
             assert!(reader.closed_lots().unwrap().is_empty());
+            assert_eq!(reader.lot_end(&LOT).unwrap(), None);
             let counts = reader.lot(&LOT).unwrap().unwrap();
             assert_eq!((counts.issued, counts.scrapped), (2, 0));
         }
@@ -334,5 +353,6 @@ mod tests {
             differs: true,
         };
         assert_eq!(reader.closed_lots().unwrap(), BTreeMap::from([(LOT, end)]));
+        assert_eq!(reader.lot_end(&LOT).unwrap(), Some(end));
     }
 }

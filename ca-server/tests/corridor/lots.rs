@@ -3,11 +3,11 @@
 use crate::child::run;
 use crate::steps::{go_on, keep_going};
 use crate::world::{Places, World, fault, id, request, seal, tell};
-use ca_server::issuance::{ClosedLot, LotAlarm, LotEnd, Refusal, UnitName};
+use ca_server::issuance::{ClosedLot, GrantName, LotAlarm, LotEnd, Refusal, UnitName};
 use identity::fault::Fault;
 use identity::leaf::{Body, Leaf};
 use identity::lot::{LotCloseRequest, LotCounts, LotTally, ScrapRequest};
-use identity::{ChipUid, RequestId, SubjectId};
+use identity::{ChipUid, Clock as _, RequestId, SubjectId};
 
 /// Scraps a board that is bound, or a chip that never had a key.
 async fn scrap(world: &World, number: u8, unit: Result<u16, [u8; 4]>) -> Result<u64, Refusal> {
@@ -329,6 +329,53 @@ fn a_unit_that_is_queued_before_the_end_of_its_lot_is_seen_by_it() {
                 go_on(&mut steps);
                 unit.try_recv().unwrap().unwrap();
                 assert_eq!((end(&world), seen(&world).bound), (None, 1));
+            });
+        },
+    );
+}
+
+#[test]
+fn a_station_sees_its_own_grants_and_lots_as_often_as_it_may_ask() {
+    run(
+        concat!(
+            module_path!(),
+            "::a_station_sees_its_own_grants_and_lots_as_often_as_it_may_ask"
+        ),
+        |room| {
+            tell(async {
+                let world = World::open(room, Places::below(room)).await;
+                world.provision(1).await.unwrap();
+                close(&world, counted(0)).await.unwrap();
+                let (corridor, lot) = (&world.corridor, id("lot-1"));
+                let view = corridor.grants().unwrap().remove(0);
+                let (own, stranger) = (id("st-1"), id("st-2"));
+                let hash = world.grant_hash();
+                for grant in [None, Some(hash)] {
+                    let seen = corridor.own_lot(own, grant, lot).await;
+                    assert_eq!(seen.as_ref(), Ok(&view.lots[0]));
+                    let others = corridor.own_lot(stranger, grant, lot).await;
+                    assert_eq!(fault(others), Fault::LotUnknown);
+                    let none = corridor.own_lot(own, grant, id("lot-2")).await;
+                    assert_eq!(fault(none), Fault::LotUnknown);
+                }
+                for name in [GrantName::Hash(hash), GrantName::Id(view.grant.id)] {
+                    assert_eq!(corridor.own_grant(own, name).await.as_ref(), Ok(&view));
+                    let others = corridor.own_grant(stranger, name).await;
+                    assert_eq!(fault(others), Fault::GrantUnknown);
+                }
+                corridor.set_pace(1, 2);
+                let name = GrantName::Hash(hash);
+                corridor.own_grant(own, name).await.unwrap();
+                corridor.own_lot(own, None, lot).await.unwrap();
+                let fast = corridor.own_grant(own, name).await;
+                assert_eq!(fault(fast), Fault::Overloaded);
+                let fast = corridor.own_lot(own, None, lot).await;
+                assert_eq!(fault(fast), Fault::Overloaded);
+                // Another's haste is not its own.
+                let others = corridor.own_lot(stranger, None, lot).await;
+                assert_eq!(fault(others), Fault::LotUnknown);
+                world.clock.set(world.clock.now().0 + 1_000);
+                corridor.own_lot(own, None, lot).await.unwrap();
             });
         },
     );

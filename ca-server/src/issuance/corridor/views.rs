@@ -1,6 +1,7 @@
 //! What the corridor shows: to stations their own, to operators and auditors all. Nothing here waits for the writer.
 
 use super::{Corridor, Stop, blocking, internal};
+use crate::directory::{GrantEntry, LotEntry};
 use crate::issuance::release::{self, Releaser};
 use crate::issuance::{Issued, Receipt, Refusal};
 use crate::store::{ClaimKey, LotCounts, Reader, SetAside, StoredBinding, StoredRefusal};
@@ -62,6 +63,15 @@ pub struct LotEnd {
     pub entry: u64,
     /// Whether the station's counts differ from the log.
     pub differs: bool,
+}
+
+/// Which grant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GrantName {
+    /// By its hash.
+    Hash(DocumentHash),
+    /// By its name.
+    Id(Id),
 }
 
 /// Which unit.
@@ -146,43 +156,67 @@ impl Corridor {
         })
     }
 
+    /// One of a station's own grants.
+    ///
+    /// # Errors
+    /// [`Fault::GrantUnknown`] also for a grant of others; [`Fault::Overloaded`] for who asks faster than it may.
+    pub async fn own_grant(&self, station: Id, name: GrantName) -> Result<GrantView, Refusal> {
+        self.keep_pace(&station, 1)?;
+        let directory = &self.shared.admission.directory;
+        let grant = match name {
+            GrantName::Hash(hash) => directory.grant(&hash),
+            GrantName::Id(id) => directory.grant_of_name(&id),
+        };
+        let grant = grant.filter(|entry| entry.grant.stations.contains(&station));
+        let (this, grant) = (self.clone(), grant.ok_or(Fault::GrantUnknown)?);
+        blocking(move || this.view(&grant)).await?
+    }
+
+    /// A lot under one of a station's own grants: under this one, or under any.
+    ///
+    /// # Errors
+    /// [`Fault::LotUnknown`] also for a lot of others; [`Fault::Overloaded`] for who asks faster than it may.
+    pub async fn own_lot(
+        &self,
+        station: Id,
+        grant: Option<DocumentHash>,
+        lot: Id,
+    ) -> Result<LotView, Refusal> {
+        self.keep_pace(&station, 1)?;
+        let directory = &self.shared.admission.directory;
+        let grants = match grant {
+            Some(hash) => directory.grant(&hash).into_iter().collect(),
+            None => directory.grants(),
+        };
+        let mut own = grants
+            .iter()
+            .filter(|entry| entry.grant.stations.contains(&station));
+        let found = own.find_map(|entry| directory.lot(&entry.hash, &lot));
+        let (this, found) = (self.clone(), found.ok_or(Fault::LotUnknown)?);
+        blocking(move || this.with_reader(|reader| lot_view(reader, &found))).await?
+    }
+
     /// All grants in force, for operators.
     ///
     /// # Errors
     /// [`Refusal`] if the store cannot be read.
     pub fn grants(&self) -> Result<Vec<GrantView>, Refusal> {
         let grants = self.shared.admission.directory.grants();
-        grants
-            .iter()
-            .map(|entry| self.view(&entry.hash, entry.grant.clone()))
-            .collect()
+        grants.iter().map(|entry| self.view(entry)).collect()
     }
 
-    fn view(&self, hash: &DocumentHash, grant: Grant) -> Result<GrantView, Refusal> {
+    fn view(&self, entry: &GrantEntry) -> Result<GrantView, Refusal> {
+        let lots = self.shared.admission.directory.lots(&entry.hash);
         self.with_reader(|reader| {
-            let state = reader
-                .grant(hash)
-                .map_err(internal)?
-                .ok_or(Fault::GrantUnknown)?;
-            let lots = self.shared.admission.directory.lots(hash);
-            let ends = reader.closed_lots().map_err(internal)?;
-            let lots = lots.iter().map(|lot| {
-                let counts = reader.lot(&lot.hash).map_err(internal)?;
-                let state = reader.lot_state(&lot.hash).map_err(internal)?;
-                Ok(LotView {
-                    order: lot.order.clone(),
-                    counts: counts.unwrap_or_default(),
-                    tally: state.map(|state| state.tally).unwrap_or_default(),
-                    closed: ends.get(&lot.hash).copied(),
-                })
-            });
-            let lots = lots.collect::<Result<_, Refusal>>()?;
+            let state = reader.grant(&entry.hash).map_err(internal)?;
+            let state = state.ok_or(Fault::GrantUnknown)?;
+            let lots = lots.iter().map(|lot| lot_view(reader, lot));
             Ok(GrantView {
-                grant,
+                grant: entry.grant.clone(),
                 issued: state.issued,
                 scrapped: state.scrapped,
                 closed: state.closed.is_some(),
-                lots,
+                lots: lots.collect::<Result<_, Refusal>>()?,
             })
         })
     }
@@ -232,6 +266,17 @@ impl Corridor {
     pub fn refusals(&self, below: u64, count: u32) -> Result<Vec<StoredRefusal>, Refusal> {
         self.with_reader(|reader| reader.refusals(below, count).map_err(internal))
     }
+}
+
+fn lot_view(reader: &Reader, lot: &LotEntry) -> Result<LotView, Refusal> {
+    let counts = reader.lot(&lot.hash).map_err(internal)?;
+    let state = reader.lot_state(&lot.hash).map_err(internal)?;
+    Ok(LotView {
+        order: lot.order.clone(),
+        counts: counts.unwrap_or_default(),
+        tally: state.map(|state| state.tally).unwrap_or_default(),
+        closed: reader.lot_end(&lot.hash).map_err(internal)?,
+    })
 }
 
 fn find(reader: &Reader, unit: UnitName) -> Result<StoredBinding, Refusal> {
