@@ -37,7 +37,7 @@ async fn a_kill_while_files_lag_costs_no_unit() {
 
 /// Has a sample of these faults happen, and counts what came of them.
 async fn sample(ground: &Ground, wanted: fn(Deed) -> bool) -> BTreeMap<Aftermath, usize> {
-    let calls = ground.watch_one_unit().await.unwrap();
+    let calls = ground.watch_one_unit().await.unwrap().calls;
     let mut faults = faults_at(&calls);
     faults.retain(|fault| wanted(fault.deed));
     let step = faults.len() / SAMPLE;

@@ -27,7 +27,7 @@ const MOMENTS: [(&str, bool); 6] = [
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_full_disk_stops_issuing_before_anything_is_signed() {
     let ground = Ground::open(Hsm::of_this_run()).await.unwrap();
-    let calls = ground.watch_one_unit().await.unwrap();
+    let calls = ground.watch_one_unit().await.unwrap().calls;
     let writes: Vec<_> = calls
         .iter()
         .filter(|call| call.name.contains("write") || call.name == "ftruncate")

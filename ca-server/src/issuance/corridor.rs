@@ -3,7 +3,7 @@
 //! The *verifiers* check signatures (door 1), one a processor, and put what is admitted into the queue.
 //! The *writer* takes what queued up while the finisher was busy and reserves it in one transaction (door 2). The
 //! *finisher* takes reserved batches in order through doors 3 to 6. The next batch is reserved as soon as the one
-//! before is recorded, so that each commit serves all who came meanwhile: what a batch costs whatever its size (five
+//! before is recorded, so that each commit serves all who came meanwhile: what a batch costs whatever its size (four
 //! flushes, a checkpoint signed, files made) is more than what two threads at work at once could save.
 
 mod coming;

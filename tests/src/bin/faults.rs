@@ -88,7 +88,7 @@ struct Told {
 fn calls(hsm: Hsm, only: Option<usize>, at_least: usize, lag_ms: u16) -> Outcome<()> {
     let runtime = runtime()?;
     let ground = runtime.block_on(Ground::open(hsm))?.lagging(lag_ms);
-    let watched = runtime.block_on(ground.watch_one_unit())?;
+    let watched = runtime.block_on(ground.watch_one_unit())?.calls;
     let faults: Vec<_> = faults_at(&watched).into_iter().enumerate().collect();
     let chosen: Vec<_> = match only {
         Some(only) => faults.get(only).into_iter().cloned().collect(),

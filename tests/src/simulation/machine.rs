@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// Batches that may wait between the two threads of the real server; one more is never reserved.
+/// Batches that may wait between writer and finisher of the real server; one more is never reserved.
 const AHEAD: usize = 2;
 
 /// A step of the server.

@@ -1,4 +1,4 @@
-//! The corridor's two threads.
+//! The writer and the finisher.
 
 use super::{Ends, MOST_IN_BATCH, StartError, State};
 use crate::challenge::ChallengeKey;
