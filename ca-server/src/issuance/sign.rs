@@ -270,7 +270,6 @@ pub(super) fn catch_up(
 
 /// A unit that is waited for and was not signed the last time, because the HSM failed, is asked for again.
 fn ask_again(parts: &mut PublishedParts, reader: &Reader) -> Result<(), StoreError> {
-    let _together = reader.snapshot()?;
     for waiting in &parts.waiting {
         let Due::Certificate(bind) = waiting.due else {
             continue;
