@@ -111,7 +111,6 @@ impl Ground {
         faults.arm(&Plan::watch())?;
         let given = answered(|| station.certify(&signed)).await;
         let given = given.map_err(Failure::new)?;
-        copy.settle()?;
         let certified = faults.trace()?.len();
         let confirmation = station.sealed_confirmation(&signed, &chip, &given)?;
         let receipt = answered(|| station.hand_in(&confirmation)).await;
