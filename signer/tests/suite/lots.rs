@@ -7,7 +7,9 @@ use identity::envelope::Observation;
 use identity::field::Tag;
 use identity::leaf::{Body, Bytes32, LotClose, Scrap, Void};
 use identity::lot::{LotCounts, LotTally};
-use identity::{DeviceSerial, DocumentHash, LeafHash, RequestHash, SubjectId, leaf::EntryRef};
+use identity::{
+    DeviceSerial, DocumentHash, LeafHash, RequestHash, SpkiHash, SubjectId, leaf::EntryRef,
+};
 
 /// A world with its lot open.
 fn world() -> World {
@@ -265,12 +267,22 @@ fn a_board_that_is_in_use_is_never_superseded() {
     assert_eq!(followed(&world).unwrap_err(), "SIGN-0111");
 }
 
-/// A store as version 1 left it: the same tables but for the lots', rows that name none, and pages without checksums.
-fn as_version_one(world: &World) {
+/// A store as version 1 left it: without lots and rows that name one, with an index over TBS hashes and a row for each
+/// certified key, and pages without checksums.
+fn as_version_one(world: &World, certified: &SpkiHash) {
     let store = pages::open(&world.store()).unwrap();
     store
-        .execute_batch("DROP TABLE lot_state; PRAGMA user_version = 1")
+        .execute_batch(
+            "DROP TABLE lot_state;
+             CREATE TABLE wide (entry INTEGER PRIMARY KEY, tbs BLOB NOT NULL UNIQUE, signature BLOB);
+             INSERT INTO wide SELECT entry, tbs, signature FROM attempt;
+             DROP TABLE attempt;
+             ALTER TABLE wide RENAME TO attempt;
+             PRAGMA user_version = 1",
+        )
         .unwrap();
+    let kept = store.execute("INSERT INTO spki (hash) VALUES (?1)", [&certified.0]);
+    assert_eq!(kept, Ok(1));
     let bare = world.store().with_extension("bare");
     let name = format!("file:{}?vfs=unix&reserve=0", bare.display());
     store.execute("VACUUM INTO ?1", [name]).unwrap();
@@ -288,7 +300,7 @@ fn a_filled_store_of_version_one_is_raised_and_counts_from_then_on() {
     let mut signer = world.open(&TestCaKey::new(CA));
     let signature = one(world.ask(&mut signer, std::slice::from_ref(&item))).unwrap();
     drop(signer);
-    as_version_one(&world);
+    as_version_one(&world, &old.bind.certificate.spki);
 
     let mut signer = world.open(&TestCaKey::new(CA));
     assert_eq!(signer.size(), world.size());

@@ -82,6 +82,12 @@ pub(super) struct Places {
 }
 
 impl Places {
+    /// As many places below another name.
+    pub(super) fn beside(&self, name: &str) -> Self {
+        let home = self.home.join(name);
+        Self { home }
+    }
+
     pub(super) fn state(&self) -> PathBuf {
         self.home.join("state")
     }

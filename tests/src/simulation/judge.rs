@@ -135,6 +135,11 @@ impl Ledger {
         Ok(())
     }
 
+    /// Whether the certificate of this `bind` leaf was acknowledged.
+    pub(super) fn holds(&self, bind: u64) -> bool {
+        self.binds.contains_key(&bind)
+    }
+
     /// Certificates acknowledged.
     pub(super) fn certificates(&self) -> usize {
         self.binds.len()

@@ -75,6 +75,8 @@ pub struct Counts {
     pub sectors_kept: u64,
     /// Files of the log that a power cut took back or tore.
     pub files_lost: u64,
+    /// Acknowledged certificates whose signature a power cut took from the server and left to the signer alone.
+    pub copies_lost: u64,
     /// Uses of the CA key that failed or gave a wrong signature.
     pub hsm_failures: u64,
     /// Messages sent.
@@ -102,7 +104,7 @@ pub struct Counts {
 impl Counts {
     /// Names and numbers, in order.
     #[must_use]
-    pub const fn named(&self) -> [(&'static str, u64); 20] {
+    pub const fn named(&self) -> [(&'static str, u64); 21] {
         [
             ("server starts", self.starts),
             ("kill -9", self.kills),
@@ -113,6 +115,10 @@ impl Counts {
             ("unflushed sectors lost", self.sectors_lost),
             ("unflushed sectors kept", self.sectors_kept),
             ("log files taken back or torn", self.files_lost),
+            (
+                "answered signatures left to the signer alone",
+                self.copies_lost,
+            ),
             ("HSM failures", self.hsm_failures),
             ("messages", self.messages),
             ("messages lost", self.messages_lost),
@@ -139,6 +145,7 @@ impl Counts {
             sectors_lost,
             sectors_kept,
             files_lost,
+            copies_lost,
             hsm_failures,
             messages,
             messages_lost,
@@ -161,6 +168,7 @@ impl Counts {
             (&mut self.sectors_lost, sectors_lost),
             (&mut self.sectors_kept, sectors_kept),
             (&mut self.files_lost, files_lost),
+            (&mut self.copies_lost, copies_lost),
             (&mut self.hsm_failures, hsm_failures),
             (&mut self.messages, messages),
             (&mut self.messages_lost, messages_lost),

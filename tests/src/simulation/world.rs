@@ -78,6 +78,7 @@ pub(super) struct World<'g> {
     off: i64,
     process: u64,
     is_calm: bool,
+    plant: Plant,
     counts: Counts,
     told: Vec<String>,
 }
@@ -106,6 +107,7 @@ impl<'g> World<'g> {
             off: 0,
             process: 0,
             is_calm: false,
+            plant,
             counts: Counts::default(),
             told: Vec::new(),
         })
@@ -133,6 +135,7 @@ impl<'g> World<'g> {
             clock_jumps: self.counts.clock_jumps,
             adopted: self.counts.adopted,
             refused: self.counts.refused,
+            copies_lost: self.counts.copies_lost,
             certificates: self.ledger.certificates() as u64,
             leaves: leaves.len() as u64,
             ..self.machine.sum()
@@ -670,6 +673,11 @@ impl World<'_> {
         self.tell(format_args!("{how:?} {why}"));
         self.process += 1;
         self.machine.end(how)?;
+        if how == End::PowerCut && self.plant == Plant::Nothing {
+            let left = self.machine.left_to_the_signer()?;
+            let answered = left.iter().filter(|index| self.ledger.holds(**index));
+            self.counts.copies_lost += answered.count() as u64;
+        }
         self.waiting.clear();
         let delay = 100 + self.chance.below(3000);
         self.after(delay, Event::Start);
