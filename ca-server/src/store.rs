@@ -1,7 +1,7 @@
 //! The store: one SQLite file, one writer for the process's life, readers beside it.
 //!
-//! WAL with `synchronous=FULL`: a COMMIT that returned is on the disk; but of [`Store::copy`], whose rows somebody else
-//! holds. An error from COMMIT means *unknown*, never *no*; the caller stops and finds out by reading
+//! WAL with `synchronous=FULL`: a COMMIT that returned is on the disk, but for that of [`Store::write_unflushed`], whose
+//! rows somebody else holds. An error from COMMIT means *unknown*, never *no*; the caller stops and finds out by reading
 //! (`docs/issuance.md`). Only a full disk is a plain no.
 
 mod bare;
@@ -215,7 +215,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`Self::write`].
-    pub fn copy<T>(
+    pub fn write_unflushed<T>(
         &self,
         work: impl FnOnce(&mut Transaction<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
@@ -450,7 +450,7 @@ mod tests {
 
     /// What SQLite does at a COMMIT: 2 is FULL, 1 is NORMAL.
     #[test]
-    fn a_commit_waits_for_the_disk_but_for_a_copy() {
+    fn a_commit_waits_for_the_disk_unless_it_need_not() {
         let home = tempfile::tempdir().unwrap();
         let store = Store::open(&home.path().join("ca.sqlite")).unwrap();
         let synchronous = |transaction: &mut Transaction<'_>| {
@@ -459,12 +459,12 @@ mod tests {
             Ok(level?)
         };
         assert_eq!(store.write(synchronous).unwrap(), 2);
-        assert_eq!(store.copy(synchronous).unwrap(), 1);
-        assert_eq!(store.copy(synchronous).unwrap(), 1);
+        assert_eq!(store.write_unflushed(synchronous).unwrap(), 1);
+        assert_eq!(store.write_unflushed(synchronous).unwrap(), 1);
         assert_eq!(store.write(synchronous).unwrap(), 2);
         // One that comes to nothing leaves none behind that does not wait.
         let fails = |_: &mut Transaction<'_>| Err::<(), _>(StoreError::Fenced);
-        store.copy(fails).unwrap_err();
+        store.write_unflushed(fails).unwrap_err();
         assert_eq!(store.write(synchronous).unwrap(), 2);
     }
 

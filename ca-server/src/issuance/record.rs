@@ -35,7 +35,7 @@ pub fn record(store: &Store, batch: Signed) -> Result<Recorded, (StoreError, Vec
     };
     let is_alarm = |(_, outcome): &(u64, Given)| matches!(outcome, Given::Never(_));
     let stored = match outcomes.iter().any(is_alarm) {
-        false => store.copy(all),
+        false => store.write_unflushed(all),
         true => store.write(all),
     };
     match stored {
