@@ -15,7 +15,7 @@ mod seal;
 mod tests;
 
 pub use build::build_tbs;
-pub use check::{Parsed, check_tbs, parse_certificate, parse_tbs};
+pub use check::{Parsed, parse_certificate, parse_tbs};
 pub use issuer::Issuer;
 pub use seal::{assemble, split};
 

@@ -50,40 +50,39 @@ pub struct Parsed {
     pub crl: String,
 }
 
-/// Holds a `TBSCertificate` against what it must say, field by field. It reads the bytes afresh and shares with the
-/// builder nothing but the filling of the profile's templates.
-///
-/// # Errors
-/// [`IdevidError::Field`] names the first field that differs; otherwise as [`parse_tbs`].
-pub fn check_tbs(tbs: &[u8], issuer: &Issuer, facts: &Facts<'_>) -> Result<(), IdevidError> {
-    let parsed = parse_tbs(tbs)?;
-    require(
-        parsed.certificate_serial == *facts.certificate_serial,
-        Field::SerialNumber,
-    )?;
-    require(parsed.issuer == issuer.name, Field::Issuer)?;
-    require(
-        parsed.not_before.seconds() == facts.not_before.seconds(),
-        Field::NotBefore,
-    )?;
-    check_subject(
-        &parsed.subject,
-        &subject_of(facts.profile, facts.serial, facts.uid),
-    )?;
-    require(parsed.device_serial == *facts.serial, Field::DeviceSerial)?;
-    require(parsed.key == *facts.key, Field::SubjectPublicKey)?;
-    require(
-        parsed.issuer_key_id == issuer.key_id,
-        Field::AuthorityKeyIdentifier,
-    )?;
-    require(
-        parsed.hardware_type == facts.profile.hardware_type,
-        Field::HardwareType,
-    )?;
-    require(parsed.uid == *facts.uid, Field::ChipUid)?;
-    let uri = instance_uri_of(facts.profile, facts.serial, facts.uid);
-    require(parsed.instance_uri == uri, Field::InstanceUri)?;
-    require(parsed.crl == facts.profile.crl, Field::CrlDistributionPoint)
+impl Parsed {
+    /// Holds what was read against what it must say, field by field. It shares with the builder nothing but the filling
+    /// of the profile's templates.
+    ///
+    /// # Errors
+    /// [`IdevidError::Field`] names the first field that differs.
+    pub fn check(&self, issuer: &Issuer, facts: &Facts<'_>) -> Result<(), IdevidError> {
+        require(
+            self.certificate_serial == *facts.certificate_serial,
+            Field::SerialNumber,
+        )?;
+        require(self.issuer == issuer.name, Field::Issuer)?;
+        require(
+            self.not_before.seconds() == facts.not_before.seconds(),
+            Field::NotBefore,
+        )?;
+        let subject = subject_of(facts.profile, facts.serial, facts.uid);
+        check_subject(&self.subject, &subject)?;
+        require(self.device_serial == *facts.serial, Field::DeviceSerial)?;
+        require(self.key == *facts.key, Field::SubjectPublicKey)?;
+        require(
+            self.issuer_key_id == issuer.key_id,
+            Field::AuthorityKeyIdentifier,
+        )?;
+        require(
+            self.hardware_type == facts.profile.hardware_type,
+            Field::HardwareType,
+        )?;
+        require(self.uid == *facts.uid, Field::ChipUid)?;
+        let uri = instance_uri_of(facts.profile, facts.serial, facts.uid);
+        require(self.instance_uri == uri, Field::InstanceUri)?;
+        require(self.crl == facts.profile.crl, Field::CrlDistributionPoint)
+    }
 }
 
 /// Reads an `IDevID` certificate without knowing what it should say. The signature is not checked.

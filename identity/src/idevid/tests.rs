@@ -156,7 +156,7 @@ impl Unit {
     }
 
     fn check(&self, tbs: &[u8]) -> Result<(), IdevidError> {
-        check_tbs(tbs, &self.issuer, &self.facts())
+        parse_tbs(tbs)?.check(&self.issuer, &self.facts())
     }
 }
 

@@ -82,7 +82,7 @@ impl Case {
                     at,
                 )
             });
-        let (profile_check, profile) = profile::check(parsed, &self.tbs, issuer, trust);
+        let (profile_check, profile) = profile::check(parsed, issuer, trust);
         let history = History::read(&self.extra);
         let leaf = match (&history, parsed) {
             (Ok(history), Ok(parsed)) => history.check(parsed, &tbs, &self.certificate, issuer),

@@ -9,7 +9,7 @@ use identity::document::{Grant, KeyOriginRule, LotOrder, StationStatement};
 use identity::envelope::Envelope;
 use identity::evidence::{Evidence, EvidenceFacts};
 use identity::field::{Opening, Openings, Tag};
-use identity::idevid::{CertificateSerial, Facts, Field, IdevidError, check_tbs, parse_tbs};
+use identity::idevid::{CertificateSerial, Facts, Field, IdevidError, parse_tbs};
 use identity::leaf::Bind;
 use identity::message::{Message as _, Possession};
 use identity::{P256Key, SubjectId, TbsHash, Timestamp, VerifyP256 as _};
@@ -134,8 +134,8 @@ impl Unit<'_> {
         let certificate = &self.case.bind.certificate;
         let serial = CertificateSerial::of_key(&certificate.issuer, &certificate.spki);
         ensure!(*serial.as_bytes() == certificate.serial.0, Code::TbsSerial);
-        let tbs = self.case.item.tbs.as_bytes();
-        let not_before = parse_tbs(tbs).map_err(tbs_fault)?.not_before;
+        let parsed = parse_tbs(self.case.item.tbs.as_bytes()).map_err(tbs_fault)?;
+        let not_before = parsed.not_before;
         let facts = Facts {
             profile,
             serial: &self.unit.serial,
@@ -144,7 +144,9 @@ impl Unit<'_> {
             certificate_serial: &serial,
             not_before,
         };
-        check_tbs(tbs, &self.pinned.issuer, &facts).map_err(tbs_fault)?;
+        parsed
+            .check(&self.pinned.issuer, &facts)
+            .map_err(tbs_fault)?;
         ensure!(begins_within(not_before, grant), Code::TbsValidity);
         Ok(())
     }

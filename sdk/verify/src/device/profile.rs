@@ -5,12 +5,11 @@ use crate::reason::Reason;
 use crate::trust::Trust;
 use crate::verdict::Miss;
 use identity::document::Profile;
-use identity::idevid::{Facts, Field, IdevidError, Parsed, check_tbs};
+use identity::idevid::{Facts, Field, IdevidError, Parsed};
 
 /// The outcome, and the profile that fits. Products are told apart by their hwType.
 pub(super) fn check<'t>(
     parsed: Result<&Parsed, &IdevidError>,
-    tbs: &[u8],
     issuer: Option<&Authority>,
     trust: &'t Trust,
 ) -> (Result<String, Miss>, Option<&'t Profile>) {
@@ -32,7 +31,7 @@ pub(super) fn check<'t>(
         .iter()
         .filter(|profile| profile.hardware_type == parsed.hardware_type)
     {
-        match hold_against(profile, parsed, tbs, issuer) {
+        match hold_against(profile, parsed, issuer) {
             Ok(note) => return (Ok(note), Some(profile)),
             Err(miss) => outcome = Err(miss),
         }
@@ -44,7 +43,6 @@ pub(super) fn check<'t>(
 fn hold_against(
     profile: &Profile,
     parsed: &Parsed,
-    tbs: &[u8],
     issuer: Option<&Authority>,
 ) -> Result<String, Miss> {
     let issuer = issuer.ok_or_else(|| Miss::needs("the issuing CA"))?;
@@ -56,7 +54,7 @@ fn hold_against(
         certificate_serial: &parsed.certificate_serial,
         not_before: parsed.not_before,
     };
-    let form = check_tbs(tbs, issuer.issuer(), &facts);
+    let form = parsed.check(issuer.issuer(), &facts);
     let uid = if profile.uid.allows(&parsed.uid) {
         Ok(())
     } else {
