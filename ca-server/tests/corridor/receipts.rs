@@ -58,6 +58,20 @@ fn a_station_reads_its_own_units_and_an_auditor_all() {
                     .corridor
                     .receipts(Some(id("st-2")), UnitName::Index(first.index));
                 assert_eq!(fault(strange.await), Fault::StationUnknown);
+                // A station looks as often as it may, an auditor as often as it likes.
+                world.corridor.set_pace(1, 1);
+                let unit = UnitName::Index(first.index);
+                for (station, seen) in [(Some(id("st-1")), 1), (None, 3)] {
+                    for look in 0..3 {
+                        match world.corridor.receipts(station, unit).await {
+                            Ok(_) => assert!(look < seen, "{station:?} {look}"),
+                            refused => {
+                                assert!(look >= seen, "{station:?} {look}");
+                                assert_eq!(fault(refused), Fault::Overloaded);
+                            }
+                        }
+                    }
+                }
             });
         },
     );

@@ -101,8 +101,12 @@ impl Corridor {
     /// (no station) for any.
     ///
     /// # Errors
-    /// [`Fault::NotBound`] also for a unit of others, so that nothing is learnt about it.
+    /// [`Fault::NotBound`] also for a unit of others, so that nothing is learnt about it; [`Fault::Overloaded`] for a
+    /// station that asks faster than it may.
     pub async fn receipts(&self, station: Option<Id>, unit: UnitName) -> Result<Receipts, Refusal> {
+        if let Some(station) = &station {
+            self.keep_pace(station, 1)?;
+        }
         let this = self.clone();
         blocking(move || {
             if let Some(station) = &station {
