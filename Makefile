@@ -10,10 +10,10 @@ DEVICES ?= 1000000
 export CARGO_TERM_COLOR ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build check test test-only faults simulate fuzz firmware demo bench bench-growth overload plot clean-demo
+.PHONY: help setup build check test test-only faults simulate fuzz firmware demo bench bench-growth bench-slow-disk overload plot clean-demo
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## install the Debian packages that tests need (root), or name them
 	@scripts/setup.sh
@@ -69,6 +69,11 @@ overload: ## twice as much as the server can do here, with both HSMs; what of it
 	@scripts/setup.sh
 	$(CARGO) build --release --workspace --locked
 	@target/release/bench --overload --units 6000 --out target/overload.json
+
+bench-slow-disk: ## one client alone, on a disk whose flushes take 2 ms longer than this machine's
+	@scripts/setup.sh
+	$(CARGO) build --release --workspace --locked
+	@target/release/bench --flush-ms 2 --only issuance --in-flight 1 --in-flight 64 --out target/bench-slow-disk.json
 
 plot: ## the rows of the last make bench as a picture, docs/bench.svg
 	@target/release/bench --out target/bench.json --plot docs

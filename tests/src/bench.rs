@@ -14,6 +14,7 @@ mod load;
 mod overload;
 mod plot;
 mod report;
+mod slow_disk;
 mod station;
 mod verify;
 
@@ -30,8 +31,10 @@ use client::Crew;
 use floors::Floors;
 use issuance::Course;
 use serde::de::DeserializeOwned;
+use slow_disk::SlowDisk;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 /// Grant and lot that the units of a run belong to.
 const GRANT: &str = "2026-ota-line-2-cam2";
@@ -60,6 +63,8 @@ pub struct Selection {
     pub only: Vec<String>,
     /// Numbers in flight; all if there is none.
     pub levels: Vec<u32>,
+    /// How much longer each flush takes than on this machine's disk.
+    pub flush: Duration,
 }
 
 impl Selection {
@@ -96,7 +101,7 @@ pub fn run(hsm: Hsm, selection: &Selection) -> Outcome<Vec<Row>> {
             only: vec![name.to_owned()],
             ..selection.clone()
         };
-        let measured: Vec<Row> = in_its_own_process(hsm, &alone.arguments())?;
+        let measured: Vec<Row> = in_its_own_process(hsm, alone.flush, &alone.arguments())?;
         let is_first = rows.is_empty();
         rows.extend(
             measured
@@ -107,13 +112,21 @@ pub fn run(hsm: Hsm, selection: &Selection) -> Outcome<Vec<Row>> {
     Ok(rows)
 }
 
-/// Runs this program again with these arguments, in a directory and with a module of its own.
-fn in_its_own_process<T: DeserializeOwned>(hsm: Hsm, arguments: &[String]) -> Outcome<T> {
+/// Runs this program again with these arguments, in a directory and with a module of its own, on a disk whose flushes
+/// take so much longer.
+fn in_its_own_process<T: DeserializeOwned>(
+    hsm: Hsm,
+    flush: Duration,
+    arguments: &[String],
+) -> Outcome<T> {
     let home = tempfile::tempdir()?;
     let module = Module::prepare(hsm, &home.path().join("hsm"))?;
     let mut command = Command::new(std::env::current_exe()?);
     command.args(["--inside", &home.path().to_string_lossy()]);
     command.args(["--hsm", hsm.name()]).args(arguments);
+    if !flush.is_zero() {
+        SlowDisk::prepare(home.path(), flush)?.tell(&mut command);
+    }
     let told = succeed(module.tell(&mut command))?;
     serde_json::from_str(&told).map_err(Failure::new)
 }

@@ -17,7 +17,7 @@ use identity::{
     ChipUid, DocumentHash, RequestHash, RequestId, SpkiHash, SubjectId, TbsHash, Timestamp,
 };
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Envelopes under way at once while the rate is measured, one unit each.
 const LEVEL: u32 = 64;
@@ -36,7 +36,7 @@ pub fn grow(hsm: Hsm, sizes: &[u64], units: u32) -> Outcome<Vec<Row>> {
     for size in sizes {
         arguments.extend(["--grow-to".to_owned(), size.to_string()]);
     }
-    in_its_own_process(hsm, &arguments)
+    in_its_own_process(hsm, Duration::ZERO, &arguments)
 }
 
 /// What [`grow`] starts.
@@ -54,6 +54,7 @@ pub fn grow_inside(home: &Path, hsm: Hsm, sizes: &[u64], units: u32) -> Outcome<
         units,
         only: Vec::new(),
         levels: Vec::new(),
+        flush: Duration::ZERO,
     };
     // A first few, so that there is one whose sizes the others take.
     runtime.block_on(course(&factory, &crew, &floors, &selection).issuance("warm", 8, (64, 1)))?;
@@ -101,7 +102,8 @@ const fn course<'a>(
 /// the store's own code under the log's own rules, and as large as those of a real one. Only what is inside TBS, openings,
 /// envelope and signature is made up: nobody will ask for these devices again.
 fn seed(factory: &Factory, size: u64) -> Outcome<()> {
-    let store = Store::open(&factory.path("ca/state/ca.sqlite")).map_err(Failure::new)?;
+    let store =
+        Store::open(&factory.path("ca/state/ca.sqlite"), pages::LONG_LOG).map_err(Failure::new)?;
     let seeds = Seeds::like_a_real_one(factory, &store)?;
     let now = u64::try_from(jiff::Timestamp::now().as_millisecond()).map_err(Failure::new)?;
     let mut issued = seeds.issued(&store)?;

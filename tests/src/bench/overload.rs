@@ -60,7 +60,7 @@ enum End {
 /// [`Failure`] of a step, or of the run with all that it said.
 pub fn overload(hsm: Hsm, units: u32) -> Outcome<Overload> {
     let arguments = ["--overload", "--units", &units.to_string()].map(str::to_owned);
-    in_its_own_process(hsm, &arguments)
+    in_its_own_process(hsm, Duration::ZERO, &arguments)
 }
 
 /// What [`overload`] starts.

@@ -11,6 +11,7 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// Measures issuance, whole units, injection, the station's own time and verification, beside the floors of their parts.
 #[derive(Debug, Parser)]
@@ -28,6 +29,9 @@ struct Arguments {
     /// Only rows with so many in flight
     #[arg(long, value_name = "N")]
     in_flight: Vec<u32>,
+    /// Each flush takes so many milliseconds longer than on this machine's disk, those of the floors too
+    #[arg(long, value_name = "MS", default_value_t = 0, conflicts_with_all = ["grow_to", "overload"])]
+    flush_ms: u64,
     /// Instead: the rate, memory and start of a server with so many devices; in rising order, if several are named
     #[arg(long, value_name = "DEVICES")]
     grow_to: Vec<u64>,
@@ -62,6 +66,7 @@ fn work(arguments: &Arguments) -> Outcome<()> {
         units: arguments.units,
         only: arguments.only.clone(),
         levels: arguments.in_flight.clone(),
+        flush: Duration::from_millis(arguments.flush_ms),
     };
     let sizes = &arguments.grow_to;
     if arguments.overload {

@@ -1,0 +1,36 @@
+use crate::failure::Outcome;
+use crate::metadata;
+use crate::process::succeed;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+/// Makes each flush of a program, and of those that it starts, take longer.
+pub(super) struct SlowDisk {
+    library: PathBuf,
+    longer: Duration,
+}
+
+impl SlowDisk {
+    /// Compiles the library that does it into a directory.
+    ///
+    /// # Errors
+    /// [`Failure`](crate::failure::Failure) of the compiler.
+    pub(super) fn prepare(directory: &Path, longer: Duration) -> Outcome<Self> {
+        let library = directory.join("libkoseki_slow_disk.so");
+        let mut gcc = Command::new("gcc");
+        gcc.args([
+            "-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror", "-o",
+        ]);
+        gcc.arg(&library);
+        succeed(gcc.arg(metadata::root().join("tests/bench/slow_disk.c")))?;
+        Ok(Self { library, longer })
+    }
+
+    /// Puts a program that is to be started on such a disk.
+    pub(super) fn tell<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        command
+            .env("LD_PRELOAD", &self.library)
+            .env("KOSEKI_FLUSH_US", self.longer.as_micros().to_string())
+    }
+}
