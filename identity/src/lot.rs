@@ -4,6 +4,7 @@
 //! one stage. Both stand in the `lot-close` leaf, and [`differences`] is the one comparison for server, signer and
 //! auditor.
 
+use crate::document::{LotOrder, SerialRange};
 use crate::envelope::{MAX_REQUEST, StationRequest};
 use crate::hash::{DocumentHash, RequestHash};
 use crate::sources::Timestamp;
@@ -71,6 +72,32 @@ impl LotTally {
     #[must_use]
     pub const fn boards_scrapped(&self) -> u32 {
         self.scrapped.saturating_add(self.keyless)
+    }
+}
+
+/// A lot as it stands at the CA, and as a station was shown it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Sequence)]
+pub struct LotSeen {
+    /// Units ordered.
+    pub quantity: u32,
+    /// Serials of its order.
+    pub serials: SerialRange,
+    /// What the log holds of it.
+    pub tally: LotTally,
+    /// Whether it is closed.
+    pub closed: bool,
+}
+
+impl LotSeen {
+    /// A lot that is open.
+    #[must_use]
+    pub const fn open(order: &LotOrder, tally: LotTally) -> Self {
+        Self {
+            quantity: order.quantity,
+            serials: order.serials(),
+            tally,
+            closed: false,
+        }
     }
 }
 
@@ -233,10 +260,10 @@ pub struct LotCloseRequest {
     /// The shares of other stations that it counted in, by the hash that their stations signed.
     #[asn1(context_specific = "0", tag_mode = "IMPLICIT", optional = "true")]
     pub shares: Option<Vec<RequestHash>>,
-    /// What the log held when the station looked: the lot ends with this, or stays open. None of stations from before this
+    /// What the station was shown when it looked: the lot ends with this, or stays open. None of stations from before this
     /// was asked for; their lots end with whatever the log holds.
     #[asn1(context_specific = "1", tag_mode = "IMPLICIT", optional = "true")]
-    pub expected: Option<LotTally>,
+    pub seen: Option<LotSeen>,
 }
 
 /// What a station did of a lot that another one closes: signed here, counted in there.

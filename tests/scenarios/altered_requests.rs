@@ -5,12 +5,13 @@ use crate::floor::{FIRST, Floor, SECOND, code};
 use acceptance::failure::Failure;
 use acceptance::lines::CAMERAS;
 use acceptance::register::Register;
-use acceptance::soft::{Signed, SoftChip, SoftStation};
+use acceptance::soft::{Order, Signed, SoftChip, SoftStation};
+use identity::document::SerialRange;
 use identity::envelope::{Purpose, Version1};
 use identity::leaf::Body;
-use identity::lot::{LotCloseRequest, LotCounts, LotTally, ScrapRequest};
-use identity::{Id, RequestId};
-use proto::factory::GetChallengesRequest;
+use identity::lot::{LotCloseRequest, LotCounts, LotSeen, LotTally, ScrapRequest};
+use identity::{DeviceSerial, Id, RequestId};
+use proto::factory::{GetChallengesRequest, GetLotRequest};
 use std::future::Future;
 use tokio::task::JoinSet;
 
@@ -52,6 +53,26 @@ async fn no_altered_byte_of_a_request_is_accepted() {
     floor.assert_sound();
 }
 
+/// The lot as it is shown to a station.
+async fn look(station: &SoftStation, order: Order) -> LotSeen {
+    let request = GetLotRequest {
+        lot_id: order.lot.to_string(),
+        grant_hash: order.grant.as_bytes().to_vec(),
+    };
+    let lot = station.client().get_lot(request).await;
+    let lot = lot.unwrap().into_inner();
+    let serial = |text: &str| DeviceSerial::new(text).unwrap();
+    LotSeen {
+        quantity: u32::try_from(lot.lot.unwrap().planned).unwrap(),
+        serials: SerialRange {
+            first: serial(&lot.first_serial),
+            last: serial(&lot.last_serial),
+        },
+        tally: LotTally::default(),
+        closed: false,
+    }
+}
+
 #[tokio::test]
 async fn no_altered_byte_of_what_takes_over_or_ends_is_accepted() {
     let floor = Floor::open(10);
@@ -90,10 +111,14 @@ async fn no_altered_byte_of_what_takes_over_or_ends_is_accepted() {
             ..LotCounts::default()
         },
         shares: None,
-        expected: Some(LotTally {
-            bound: 1,
-            scrapped: 1,
-            ..LotTally::default()
+        seen: Some(LotSeen {
+            // What is scrapped by then.
+            tally: LotTally {
+                bound: 1,
+                scrapped: 1,
+                ..LotTally::default()
+            },
+            ..look(&second, floor.order).await
         }),
     };
     let close = second.seal(&close).unwrap();

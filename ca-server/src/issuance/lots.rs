@@ -14,7 +14,7 @@ use identity::fault::Fault;
 use identity::field::{Openings, Tag};
 use identity::hash::{DocumentHash, RequestHash};
 use identity::leaf::{Body, EntryRef, Leaf, LotClose, Scrap};
-use identity::lot::{LotCloseRequest, LotShare, ScrapRequest, differences};
+use identity::lot::{LotCloseRequest, LotSeen, LotShare, ScrapRequest, differences};
 use identity::rules::{Known as _, Stage};
 use identity::{ChipUid, DeviceSerial, Id, SubjectId};
 use std::sync::Arc;
@@ -300,8 +300,9 @@ pub(super) fn close(round: &mut Round<'_, '_>, job: &CloseJob) -> Decided {
             }
         };
     }
-    if asked.request.expected.unwrap_or(state.tally) != state.tally {
-        let detail = "its units moved on since the station looked";
+    let now = LotSeen::open(&lot.order, state.tally);
+    if asked.request.seen.unwrap_or(now) != now {
+        let detail = "the station was shown another, or its units moved on since";
         return refuse(round, asked, Refusal::new(Fault::LotMoved, detail), None);
     }
     let differs = differences(state.quantity, &asked.request.counts, &state.tally).next();

@@ -4,9 +4,10 @@ use crate::child::run;
 use crate::steps::{go_on, keep_going};
 use crate::world::{Places, World, fault, id, request, seal, tell};
 use ca_server::issuance::{ClosedLot, GrantName, LotAlarm, LotEnd, Refusal, UnitName};
+use identity::document::SerialRange;
 use identity::fault::Fault;
 use identity::leaf::{Body, Leaf};
-use identity::lot::{LotCloseRequest, LotCounts, LotTally, ScrapRequest};
+use identity::lot::{LotCloseRequest, LotCounts, LotSeen, LotTally, ScrapRequest};
 use identity::{ChipUid, Clock as _, RequestId, SubjectId};
 
 /// Scraps a board that is bound, or a chip that never had a key.
@@ -35,7 +36,7 @@ async fn close(world: &World, counts: LotCounts) -> Result<ClosedLot, Refusal> {
 async fn close_with(
     world: &World,
     counts: LotCounts,
-    expected: Option<LotTally>,
+    seen: Option<LotSeen>,
 ) -> Result<ClosedLot, Refusal> {
     let (der, signature) = seal(&LotCloseRequest {
         version: identity::envelope::Version1,
@@ -45,7 +46,7 @@ async fn close_with(
         lot: id("lot-1"),
         counts,
         shares: None,
-        expected,
+        seen,
     });
     let signed = (der, signature);
     world
@@ -64,8 +65,12 @@ fn subject(world: &World, index: u64) -> SubjectId {
 }
 
 /// What a station sees that looks now.
-fn seen(world: &World) -> LotTally {
-    world.corridor.grants().unwrap()[0].lots[0].tally
+fn seen(world: &World) -> LotSeen {
+    let lot = world.corridor.grants().unwrap()[0].lots.remove(0);
+    LotSeen {
+        closed: lot.closed.is_some(),
+        ..LotSeen::open(&lot.order, lot.tally)
+    }
 }
 
 fn end(world: &World) -> Option<LotEnd> {
@@ -292,13 +297,57 @@ fn a_lot_that_moved_since_its_station_looked_stays_open() {
                 }
                 let look = seen(&world);
                 let closed = close_with(&world, counts, Some(look)).await.unwrap();
-                assert_eq!((closed.close.tally, closed.differences.len()), (look, 0));
-                let other = LotTally { bound: 9, ..look };
-                for expected in [Some(look), Some(other), None] {
-                    let again = close_with(&world, counts, expected).await.unwrap();
+                let found = (closed.close.tally, closed.differences.len());
+                assert_eq!(found, (look.tally, 0));
+                for seen in [Some(look), Some(seen(&world)), None] {
+                    let again = close_with(&world, counts, seen).await.unwrap();
                     assert_eq!(again.receipt.index, closed.receipt.index);
                     assert_eq!(again.close, closed.close);
                 }
+            });
+        },
+    );
+}
+
+/// Nobody on the way to a station hides what differs from it: not by an order that fits its lot file, and not by saying
+/// that there is nothing left to close.
+#[test]
+fn a_lot_whose_station_was_shown_another_stays_open() {
+    run(
+        concat!(
+            module_path!(),
+            "::a_lot_whose_station_was_shown_another_stays_open"
+        ),
+        |room| {
+            tell(async {
+                let world = World::open(room, Places::below(room)).await;
+                let truth = seen(&world);
+                let serials = |first, last| SerialRange { first, last };
+                let SerialRange { first, last } = truth.serials;
+                for shown in [
+                    LotSeen {
+                        closed: true,
+                        ..truth
+                    },
+                    LotSeen {
+                        quantity: truth.quantity - 1,
+                        ..truth
+                    },
+                    LotSeen {
+                        serials: serials(first, first),
+                        ..truth
+                    },
+                    LotSeen {
+                        serials: serials(last, last),
+                        ..truth
+                    },
+                ] {
+                    let refused = close_with(&world, counted(0), Some(shown)).await;
+                    assert_eq!(fault(refused), Fault::LotMoved, "{shown:?}");
+                    assert_eq!(end(&world), None);
+                }
+                let closed = close_with(&world, counted(0), Some(truth)).await;
+                assert!(closed.is_ok(), "{closed:?}");
             });
         },
     );
@@ -328,7 +377,7 @@ fn a_unit_that_is_queued_before_the_end_of_its_lot_is_seen_by_it() {
                 }
                 go_on(&mut steps);
                 unit.try_recv().unwrap().unwrap();
-                assert_eq!((end(&world), seen(&world).bound), (None, 1));
+                assert_eq!((end(&world), seen(&world).tally.bound), (None, 1));
             });
         },
     );

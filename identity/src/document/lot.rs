@@ -23,7 +23,7 @@ pub struct LotOrder {
 }
 
 /// The serials of a lot, from the first to the last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Sequence)]
 pub struct SerialRange {
     /// First serial.
     pub first: DeviceSerial,

@@ -65,7 +65,7 @@ fn all() -> Vec<Golden> {
         "ScrapRequest.without-key": identity::lot::ScrapRequest = samples::scrap_request(None);
         "LotCloseRequest": identity::lot::LotCloseRequest = samples::lot_close_request();
         "LotCloseRequest.with-share": identity::lot::LotCloseRequest = samples::lot_close_request_with_share();
-        "LotCloseRequest.with-expected": identity::lot::LotCloseRequest = samples::lot_close_request_with_expected();
+        "LotCloseRequest.with-seen": identity::lot::LotCloseRequest = samples::lot_close_request_with_seen();
         "LotShare": identity::lot::LotShare = samples::lot_share();
         "Openings": Openings = samples::openings();
         "Openings.disclosed": Openings = samples::openings().disclose(&[Tag::DeviceSerial]);

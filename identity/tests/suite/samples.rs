@@ -17,7 +17,7 @@ use identity::leaf::{
     Adopt, Bind, Body, CertificateRef, Confirm, EntryRef, EvidenceRef, GrantTerms, GrantUse, Leaf,
     LotClose, Refuse, Scrap, Serial20, Void,
 };
-use identity::lot::{LotCloseRequest, LotCounts, LotShare, LotTally, ScrapRequest};
+use identity::lot::{LotCloseRequest, LotCounts, LotSeen, LotShare, LotTally, ScrapRequest};
 use identity::message::{
     Confirmation, Endorsement, InjectionReceipt, KeyOrigin, Message as _, Possession, Transport,
 };
@@ -397,7 +397,7 @@ pub(crate) fn lot_close_request() -> LotCloseRequest {
         lot: id("L2648-01"),
         counts: counts(),
         shares: None,
-        expected: None,
+        seen: None,
     }
 }
 
@@ -422,9 +422,9 @@ pub(crate) fn lot_close_request_with_share() -> LotCloseRequest {
 }
 
 /// As it is written today: with what the station saw.
-pub(crate) fn lot_close_request_with_expected() -> LotCloseRequest {
+pub(crate) fn lot_close_request_with_seen() -> LotCloseRequest {
     LotCloseRequest {
-        expected: Some(tally()),
+        seen: Some(LotSeen::open(&lot_order(), tally())),
         ..lot_close_request_with_share()
     }
 }

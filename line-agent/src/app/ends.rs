@@ -135,7 +135,7 @@ pub fn close_lot(
         let ending = Ending {
             lot: &lot.id,
             counts,
-            expected: look.tally,
+            seen: look.seen,
             shares: &shares,
         };
         let closed = close::close(&floor, order, &ending).map_err(not_closed)?;

@@ -1,11 +1,11 @@
 //! The CA's messages as domain types, and its failures as faults.
 
-use super::{Answer, Attempt, CaError, ClosedLot, Found, LeafProof, LotThere, Quota};
+use super::{Answer, Attempt, CaError, ClosedLot, Found, LeafProof, Quota};
 use identity::document::SerialRange;
 use identity::envelope::MAX_CHALLENGE;
 use identity::fault::Fault;
 use identity::idevid::MAX_CERTIFICATE;
-use identity::lot::LotTally;
+use identity::lot::{LotSeen, LotTally};
 use identity::{DeviceSerial, DocumentHash, Id, LeafHash};
 use proto::common;
 use proto::factory::{
@@ -35,7 +35,7 @@ pub(super) fn serials(answer: &GetLotResponse) -> Result<SerialRange, Attempt> {
 pub(super) fn lot(
     answer: &GetLotResponse,
     (grant, lot): (&DocumentHash, &Id),
-) -> Result<LotThere, Attempt> {
+) -> Result<LotSeen, Attempt> {
     let summary = answer.lot.as_ref();
     let summary = summary.ok_or_else(|| malformed("a lot without its numbers"))?;
     if answer.grant_hash != grant.as_bytes() || summary.lot_id != lot.as_str() {
@@ -51,7 +51,7 @@ pub(super) fn lot(
         error: CaError::Older("it does not say what its log holds of a lot"),
         again: None,
     })?;
-    Ok(LotThere {
+    Ok(LotSeen {
         quantity: small(summary.planned)?,
         serials: serials(answer)?,
         tally: LotTally {

@@ -15,7 +15,7 @@ use crate::station::journal::SignedRequest;
 use crate::station::seen::SeenCheckpoint;
 use identity::document::SerialRange;
 use identity::fault::Fault;
-use identity::lot::LotTally;
+use identity::lot::LotSeen;
 use identity::{ChipUid, Clock, DocumentHash, Entropy, Id, LeafHash, Timestamp};
 use keyvault::Key;
 use proto::factory::get_grant_request::Grant as WantedGrant;
@@ -89,19 +89,6 @@ pub struct ClosedLot {
     pub order: Vec<u8>,
 }
 
-/// A lot as it stands at the CA.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LotThere {
-    /// Units ordered.
-    pub quantity: u32,
-    /// Serials of its order.
-    pub serials: SerialRange,
-    /// What the log counts of it.
-    pub tally: LotTally,
-    /// Whether it is closed.
-    pub closed: bool,
-}
-
 /// Why the CA did not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CaError {
@@ -154,7 +141,7 @@ pub trait Ca: Sync {
     ///
     /// # Errors
     /// [`CaError`]
-    fn lot(&self, grant: &DocumentHash, lot: &Id) -> Result<LotThere, CaError>;
+    fn lot(&self, grant: &DocumentHash, lot: &Id) -> Result<LotSeen, CaError>;
 
     /// Gets a challenge for a chip, at most 64 bytes. The CA is told which program asks, and under which grant it is about to
     /// work.
@@ -427,7 +414,7 @@ impl Ca for CaLink<'_> {
         self.ask_lot(grant, lot, convert::serials)
     }
 
-    fn lot(&self, grant: &DocumentHash, lot: &Id) -> Result<LotThere, CaError> {
+    fn lot(&self, grant: &DocumentHash, lot: &Id) -> Result<LotSeen, CaError> {
         self.ask_lot(grant, lot, |answer| convert::lot(answer, (grant, lot)))
     }
 

@@ -12,7 +12,7 @@ use crate::orders::Order;
 use identity::document::SerialRange;
 use identity::envelope::{Version1, request_hash};
 use identity::fault::Fault;
-use identity::lot::{LotCloseRequest, LotCounts, LotShare, LotTally, differences};
+use identity::lot::{LotCloseRequest, LotCounts, LotSeen, LotShare, differences};
 use identity::{ChipUid, Id};
 use std::collections::BTreeMap;
 
@@ -32,8 +32,8 @@ pub fn count(floor: &Floor<'_>, lot: &Lot, shares: &[Share]) -> Step<LotCounts> 
 /// A lot at the CA, beside what was counted here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Look {
-    /// What the log holds.
-    pub tally: LotTally,
+    /// What the station was shown.
+    pub seen: LotSeen,
     /// What does not fit, each in words for people. None of a lot that is closed already: the CA knows with what.
     pub misfits: Option<BTreeMap<Misfit, String>>,
 }
@@ -43,15 +43,15 @@ pub struct Look {
 /// # Errors
 /// [`Fault::CaUnreachable`], [`Fault::CaOlder`], or the CA's.
 pub fn look(floor: &Floor<'_>, order: &Order, lot: &Lot, counts: &LotCounts) -> Step<Look> {
-    let there = floor.ca.lot(&order.grant_hash, &lot.id)?;
+    let seen = floor.ca.lot(&order.grant_hash, &lot.id)?;
     let misfits = || {
-        let differ = differences(there.quantity, counts, &there.tally);
+        let differ = differences(seen.quantity, counts, &seen.tally);
         let differ = differ.map(|it| (Misfit::Numbers(it), it.to_string()));
-        strangers(lot, &there.serials).into_iter().chain(differ)
+        strangers(lot, &seen.serials).into_iter().chain(differ)
     };
     Ok(Look {
-        tally: there.tally,
-        misfits: (!there.closed).then(|| misfits().collect()),
+        seen,
+        misfits: (!seen.closed).then(|| misfits().collect()),
     })
 }
 
@@ -75,8 +75,8 @@ pub struct Ending<'a> {
     pub lot: &'a Id,
     /// What was counted.
     pub counts: LotCounts,
-    /// What the log held when the station looked; if it holds anything else by now, the lot stays open.
-    pub expected: LotTally,
+    /// What the station was shown when it looked. If that is not so, or not so any more, the lot stays open.
+    pub seen: LotSeen,
     /// The shares of other stations that are in the counts.
     pub shares: &'a [Share],
 }
@@ -101,7 +101,7 @@ pub fn close(floor: &Floor<'_>, order: &Order, ending: &Ending<'_>) -> Step<LotE
         lot: *ending.lot,
         counts: ending.counts,
         shares: (!named.is_empty()).then_some(named),
-        expected: Some(ending.expected),
+        seen: Some(ending.seen),
     };
     let signed: Vec<_> = signed.cloned().collect();
     let closed = floor.ca.close_lot(&floor.sign(&request)?, &signed)?;

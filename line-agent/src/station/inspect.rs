@@ -11,7 +11,7 @@ use identity::evidence::Evidence;
 use identity::fault::Fault;
 use identity::field::Tag;
 use identity::leaf::{Body, EntryRef};
-use identity::lot::{Difference, LotCloseRequest, ScrapRequest, differences};
+use identity::lot::{Difference, LotCloseRequest, LotSeen, ScrapRequest, differences};
 use identity::receipt::ReceiptExtra;
 use identity::{ChipUid, Clock, DeviceSerial, P256Key, idevid};
 use koseki_verify::{Level, ProvedEntry, Trust, verify_device, verify_entry};
@@ -240,10 +240,10 @@ impl<C: Clock> Inspect for Inspector<'_, C> {
             return Err(refuse(rule));
         }
         let is_for_this = leaf.request == request_hash::<LotCloseRequest>(&asked.to_bytes());
-        if is_for_this && asked.expected.is_some_and(|seen| seen != leaf.tally) {
-            return Err(refuse(
-                "the lot was closed with other numbers than those seen",
-            ));
+        let seen = LotSeen::open(&order, leaf.tally);
+        if is_for_this && asked.seen.is_some_and(|it| it != seen) {
+            let rule = "the lot was closed with other numbers than those seen";
+            return Err(refuse(rule));
         }
         Ok(LotEnd {
             index: entry.index,

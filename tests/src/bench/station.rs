@@ -12,15 +12,14 @@ use crate::factory::Factory;
 use crate::failure::{Failure, Outcome, require};
 use crate::station::Station;
 use identity::document::SerialRange;
+use identity::lot::LotSeen;
 use identity::{ChipUid, DocumentHash, Id, LeafHash, P256Key, SpkiHash};
 use koseki_device::{
     Confirmed, Identification, Injection, MadeKey, Proof, Seat, Signature, TransportKey,
 };
 use koseki_verify::Trust;
 use line_agent::agent::ProgramHash;
-use line_agent::ca_link::{
-    Answer, Ca, CaError, CaLink, ClosedLot, Found, LeafProof, LotThere, Means, Quota,
-};
+use line_agent::ca_link::{Answer, Ca, CaError, CaLink, ClosedLot, Found, LeafProof, Means, Quota};
 use line_agent::config::Config;
 use line_agent::display::Desk;
 use line_agent::display::json::JsonLines;
@@ -129,7 +128,7 @@ impl Ca for Away<'_> {
     fn serials(&self, grant: &DocumentHash, lot: &Id) -> Result<SerialRange, CaError> {
         outside(|| self.0.serials(grant, lot))
     }
-    fn lot(&self, grant: &DocumentHash, lot: &Id) -> Result<LotThere, CaError> {
+    fn lot(&self, grant: &DocumentHash, lot: &Id) -> Result<LotSeen, CaError> {
         outside(|| self.0.lot(grant, lot))
     }
     fn challenge(&self, uid: &ChipUid, grant: Option<&DocumentHash>) -> Result<Vec<u8>, CaError> {

@@ -1,7 +1,7 @@
 //! A CA that keeps a register in memory, and an inspector that believes it.
 
 use super::{Fuse, STATION, STATION_ANEW, public};
-use crate::ca_link::{Answer, Ca, CaError, ClosedLot, Found, LeafProof, LotThere, Quota};
+use crate::ca_link::{Answer, Ca, CaError, ClosedLot, Found, LeafProof, Quota};
 use crate::orders::Order;
 use crate::station::floor::lock;
 use crate::station::inspect::{Expected, Inspect, LotEnd, index_of};
@@ -16,7 +16,7 @@ use identity::fault::Fault;
 use identity::field::Tag;
 use identity::key::PortableVerifier;
 use identity::leaf::EntryRef;
-use identity::lot::{Compared, Difference, LotCloseRequest, LotTally, ScrapRequest};
+use identity::lot::{Compared, Difference, LotCloseRequest, LotSeen, LotTally, ScrapRequest};
 use identity::message::{Confirmation, Message as _, Possession};
 use identity::{
     CertificateHash, ChipUid, DeviceSerial, DocumentHash, Id, LeafHash, P256Key, RequestId,
@@ -72,12 +72,31 @@ pub(in crate::station) struct Register {
     pub(in crate::station) refuses_void: Option<RequestId>,
 }
 
+/// Serials of the lot's order.
+fn serials() -> SerialRange {
+    let serial = |text| DeviceSerial::new(text).unwrap();
+    SerialRange {
+        first: serial("26480000"),
+        last: serial("26487999"),
+    }
+}
+
 impl Register {
     /// The station's request key as it was last enrolled.
     pub(super) const fn request_key(&self) -> [u8; 32] {
         match self.enrolled {
             Enrolled::First => STATION,
             Enrolled::Anew => STATION_ANEW,
+        }
+    }
+
+    /// The lot as it is shown.
+    fn seen(&self) -> LotSeen {
+        LotSeen {
+            quantity: 8_000,
+            serials: serials(),
+            tally: self.tally(),
+            closed: false,
         }
     }
 
@@ -241,25 +260,11 @@ impl Ca for FakeCa {
     }
 
     fn serials(&self, _grant: &DocumentHash, _lot: &Id) -> Result<SerialRange, CaError> {
-        self.reach(|_register| {
-            let serial = |text| DeviceSerial::new(text).unwrap();
-            Ok(SerialRange {
-                first: serial("26480000"),
-                last: serial("26487999"),
-            })
-        })
+        self.reach(|_register| Ok(serials()))
     }
 
-    fn lot(&self, grant: &DocumentHash, lot: &Id) -> Result<LotThere, CaError> {
-        let serials = self.serials(grant, lot)?;
-        self.reach(|register| {
-            Ok(LotThere {
-                quantity: 8_000,
-                serials,
-                tally: register.tally(),
-                closed: false,
-            })
-        })
+    fn lot(&self, _grant: &DocumentHash, _lot: &Id) -> Result<LotSeen, CaError> {
+        self.reach(|register| Ok(register.seen()))
     }
 
     fn challenge(&self, _uid: &ChipUid, _grant: Option<&DocumentHash>) -> Result<Vec<u8>, CaError> {
@@ -325,11 +330,11 @@ impl Ca for FakeCa {
     ) -> Result<ClosedLot, CaError> {
         self.reach(|register| {
             let asked = LotCloseRequest::from_bytes(&request.der).unwrap();
-            let tally = register.tally();
-            if asked.expected != Some(tally) {
+            let seen = register.seen();
+            if asked.seen != Some(seen) {
                 return Err(CaError::Refused(Fault::LotMoved, "refused".to_owned()));
             }
-            let found = u64::from(tally.confirmed);
+            let found = u64::from(seen.tally.confirmed);
             // What the inspector is to find.
             Ok(ClosedLot {
                 entry: leaf_proof("close"),
