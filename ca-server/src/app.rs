@@ -169,6 +169,7 @@ impl Parts {
             entropy: Arc::new(SystemEntropy),
             challenge: ChallengeKey::new(challenge),
             files_within: config.publication.lag(),
+            long_log: pages::LONG_LOG,
         })?;
         Ok(Self {
             artefacts,

@@ -17,6 +17,7 @@ pub use refusals::{ClosedWindow, RefusalPlace, StoredRefusal, WINDOW_MS};
 pub use rows::{ClaimKey, Head};
 pub use write::{BindingState, NewBinding, Transaction};
 
+use pages::WriteBack;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -138,7 +139,9 @@ pub struct Store {
 #[derive(Debug)]
 struct Writer {
     connection: Connection,
-    durable: Durable,
+    write_back: WriteBack,
+    /// What was asked for last; nothing, if that failed.
+    durable: Option<Durable>,
 }
 
 /// When a COMMIT that returned is on the disk.
@@ -151,47 +154,54 @@ enum Durable {
 }
 
 impl Writer {
-    const fn new(connection: Connection) -> Self {
+    const fn new(connection: Connection, write_back: WriteBack) -> Self {
         Self {
             connection,
-            durable: Durable::AtOnce,
+            write_back,
+            durable: None,
         }
     }
 
-    /// What it is to be from now on is set before anything is written, and never only put back afterwards.
+    /// What it is to be from now on is set before anything is written, and never only put back afterwards. Only a COMMIT
+    /// that flushed the write-ahead log may write it back.
     fn make(&mut self, durable: Durable) -> rusqlite::Result<()> {
-        if self.durable != durable {
-            let synchronous = match durable {
-                Durable::AtOnce => FLUSHED,
-                Durable::WithTheNext => "NORMAL",
-            };
-            self.connection
-                .pragma_update(None, "synchronous", synchronous)?;
-            self.durable = durable;
+        if self.durable == Some(durable) {
+            return Ok(());
         }
+        self.durable = None;
+        let synchronous = match durable {
+            Durable::AtOnce => "FULL",
+            Durable::WithTheNext => "NORMAL",
+        };
+        self.connection
+            .pragma_update(None, "synchronous", synchronous)?;
+        match durable {
+            Durable::AtOnce => self.write_back.resume(),
+            Durable::WithTheNext => self.write_back.pause(),
+        }
+        self.durable = Some(durable);
         Ok(())
     }
 }
 
-/// SQLite's name for a COMMIT that waits for the disk.
-const FLUSHED: &str = "FULL";
-
 impl Store {
-    /// Opens or creates the store and takes it for the life of the process.
+    /// Opens or creates the store and takes it for the life of the process. Its write-ahead log is written back when it
+    /// has so many frames ([`pages::LONG_LOG`] unless there is a reason).
     ///
     /// # Errors
     /// [`StoreError`]: held by another process, of a newer version, not ours, or damaged.
-    pub fn open(path: &Path) -> Result<Self, StoreError> {
+    pub fn open(path: &Path, long_log: u32) -> Result<Self, StoreError> {
         let lock = take_lock(path)?;
         let mut connection = bare::connect(path)?;
         pages::prepare(&connection)?;
         configure(&connection)?;
-        make_durable(&connection, path)?;
+        let write_back = WriteBack::begin(&mut connection, long_log)?;
+        make_durable(&write_back, &connection, path)?;
         prepare_schema(&mut connection, path)?;
         let fence = raise_fence(&mut connection)?;
         Ok(Self {
             path: path.to_path_buf(),
-            writer: Mutex::new(Writer::new(connection)),
+            writer: Mutex::new(Writer::new(connection, write_back)),
             fence,
             _lock: lock,
         })
@@ -211,7 +221,7 @@ impl Store {
     }
 
     /// As [`Self::write`], for rows that somebody else holds durably and gives again: they are on the disk with the next
-    /// [`Self::write`]. If the power goes before, all of it is there after restart or nothing.
+    /// [`Self::write`] that changes anything. If the power goes before, all of it is there after restart or nothing.
     ///
     /// # Errors
     /// As [`Self::write`].
@@ -229,14 +239,20 @@ impl Store {
     ) -> Result<T, StoreError> {
         let mut writer = self.writer();
         writer.make(durable)?;
-        let inner = writer
-            .connection
-            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let Writer {
+            connection,
+            write_back,
+            ..
+        } = &mut *writer;
+        let inner = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut transaction = Transaction::new(&inner, self.fence)?;
         let value = work(&mut transaction)?;
         transaction.finish()?;
-        inner.commit().map_err(commit_failed)?;
-        Ok(value)
+        let committed = inner.commit().map_err(commit_failed);
+        if let Err(StoreError::CommitUnknown(_)) = &committed {
+            write_back.forbid();
+        }
+        committed.map(|()| value)
     }
 
     /// Writes what is in the write-ahead log into the database, so that the next start finds nothing to do. Readers
@@ -245,10 +261,8 @@ impl Store {
     /// # Errors
     /// [`StoreError`] if it cannot be written. Nothing is lost by that.
     pub fn settle(&self) -> Result<(), StoreError> {
-        match empty_wal(&self.writer().connection)? {
-            true => Ok(()),
-            false => Err(in_use(&self.path)),
-        }
+        let writer = self.writer();
+        make_durable(&writer.write_back, &writer.connection, &self.path)
     }
 
     /// A reader with a connection of its own.
@@ -290,8 +304,7 @@ fn take_lock(path: &Path) -> Result<std::fs::File, StoreError> {
 }
 
 fn configure(connection: &Connection) -> Result<(), StoreError> {
-    connection.pragma_update(None, "journal_mode", "WAL")?;
-    connection.pragma_update(None, "synchronous", FLUSHED)?;
+    pages::begin_log(connection)?;
     connection.pragma_update(None, "foreign_keys", "ON")?;
     connection.pragma_update(None, "cache_size", -64_000)?;
     connection.pragma_update(None, "trusted_schema", "OFF")?;
@@ -303,24 +316,17 @@ fn configure(connection: &Connection) -> Result<(), StoreError> {
 /// Writes into the database what the write-ahead log holds, flushes it and empties the log. After a flush that failed,
 /// what is read back may stand in the system's memory only, and no later flush writes it; what follows in the log
 /// would be lost with it. From here on everything that is found is on the disk.
-fn make_durable(connection: &Connection, path: &Path) -> Result<(), StoreError> {
-    match empty_wal(connection)? {
+fn make_durable(
+    write_back: &WriteBack,
+    connection: &Connection,
+    path: &Path,
+) -> Result<(), StoreError> {
+    match write_back.all(connection)? {
         true => Ok(()),
-        false => Err(in_use(path)),
-    }
-}
-
-/// False if a reader keeps the write-ahead log from being emptied.
-fn empty_wal(connection: &Connection) -> Result<bool, StoreError> {
-    let truncate = "PRAGMA wal_checkpoint(TRUNCATE)";
-    let busy: i64 = connection.query_row(truncate, [], |row| row.get(0))?;
-    Ok(busy == 0)
-}
-
-fn in_use(path: &Path) -> StoreError {
-    StoreError::Open {
-        path: path.to_path_buf(),
-        reason: "another process reads it, and its write-ahead log cannot be emptied".to_owned(),
+        false => Err(StoreError::Open {
+            path: path.to_path_buf(),
+            reason: "it is being read, and its write-ahead log cannot be emptied".to_owned(),
+        }),
     }
 }
 
@@ -433,7 +439,7 @@ mod tests {
         let path = home.path().join("ca.sqlite");
         of_version_one(&path);
         pages::open(&path).unwrap_err();
-        drop(Store::open(&path).unwrap());
+        drop(Store::open(&path, pages::LONG_LOG).unwrap());
         assert_eq!(counts(&path), [(4, 2, 1), (1, 0, 0)]);
         let connection = pages::open(&path).unwrap();
         let believed: i64 = connection
@@ -444,7 +450,7 @@ mod tests {
             "what was believed is the newest leaf's time"
         );
         drop(connection);
-        drop(Store::open(&path).unwrap());
+        drop(Store::open(&path, pages::LONG_LOG).unwrap());
         assert_eq!(counts(&path), [(4, 2, 1), (1, 0, 0)], "raised once");
     }
 
@@ -452,7 +458,7 @@ mod tests {
     #[test]
     fn a_commit_waits_for_the_disk_unless_it_need_not() {
         let home = tempfile::tempdir().unwrap();
-        let store = Store::open(&home.path().join("ca.sqlite")).unwrap();
+        let store = Store::open(&home.path().join("ca.sqlite"), pages::LONG_LOG).unwrap();
         let synchronous = |transaction: &mut Transaction<'_>| {
             let asked = transaction.connection();
             let level = asked.pragma_query_value(None, "synchronous", |row| row.get::<_, i64>(0));
@@ -473,12 +479,12 @@ mod tests {
     fn a_header_that_denies_the_checksums_is_no_store_of_before() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("ca.sqlite");
-        drop(Store::open(&path).unwrap());
+        drop(Store::open(&path, pages::LONG_LOG).unwrap());
         let mut bytes = std::fs::read(&path).unwrap();
         assert_eq!(bytes[20], 8);
         bytes[20] = 0;
         std::fs::write(&path, &bytes).unwrap();
-        let refused = Store::open(&path).unwrap_err();
+        let refused = Store::open(&path, pages::LONG_LOG).unwrap_err();
         assert!(matches!(refused, StoreError::Damaged(_)), "{refused}");
         let refused = Reader::open(&path).unwrap_err();
         assert!(matches!(refused, StoreError::Damaged(_)), "{refused}");
@@ -512,7 +518,7 @@ mod tests {
         drop(connection);
         let before = std::fs::read(&path).unwrap();
         assert!(matches!(
-            Store::open(&path).unwrap_err(),
+            Store::open(&path, pages::LONG_LOG).unwrap_err(),
             StoreError::Newer { found: 99, .. }
         ));
         assert!(std::fs::read(&path).unwrap() == before, "it was written to");

@@ -9,14 +9,17 @@
 mod checksum;
 mod rewrite;
 mod vfs;
+mod write_back;
 
 pub use rewrite::{RewriteError, connect_bare, rewrite};
+pub use write_back::{LONG_LOG, WriteBack, begin_log};
 
 use checksum::{CHECKSUM, PAGE};
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 use std::path::Path;
 
-/// Opens a database through the checksums. Nothing of it is read yet but its header.
+/// Opens a database through the checksums. Nothing of it is read yet but its header, and closing it writes nothing.
 ///
 /// # Errors
 /// SQLite's.
@@ -25,7 +28,9 @@ pub fn connect(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
         let what = "the file system with checksums cannot be registered";
         rusqlite::Error::SqliteFailure(ffi::Error::new(code), Some(what.to_owned()))
     })?;
-    Connection::open_with_flags_and_vfs(path, flags, vfs::NAME)
+    let connection = Connection::open_with_flags_and_vfs(path, flags, vfs::NAME)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    Ok(connection)
 }
 
 /// Opens a database through the checksums, to read and write; makes it if it is not there.

@@ -32,6 +32,9 @@ pub struct SignerConfig {
     pub issuing_certificate: Vec<u8>,
     /// Who approves grants and stations. Must be the ceremony's.
     pub approvers: ApproverSet,
+    /// Frames of the store's write-ahead log from which on it is written back ([`pages::LONG_LOG`] unless there is a
+    /// reason).
+    pub long_log: u32,
 }
 
 /// Follows one log and signs what it permits.
@@ -69,11 +72,12 @@ impl Signer {
     /// another log or damaged.
     pub fn open(config: SignerConfig, key: Box<dyn CaKey>) -> Result<Self, SignerError> {
         let path = config.store.clone();
+        let long_log = config.long_log;
         let pinned = Pinned::try_from(config)?;
         if key.public_key() != *pinned.issuer.key() {
             return Err(SignerError::ForeignKey);
         }
-        let store = Store::open(&path, &pinned)?;
+        let store = Store::open(&path, &pinned, long_log)?;
         let head = Head::load(&store, &pinned)?;
         let stopped = store
             .halt()
@@ -170,7 +174,7 @@ impl Signer {
         for (index, tbs) in wanted(&request.items, &verdicts) {
             attempt::put(&transaction, index, &tbs)?;
         }
-        commit(transaction)?;
+        self.store.commit(transaction)?;
         (self.head, self.documents) = (head, documents.kept());
         Ok(verdicts)
     }
@@ -192,7 +196,7 @@ impl Signer {
                 attempt::put_signature(&transaction, *index, signature)?;
             }
         }
-        commit(transaction)?;
+        self.store.commit(transaction)?;
         Ok(signed)
     }
 
@@ -213,20 +217,6 @@ impl Signer {
         }
         stopped
     }
-}
-
-/// An error here means unknown, not no: what became durable is only found by opening the store again. Only a full disk
-/// is a plain no: in WAL mode the frame that commits is the last one written.
-fn commit(transaction: rusqlite::Transaction<'_>) -> Result<(), Fault> {
-    transaction.commit().map_err(|error| {
-        let full = error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull);
-        let code = if full {
-            Code::StoreFailed
-        } else {
-            Code::OutcomeUnknown
-        };
-        Fault::new(code, error)
-    })
 }
 
 /// What is to be signed, by index.

@@ -17,6 +17,7 @@ use crate::error::{Fault, SignerError};
 use crate::pinned::Pinned;
 use identity::Day;
 use identity::hash::{Sink as _, sha256_of};
+use pages::WriteBack;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Transaction, params};
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -28,7 +29,10 @@ const STATEMENTS: usize = 64;
 
 /// The open store.
 #[derive(Debug)]
-pub(crate) struct Store(Connection);
+pub(crate) struct Store {
+    connection: Connection,
+    write_back: WriteBack,
+}
 
 impl Store {
     /// Makes the empty store, once in the life of a CA key; readable by its owner only.
@@ -48,13 +52,14 @@ impl Store {
         };
         let connection = connect(path).map_err(failed)?;
         lock_and_read_version(&connection, pages::prepare).map_err(failed)?;
-        configure(&connection).map_err(failed)?;
-        Self(connection).create(path, pinned)
+        Self::configured(connection, pages::LONG_LOG)
+            .map_err(failed)?
+            .create(path, pinned)
     }
 
     /// Opens the store and keeps every other process out of it. A store that is gone is never made anew: it would
     /// permit once more everything that the lost one knows to be used up.
-    pub(crate) fn open(path: &Path, pinned: &Pinned) -> Result<Self, SignerError> {
+    pub(crate) fn open(path: &Path, pinned: &Pinned, long_log: u32) -> Result<Self, SignerError> {
         let failed = |error| failed(path, error);
         let missing = || SignerError::StoreMissing(path.to_owned());
         if !path.exists() {
@@ -71,22 +76,60 @@ impl Store {
         if version == 0 {
             return Err(missing());
         }
-        configure(&connection).map_err(failed)?;
-        make_durable(&connection).map_err(failed)?;
-        let store = Self(connection);
+        let store = Self::configured(connection, long_log).map_err(failed)?;
+        store.make_durable().map_err(failed)?;
+        // That the log is empty is durable, too, before anything is answered from what it held.
+        store.touch(version).map_err(failed)?;
         store.check_meta(pinned, failed)?;
         versions::raise(&store, path, version)?;
         Ok(store)
     }
 
+    fn configured(mut connection: Connection, long_log: u32) -> rusqlite::Result<Self> {
+        connection.set_prepared_statement_cache_capacity(STATEMENTS);
+        pages::begin_log(&connection)?;
+        connection.pragma_update(None, "trusted_schema", "OFF")?;
+        connection.pragma_update(None, "cell_size_check", "ON")?;
+        let write_back = WriteBack::begin(&mut connection, long_log)?;
+        Ok(Self {
+            connection,
+            write_back,
+        })
+    }
+
+    /// After a flush that failed, what is read back may stand in the system's memory only: it is written into the
+    /// database, flushed, and the write-ahead log emptied. Nobody else has the file, so nobody stands in the way.
+    fn make_durable(&self) -> rusqlite::Result<()> {
+        self.write_back.all(&self.connection).map(drop)
+    }
+
+    /// Writes what is there already.
+    fn touch(&self, version: i64) -> rusqlite::Result<()> {
+        let transaction = self.begin()?;
+        transaction.pragma_update(None, "user_version", version)?;
+        transaction.commit()
+    }
+
     /// A transaction that may write.
     pub(crate) fn begin(&self) -> rusqlite::Result<Transaction<'_>> {
-        self.0.unchecked_transaction()
+        self.connection.unchecked_transaction()
+    }
+
+    /// Commits. An error here means unknown, not no: what became durable is only found by opening the store again. Only a
+    /// full disk is a plain no: in WAL mode the frame that commits is the last one written.
+    pub(crate) fn commit(&self, transaction: Transaction<'_>) -> Result<(), Fault> {
+        transaction.commit().map_err(|error| {
+            if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull) {
+                return Fault::new(Code::StoreFailed, error);
+            }
+            self.write_back.forbid();
+            Fault::new(Code::OutcomeUnknown, error)
+        })
     }
 
     /// The newest checkpoint followed and the day of its newest leaf, if any leaf was followed.
     pub(crate) fn head(&self) -> rusqlite::Result<Option<(Vec<u8>, Vec<u8>)>> {
-        self.0
+        self.connection
             .query_row("SELECT note, last_day FROM head", [], |row| {
                 Ok((row.get(0)?, row.get(1)?))
             })
@@ -95,14 +138,16 @@ impl Store {
 
     /// For reading outside a transaction.
     pub(crate) const fn connection(&self) -> &Connection {
-        &self.0
+        &self.connection
     }
 
     /// Why nothing may be signed from this store any more.
     pub(crate) fn halt(&self) -> rusqlite::Result<Option<Fault>> {
-        let row = self.0.query_row("SELECT code, text FROM halt", [], |row| {
-            Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
-        });
+        let row = self
+            .connection
+            .query_row("SELECT code, text FROM halt", [], |row| {
+                Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
+            });
         // Every code that halts stays in the table for ever; should one be unreadable, the store is damaged and halts too.
         let fault = |(code, text): (String, String)| Fault {
             code: Code::from_code(&code).unwrap_or(Code::StoreDamaged),
@@ -118,7 +163,7 @@ impl Store {
         ours: &[u8],
         theirs: &[u8],
     ) -> rusqlite::Result<()> {
-        self.0.execute(
+        self.connection.execute(
             "INSERT OR IGNORE INTO halt (id, code, text, ours, theirs) VALUES (1, ?1, ?2, ?3, ?4)",
             params![fault.code.as_str(), fault.text, ours, theirs],
         )?;
@@ -154,15 +199,15 @@ impl Store {
         pinned: &Pinned,
         failed: impl Fn(rusqlite::Error) -> SignerError,
     ) -> Result<(), SignerError> {
-        let row = self
-            .0
-            .query_row("SELECT origin, log_vkey, issuer FROM meta", [], |row| {
-                Ok((
-                    row.get::<_, String>(0)?,
-                    row.get::<_, String>(1)?,
-                    row.get::<_, Vec<u8>>(2)?,
-                ))
-            });
+        let row =
+            self.connection
+                .query_row("SELECT origin, log_vkey, issuer FROM meta", [], |row| {
+                    Ok((
+                        row.get::<_, String>(0)?,
+                        row.get::<_, String>(1)?,
+                        row.get::<_, Vec<u8>>(2)?,
+                    ))
+                });
         let (origin, log_vkey, issuer) = row.map_err(failed)?;
         let same = origin == pinned.origin
             && log_vkey == pinned.log_vkey
@@ -171,6 +216,14 @@ impl Store {
             Ok(())
         } else {
             Err(SignerError::OtherStore { origin })
+        }
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        if let Err(error) = self.make_durable() {
+            tracing::warn!(%error, "the signer's next start has more to read");
         }
     }
 }
@@ -215,20 +268,6 @@ fn lock_and_read_version(
     first(connection)?;
     connection.execute_batch("BEGIN EXCLUSIVE; COMMIT")?;
     connection.pragma_query_value(None, "user_version", |row| row.get(0))
-}
-
-fn configure(connection: &Connection) -> rusqlite::Result<()> {
-    connection.set_prepared_statement_cache_capacity(STATEMENTS);
-    connection.pragma_update(None, "journal_mode", "WAL")?;
-    connection.pragma_update(None, "synchronous", "FULL")?;
-    connection.pragma_update(None, "trusted_schema", "OFF")?;
-    connection.pragma_update(None, "cell_size_check", "ON")
-}
-
-/// After a flush that failed, what is read back may stand in the system's memory only: it is written into the database,
-/// flushed, and the write-ahead log emptied. Nobody else has the file, so nobody stands in the way.
-fn make_durable(connection: &Connection) -> rusqlite::Result<()> {
-    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_row| Ok(()))
 }
 
 /// Makes this the head that the signer has followed.

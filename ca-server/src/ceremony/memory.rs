@@ -29,6 +29,7 @@ pub(super) fn begin(
         log_vkey: ceremony.log_vkey.clone(),
         issuing_certificate: issuing_certificate.to_vec(),
         approvers: ApproverSet::from(ceremony),
+        long_log: pages::LONG_LOG,
     })?;
     HeadFile::make(head)?;
     places.into_iter().try_for_each(sync_directory)

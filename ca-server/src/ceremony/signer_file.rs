@@ -143,6 +143,7 @@ impl SignerParts {
             origin: settings.origin,
             log_vkey: settings.log_vkey,
             approvers,
+            long_log: pages::LONG_LOG,
         };
         Ok(Self { config, key, token })
     }

@@ -92,6 +92,8 @@ pub struct CorridorParts {
     pub challenge: ChallengeKey,
     /// How long partial tiles and the checkpoint's file may lag behind the newest head.
     pub files_within: Duration,
+    /// Frames of the store's write-ahead log from which on it is written back.
+    pub long_log: u32,
 }
 
 /// Why a corridor cannot start.
@@ -176,7 +178,7 @@ impl Corridor {
     /// # Errors
     /// As [`Self::start`].
     pub fn open(parts: CorridorParts, ahead: usize) -> Result<(Self, Steps), StartError> {
-        let store = Arc::new(Store::open(&parts.store)?);
+        let store = Arc::new(Store::open(&parts.store, parts.long_log)?);
         let reader = store.reader()?;
         let ledger_parts = LedgerParts {
             directory: &parts.log,

@@ -308,7 +308,7 @@ mod tests {
             closed: None,
         };
         for _ in 0..2 {
-            let store = Store::open(&path).unwrap();
+            let store = Store::open(&path, pages::LONG_LOG).unwrap();
             let reader = store.reader().unwrap();
             assert_eq!(reader.lot_state(&LOT).unwrap(), Some(open));
             assert!(reader.closed_lots().unwrap().is_empty());
@@ -321,7 +321,7 @@ mod tests {
     #[test]
     fn what_is_known_of_a_lot_is_read_as_it_was_written() {
         let home = tempfile::tempdir().unwrap();
-        let store = Store::open(&home.path().join("ca.sqlite")).unwrap();
+        let store = Store::open(&home.path().join("ca.sqlite"), pages::LONG_LOG).unwrap();
         let state = LotState {
             grant: GRANT,
             quantity: 1,

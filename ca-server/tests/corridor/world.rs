@@ -489,6 +489,7 @@ impl Parts<'_> {
             log_vkey: self.log_key.verifier_key().to_string(),
             issuing_certificate: self.issuing.to_vec(),
             approvers: approvers.clone(),
+            long_log: pages::LONG_LOG,
         };
         // As the ceremony leaves them; a restart finds them again.
         if !places.head.exists() {
@@ -508,6 +509,7 @@ impl Parts<'_> {
             entropy: Arc::new(Counting::default()),
             challenge: ChallengeKey::new(Zeroizing::new([9; 32])),
             files_within: places.files_within,
+            long_log: pages::LONG_LOG,
         }
     }
 }

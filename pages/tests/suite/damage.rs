@@ -1,4 +1,5 @@
 use crate::sample::{PAGE, contents, filled};
+use pages::{LONG_LOG, WriteBack};
 use rusqlite::{Connection, OpenFlags};
 use std::fs;
 use std::os::unix::fs::FileExt as _;
@@ -145,7 +146,11 @@ fn what_a_kill_left_in_the_log_is_read_and_gets_its_checksums() {
     fs::copy(log(&path), log(&killed)).unwrap();
     assert!(fs::metadata(log(&killed)).unwrap().len() > 8 * 4096);
     let expected = contents(&connection).unwrap();
-    assert_eq!(contents(&pages::open(&killed).unwrap()).unwrap(), expected);
-    assert!(!log(&killed).exists());
+    let mut next = pages::open(&killed).unwrap();
+    assert_eq!(contents(&next).unwrap(), expected);
+    let write_back = WriteBack::begin(&mut next, LONG_LOG).unwrap();
+    assert!(write_back.all(&next).unwrap());
+    drop(next);
+    assert_eq!(fs::metadata(log(&killed)).unwrap().len(), 0);
     assert_eq!(contents(&pages::open(&killed).unwrap()).unwrap(), expected);
 }

@@ -40,9 +40,12 @@ mod sample {
         transaction.commit().unwrap();
     }
 
-    /// A filled database with checksums.
+    /// A filled database with checksums, at rest.
     pub(crate) fn filled(path: &Path) {
-        fill(&mut pages::open(path).unwrap());
+        let mut connection = pages::open(path).unwrap();
+        fill(&mut connection);
+        let write_back = pages::WriteBack::begin(&mut connection, pages::LONG_LOG).unwrap();
+        assert!(write_back.all(&connection).unwrap());
     }
 
     /// All that is in a sample.

@@ -286,6 +286,8 @@ fn as_version_one(world: &World, certified: &SpkiHash) {
     let bare = world.store().with_extension("bare");
     let name = format!("file:{}?vfs=unix&reserve=0", bare.display());
     store.execute("VACUUM INTO ?1", [name]).unwrap();
+    let empty = "PRAGMA wal_checkpoint(TRUNCATE)";
+    store.query_row(empty, [], |_| Ok(())).unwrap();
     drop(store);
     std::fs::rename(bare, world.store()).unwrap();
     pages::open(&world.store()).unwrap_err();
@@ -317,6 +319,21 @@ fn a_filled_store_of_version_one_is_raised_and_counts_from_then_on() {
     };
     close(&mut world, one_bound);
     followed(&world).unwrap();
+}
+
+/// The row stands there in the old form only, and no subject has that key.
+#[test]
+fn a_key_that_an_older_store_knows_is_certified_no_second_time() {
+    let mut world = world();
+    let first = birth_in(&world, 1, None);
+    world.bind(&first);
+    followed(&world).unwrap();
+    let certified = SpkiHash([7; 32]);
+    as_version_one(&world, &certified);
+    let mut second = birth_in(&world, 2, Some(world.lot_order().hash()));
+    second.bind.certificate.spki = certified;
+    world.bind(&second);
+    assert_eq!(followed(&world).unwrap_err(), "SIGN-0111");
 }
 
 #[test]

@@ -123,6 +123,7 @@ impl World {
             log_vkey: translog::note::NoteSigner::verifier_key(&self.log).to_string(),
             issuing_certificate: self.issuing.clone(),
             approvers: ApproverSet::new(2, self.approvers.clone()),
+            long_log: pages::LONG_LOG,
         }
     }
 

@@ -76,6 +76,8 @@ struct Course {
     process: u64,
     over: Option<End>,
     plan: Option<(u64, Deed)>,
+    /// Flushes from now to the one that something happens to.
+    flushes_left: Option<(u64, Deed)>,
     lies: bool,
     chance: Chance,
     counts: Counts,
@@ -123,6 +125,7 @@ impl Disk {
                 process: 0,
                 over: None,
                 plan: None,
+                flushes_left: None,
                 lies: false,
                 chance,
                 counts: Counts::default(),
@@ -174,9 +177,15 @@ impl Disk {
         course.plan = Some((course.counts.calls + call, deed));
     }
 
+    /// Something happens to the flush that comes as this one from now, counted from 1.
+    pub fn plan_flush(&self, flush: u64, deed: Deed) {
+        self.state().course.flushes_left = Some((flush, deed));
+    }
+
     /// Nothing that was planned happens any more.
     pub fn unplan(&self) {
-        self.state().course.plan = None;
+        let course = &mut self.state().course;
+        (course.plan, course.flushes_left) = (None, None);
     }
 
     /// From now on flushes are acknowledged and not done: the bug of a server that answers before fsync.
@@ -201,7 +210,7 @@ impl Disk {
         let state = &mut *self.state();
         let course = &mut state.course;
         course.process += 1;
-        (course.over, course.plan) = (None, None);
+        (course.over, course.plan, course.flushes_left) = (None, None, None);
         for file in state.files.values_mut() {
             file.locks.clear();
             file.shared.clear();
@@ -240,9 +249,9 @@ impl Disk {
         })
     }
 
-    /// Removes a file. Until something flushes the directory, a power cut may bring it back.
+    /// Removes a file. Unless that is made durable, a power cut may bring it back.
     #[must_use]
-    pub fn remove(&self, name: &str) -> c_int {
+    pub fn remove(&self, name: &str, durably: bool) -> c_int {
         let mut state = self.state();
         if state.files.get(name).is_none_or(|file| file.is_gone) {
             return ffi::SQLITE_IOERR_DELETE_NOENT;
@@ -250,7 +259,9 @@ impl Disk {
         match state.course.judge() {
             Fate::Nothing | Fate::Half => ffi::SQLITE_IOERR_DELETE,
             Fate::Whole(then) => {
-                if let Some(file) = state.files.get_mut(name) {
+                if durably {
+                    state.files.remove(name);
+                } else if let Some(file) = state.files.get_mut(name) {
                     file.is_gone = true;
                 }
                 state.course.over = then;
@@ -283,6 +294,15 @@ enum Fate {
 }
 
 impl Course {
+    fn count_flush(&mut self) {
+        if let Some((left, deed)) = self.flushes_left.take() {
+            match left {
+                1 => self.plan = Some((self.counts.calls + 1, deed)),
+                _ => self.flushes_left = Some((left - 1, deed)),
+            }
+        }
+    }
+
     fn judge(&mut self) -> Fate {
         let fate = self.judge_call();
         self.counts.done += u64::from(!matches!(fate, Fate::Nothing));
@@ -447,6 +467,7 @@ impl Handle {
     #[must_use]
     pub fn sync(&self) -> c_int {
         self.with(ffi::SQLITE_IOERR_FSYNC, |course, file| {
+            course.count_flush();
             match course.judge() {
                 Fate::Whole(then) => {
                     if !course.lies {

@@ -40,6 +40,8 @@ use zeroize::Zeroizing;
 const ORIGIN: &str = "log.example/koseki";
 /// When every world begins: 2026-11-23T09:30:15.250Z.
 pub(super) const BEGIN: u64 = 1_795_426_215_250;
+/// Frames of a long write-ahead log: so few that it is written back several times on every morning.
+const LONG_LOG: u32 = 30;
 const DAY: u64 = 24 * 60 * 60 * 1000;
 /// Certificates of the one grant, and units of each of its two lots: together more than the grant allows.
 pub(super) const LIMIT: u32 = 12;
@@ -285,6 +287,7 @@ impl Ground {
             entropy: Arc::<SetEntropy>::clone(entropy),
             challenge: ChallengeKey::new(Zeroizing::new([9; 32])),
             files_within: Duration::ZERO,
+            long_log: LONG_LOG,
         })
     }
 
@@ -295,6 +298,7 @@ impl Ground {
             log_vkey: self.log_key.verifier_key().to_string(),
             issuing_certificate: self.issuing.clone(),
             approvers: ApproverSet::new(2, approvers()),
+            long_log: LONG_LOG,
         }
     }
 

@@ -2,6 +2,8 @@
 //! `make simulate` runs it; a seed that fails is lived again with `simulate --seed N`, which tells every event.
 
 mod vfs;
+#[cfg(test)]
+mod write_back;
 
 use acceptance::failure::{At as _, Failure, Outcome, require};
 use acceptance::process::programs;

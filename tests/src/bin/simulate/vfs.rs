@@ -146,7 +146,7 @@ unsafe extern "C" fn remove(
 ) -> c_int {
     // SAFETY: SQLite's promise for a file's name.
     match unsafe { place(path) } {
-        Some((disk, name)) => disk.remove(&name),
+        Some((disk, name)) => disk.remove(&name, sync_directory != 0),
         None => {
             let system = SYSTEM.load(Ordering::SeqCst);
             // SAFETY: as in `open`.
