@@ -196,7 +196,10 @@ impl Store {
         pages::prepare(&connection)?;
         configure(&connection)?;
         let write_back = WriteBack::begin(&mut connection, long_log)?;
-        make_durable(&write_back, &connection, path)?;
+        // From here on everything that is found is on the disk.
+        if !write_back.all_anew(&connection)? {
+            return Err(in_use(path));
+        }
         prepare_schema(&mut connection, path)?;
         let fence = raise_fence(&mut connection)?;
         Ok(Self {
@@ -262,7 +265,10 @@ impl Store {
     /// [`StoreError`] if it cannot be written. Nothing is lost by that.
     pub fn settle(&self) -> Result<(), StoreError> {
         let writer = self.writer();
-        make_durable(&writer.write_back, &writer.connection, &self.path)
+        match writer.write_back.all(&writer.connection)? {
+            true => Ok(()),
+            false => Err(in_use(&self.path)),
+        }
     }
 
     /// A reader with a connection of its own.
@@ -313,20 +319,10 @@ fn configure(connection: &Connection) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Writes into the database what the write-ahead log holds, flushes it and empties the log. After a flush that failed,
-/// what is read back may stand in the system's memory only, and no later flush writes it; what follows in the log
-/// would be lost with it. From here on everything that is found is on the disk.
-fn make_durable(
-    write_back: &WriteBack,
-    connection: &Connection,
-    path: &Path,
-) -> Result<(), StoreError> {
-    match write_back.all(connection)? {
-        true => Ok(()),
-        false => Err(StoreError::Open {
-            path: path.to_path_buf(),
-            reason: "it is being read, and its write-ahead log cannot be emptied".to_owned(),
-        }),
+fn in_use(path: &Path) -> StoreError {
+    StoreError::Open {
+        path: path.to_path_buf(),
+        reason: "it is being read, and its write-ahead log cannot be emptied".to_owned(),
     }
 }
 

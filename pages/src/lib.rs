@@ -7,6 +7,7 @@
 //! made so: `docs/decisions/0013-page-checksums.md`.
 
 mod checksum;
+mod renew;
 mod rewrite;
 mod vfs;
 mod write_back;

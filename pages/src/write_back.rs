@@ -88,6 +88,17 @@ impl WriteBack {
         Ok(busy == 0)
     }
 
+    /// The same at a start: what an earlier process failed to flush may stand in the system's memory only, so the log is
+    /// written anew before a page of the database is. Without that a power cut could find pages half written whose whole
+    /// form is nowhere. Nobody else may have the database open to write.
+    ///
+    /// # Errors
+    /// As [`Self::all`].
+    pub fn all_anew(&self, connection: &Connection) -> rusqlite::Result<bool> {
+        self.once(|| crate::renew::renew(connection))?;
+        self.all(connection)
+    }
+
     /// Nothing after a failure.
     fn once<T>(&self, work: impl FnOnce() -> rusqlite::Result<T>) -> rusqlite::Result<T> {
         if self.0.failed.load(Ordering::SeqCst) {

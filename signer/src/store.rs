@@ -77,7 +77,11 @@ impl Store {
             return Err(missing());
         }
         let store = Self::configured(connection, long_log).map_err(failed)?;
-        store.make_durable().map_err(failed)?;
+        // Nobody else has the file, so nobody stands in the way.
+        store
+            .write_back
+            .all_anew(&store.connection)
+            .map_err(failed)?;
         // That the log is empty is durable, too, before anything is answered from what it held.
         store.touch(version).map_err(failed)?;
         store.check_meta(pinned, failed)?;
@@ -95,12 +99,6 @@ impl Store {
             connection,
             write_back,
         })
-    }
-
-    /// After a flush that failed, what is read back may stand in the system's memory only: it is written into the
-    /// database, flushed, and the write-ahead log emptied. Nobody else has the file, so nobody stands in the way.
-    fn make_durable(&self) -> rusqlite::Result<()> {
-        self.write_back.all(&self.connection).map(drop)
     }
 
     /// Writes what is there already.
@@ -222,7 +220,7 @@ impl Store {
 
 impl Drop for Store {
     fn drop(&mut self) {
-        if let Err(error) = self.make_durable() {
+        if let Err(error) = self.write_back.all(&self.connection) {
             tracing::warn!(%error, "the signer's next start has more to read");
         }
     }

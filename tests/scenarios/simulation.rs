@@ -28,6 +28,13 @@ fn an_answer_from_before_a_crash_settles_no_unit() {
     assert!(lived.status.success(), "{}", told(&lived));
 }
 
+/// A start wrote pages of the database from a log that an earlier process had failed to flush, and the power went.
+#[test]
+fn a_start_that_is_cut_off_leaves_no_torn_page() {
+    let lived = simulate(&["--seed", "412"]);
+    assert!(lived.status.success(), "{}", told(&lived));
+}
+
 #[test]
 fn planted_bugs_are_found_by_the_simulation() {
     // Whichever comes first: the certificate is asked for again, or its confirmation.

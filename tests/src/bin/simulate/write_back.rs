@@ -18,6 +18,9 @@ const CALLS: u64 = 300;
 /// Flushes of them, about.
 const FLUSHES: u64 = 40;
 
+/// Calls of a start that has a log to write back, about.
+const CALLS_OF_A_START: u64 = 40;
+
 /// A disk, and what must be on it.
 struct World {
     disk: Arc<Disk>,
@@ -42,6 +45,9 @@ fn nothing_acknowledged_is_lost_whatever_fails_while_the_log_is_written_back() {
         let path = home.path().join("ca.sqlite");
         for process in 0..3 {
             world.live(&path);
+            if world.chance.one_in(2) {
+                world.begin_anew(&path);
+            }
             world.disk.end(End::PowerCut);
             world.check(&path, &format!("seed {seed}, process {process}"));
         }
@@ -96,6 +102,19 @@ impl World {
             }
         }
         self.disk.unplan();
+    }
+
+    /// A process that the power leaves in the middle of its start, after one that ended by itself: what that one failed to
+    /// flush is in the system's memory, and nowhere else.
+    fn begin_anew(&mut self, path: &Path) {
+        self.disk.end(End::Kill);
+        let deed = match self.chance.one_in(2) {
+            true => Deed::Tear,
+            false => Deed::After(End::PowerCut),
+        };
+        self.disk
+            .plan(1 + self.chance.below(CALLS_OF_A_START), deed);
+        drop(Store::open(path, LONG_LOG));
     }
 
     /// The next process finds all that was acknowledged, as it was.
