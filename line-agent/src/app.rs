@@ -74,6 +74,9 @@ pub enum AppError {
     /// The CA or a socket does not answer.
     #[error("{}", .0.detail)]
     Unreachable(Failure),
+    /// The programmer of a socket cannot be spoken to.
+    #[error("{0}")]
+    NoProgrammer(String),
     /// What was begun did not come to its end.
     #[error("{}", .0.detail)]
     Ended(Failure),
@@ -109,6 +112,16 @@ const NAME_THE_LOT: (&str, &str) = (
     "name the lot under its grant in the settings, `lots = [..]`",
     "設定の許可の `lots = [..]` にこのロットを加えてください",
 );
+/// What to do while another agent works at the station.
+const ONE_AT_A_TIME: (&str, &str) = (
+    "end the other line agent of this station, or wait until it has ended",
+    "このステーションの別のライン端末を終了するか、終わるまで待ってください",
+);
+/// What to do about a programmer that cannot be spoken to.
+const START_THE_PROGRAMMER: (&str, &str) = (
+    "see that the programmer is switched on, and that the socket's line in the settings is its own",
+    "書き込み機の電源と、設定のソケットの接続先を確認してください",
+);
 
 impl AppError {
     /// A grant whose first day is still to come.
@@ -130,6 +143,7 @@ impl AppError {
             Self::Unreachable(failure) | Self::Ended(failure) | Self::Found { failure, .. } => {
                 failure.fault
             }
+            Self::NoProgrammer(_) => Fault::NoChip,
             Self::Altered(_) => Fault::AgentAltered,
             Self::NoSuchUnit(_) => Fault::NotBound,
             Self::Vault(_) | Self::Enroll(EnrollError::Vault(_)) => Fault::LineHsm,
@@ -153,6 +167,12 @@ impl AppError {
         if matches!(self, Self::UnknownLot(_)) {
             return words.do_rather(language, NAME_THE_LOT);
         }
+        if matches!(self, Self::Journal(JournalError::Busy(_))) {
+            return words.do_rather(language, ONE_AT_A_TIME);
+        }
+        if matches!(self, Self::NoProgrammer(_)) {
+            return words.do_rather(language, START_THE_PROGRAMMER);
+        }
         words
     }
 
@@ -163,10 +183,10 @@ impl AppError {
             Self::Lot(_) | Self::UnknownLot(_) | Self::NoSuchUnit(_) => Exit::Data,
             Self::Journal(JournalError::Busy(_)) => Exit::Busy,
             Self::Journal(_) | Self::System(_) => Exit::Io,
-            Self::Unreachable(_) => Exit::Unavailable,
+            Self::Unreachable(_) | Self::NoProgrammer(_) => Exit::Unavailable,
             Self::Found { exit, .. } => *exit,
             Self::Altered(_) => Exit::Refused,
-            Self::Ended(failure) => Exit::Lot(Verdict::of(failure.fault)),
+            Self::Ended(failure) => exit_of_end(failure.fault),
             Self::Vault(error) | Self::Enroll(EnrollError::Vault(error)) => exit_of_vault(error),
             Self::Config(_)
             | Self::File(_)
@@ -177,6 +197,17 @@ impl AppError {
             | Self::GrantNotValid { .. } => Exit::Config,
         }
     }
+}
+
+/// Of a command that makes no unit: whether it may be given again, or has to be another one.
+const fn exit_of_end(fault: Fault) -> Exit {
+    if matches!(fault, Fault::CaUnreachable) {
+        return Exit::Unavailable;
+    }
+    if matches!(fault, Fault::LotClosed) {
+        return Exit::Data;
+    }
+    Exit::Lot(Verdict::of(fault))
 }
 
 const fn exit_of_vault(error: &VaultError) -> Exit {

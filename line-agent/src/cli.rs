@@ -21,8 +21,8 @@ use vitals::log::Format;
 /// The station on the factory line.
 ///
 /// Exit codes of `run`: 0 PASS, 20 HOLD, 30 FAIL, 40 ABORT, 50 ERROR: the worst unit's. Others as in sysexits: 64 usage,
-/// 65 lot file, or a lot that would close with a difference, 69 HSM, CA or programmer not there, 74 disk, 75 another agent
-/// runs, 77 PIN or permission, 78 settings.
+/// 65 lot file, a lot that would close with a difference, or one that is closed, 69 HSM, CA or programmer not there, 74 disk,
+/// 75 another agent runs, 77 PIN or permission, 78 settings.
 #[derive(Debug, Parser)]
 #[command(name = "line-agent", version)]
 struct Cli {

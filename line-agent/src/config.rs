@@ -7,6 +7,7 @@ use crate::files::{FileError, read_bounded};
 use identity::Id;
 use keyvault::{Pin, VaultError};
 use serde::{Deserialize, Deserializer};
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -196,6 +197,15 @@ pub enum Line {
     Tcp(String),
     /// A serial device or pseudo-terminal.
     Serial(PathBuf),
+}
+
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => f.write_str(address),
+            Self::Serial(device) => write!(f, "{}", device.display()),
+        }
+    }
 }
 
 /// A grant to work under, as the CA's operator hands it out.

@@ -97,7 +97,8 @@ pub fn examine(config: &Config, out: &mut dyn Write) -> Result<Exit, AppError> {
     chart.probe(config, "journal", journal);
     for socket in config.sockets.clone() {
         let chart = chart.clone();
-        thread::spawn(move || chart.note(&name_of(&socket), programmer(&socket)));
+        let state = config.paths.state.clone();
+        thread::spawn(move || chart.note(&name_of(&socket), programmer(&socket, &state)));
     }
     let patient = with_little_patience(config.clone());
     thread::spawn(move || hsm_and_ca(&patient, &chart));
@@ -252,8 +253,12 @@ fn journal(config: &Config) -> Finding {
     .into())
 }
 
-fn programmer(socket: &Socket) -> Finding {
-    let absent = |error: io::Error| AppError::Unreachable(Failure::new(Fault::NoChip, error));
+/// Not while a run has it: a programmer that speaks with another drops the run.
+fn programmer(socket: &Socket, state: &Path) -> Finding {
+    if Journal::is_in_use(state)? {
+        return Ok("in use by a run, and left alone".to_owned().into());
+    }
+    let absent = |error: io::Error| AppError::NoProgrammer(format!("{}: {error}", socket.line));
     let mut programmer = programmer::open(&socket.line, &SystemEntropy).map_err(absent)?;
     let seat = programmer
         .look()
@@ -417,6 +422,29 @@ mod tests {
         let out = String::from_utf8(out).unwrap();
         assert!(out.starts_with("!   grant: CA-0202 "), "{out}");
         assert!(out.contains("    → "), "{out}");
+    }
+
+    /// A programmer gives its line to whoever comes last.
+    #[test]
+    fn a_programmer_that_a_run_speaks_with_is_left_alone() {
+        let home = tempfile::tempdir().unwrap();
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = port.local_addr().unwrap().to_string();
+        let socket = Socket {
+            name: identity::Id::new("1").unwrap(),
+            line: crate::config::Line::Tcp(address.clone()),
+        };
+        let run = Journal::open(home.path()).unwrap();
+        let told = programmer(&socket, home.path()).unwrap().detail;
+        assert!(told.contains("left alone"), "{told}");
+        port.set_nonblocking(true).unwrap();
+        let nobody = port.accept().unwrap_err();
+        assert_eq!(nobody.kind(), io::ErrorKind::WouldBlock, "it was spoken to");
+        drop((run, port));
+        let absent = programmer(&socket, home.path()).unwrap_err();
+        assert!(absent.to_string().contains(&address), "{absent}");
+        assert_eq!(absent.exit(), Exit::Unavailable);
+        assert!(absent.words(Language::En).hint.contains("switched on"));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A run: every socket at work, and around them whoever watches, scans and stops the line.
 
 use crate::app::{AppError, ends};
-use crate::config::{Config, Socket as SocketSettings};
+use crate::config::{Config, Line, Socket as SocketSettings};
 use crate::display::json::JsonLines;
 use crate::display::lines::Lines;
 use crate::display::screen::Panel;
@@ -210,7 +210,7 @@ impl Shift<'_> {
             .work(),
             Err(error) => self
                 .desk
-                .socket_failed(&settings.name, &Failure::new(Fault::NoChip, error)),
+                .socket_failed(&settings.name, &absent(&settings.line, &error)),
         }
     }
 
@@ -256,6 +256,11 @@ impl Shift<'_> {
             }
         }
     }
+}
+
+/// The programmer of a socket that cannot be spoken to.
+fn absent(line: &Line, error: &io::Error) -> Failure {
+    Failure::new(Fault::NoChip, format_args!("{line}: {error}"))
 }
 
 fn stop_without_scanner(shift: Shift<'_>) {

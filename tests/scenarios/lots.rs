@@ -64,10 +64,12 @@ fn a_lot_closes_with_every_serial_accounted_for_and_takes_no_more() {
     assert!(lot["closed"].is_u64(), "{lot}");
     let status = shop.factory.status().unwrap();
     assert!(!status.contains("ALARM"), "{status}");
-    // The next unit of this lot gets no certificate.
+    // The next unit of this lot gets no certificate, and its chip no key.
     let refused = shop.make(CAMERAS, 3, 1);
     assert_ne!(refused.code, Some(0), "{}", refused.said);
     assert!(refused.said.contains("CA-0212"), "{}", refused.said);
+    let serial = (CAMERAS.first + 3).to_string();
+    assert!(!shop.station.journal().contains(&serial), "{serial}");
     assert_eq!(audit(&shop)["kinds"]["bind"], 3);
 }
 
@@ -95,7 +97,11 @@ fn a_lot_does_not_close_with_a_difference_that_nobody_named() {
             &["--differs=planned=3:1000"],
             "--differs planned=2:1000",
         ),
-        (&beyond, &[], "difference serials: 26480002000 and 0 more"),
+        (
+            &beyond,
+            &[],
+            "difference serials: 26480002000 is not of the order",
+        ),
         (&beyond, &[], "difference pass: 1 stated, 2 in the log"),
         (&beyond, &[], "--differs serials=1 --differs pass=1:2"),
         (
@@ -126,6 +132,23 @@ fn a_lot_does_not_close_with_a_difference_that_nobody_named() {
     }
     assert_eq!(audit(&shop)["kinds"]["lot-close"], Value::Null);
     assert_eq!(close(&shop).0, Some(0));
+}
+
+/// The CA counts boards and does not hear of serials: that the lot file had another one is told by the command.
+#[test]
+fn a_lot_that_closes_with_a_serial_of_no_order_says_so() {
+    let mut shop = Shop::open(Hsm::of_this_run(), &[CAMERAS]);
+    assert_eq!(shop.make(CAMERAS, 1, 1).code, Some(0));
+    let beyond = shop.lot(CAMERAS, 1, PLANNED);
+    let (code, told) = close_as(&shop, &beyond, &["--differs", "serials=1"]);
+    assert_eq!(code, Some(30), "{told}");
+    for word in ["closed leaf=", "serials: 26480002000 is not", "CA-0214"] {
+        assert!(told.contains(word), "{word}: {told}");
+    }
+    // Closed is closed: a command for it is another one's, and says so.
+    let (code, told) = close_as(&shop, &shop.lot(CAMERAS, 0, 2), &[]);
+    assert_eq!(code, Some(65), "{told}");
+    assert!(told.contains("CA-0212"), "{told}");
 }
 
 /// Somebody with the station's keys makes thirty devices more, and takes them out of its journal.

@@ -97,7 +97,11 @@ impl fmt::Display for Failure {
 
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
-        let next = "compare it with ca-server.example.toml";
+        let next = if matches!(error, ConfigError::Unreadable { .. }) {
+            "name the settings with --config FILE; ca-server.example.toml shows what stands in them"
+        } else {
+            "compare it with ca-server.example.toml"
+        };
         Self::new(Exit::Configuration, error, next)
     }
 }

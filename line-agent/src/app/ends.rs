@@ -125,13 +125,21 @@ pub fn close_lot(
         let shares = shares.collect::<Result<Vec<_>, _>>()?;
         let counts = close::count(&floor, &lot, &shares).map_err(AppError::Ended)?;
         let look = close::look(&floor, order, &lot, &counts).map_err(AppError::Ended)?;
-        if let Some(misfits) = look.misfits
+        let misfits = look.misfits.unwrap_or_default();
+        if !look.seen.closed
             && let Some(unnamed) = would_differ(&misfits, differs)
         {
             writeln!(out, "{} still open", lot.id)?;
             tell(&counts, misfits.into_values(), out)?;
             return Err(unnamed);
         }
+        // The CA counts boards, and does not hear of the lot file's serials.
+        let strange = misfits
+            .into_iter()
+            .filter_map(|(misfit, words)| match misfit {
+                Misfit::Serials(_) => Some(words),
+                Misfit::Numbers(_) => None,
+            });
         let ending = Ending {
             lot: &lot.id,
             counts,
@@ -140,8 +148,10 @@ pub fn close_lot(
         };
         let closed = close::close(&floor, order, &ending).map_err(not_closed)?;
         writeln!(out, "{} closed leaf={}", lot.id, closed.index)?;
-        tell(&counts, closed.differences.iter().map(said), out)?;
-        if closed.differences.is_empty() {
+        let mut differences: Vec<_> = closed.differences.iter().map(said).collect();
+        differences.extend(strange);
+        tell(&counts, differences.iter().cloned(), out)?;
+        if differences.is_empty() {
             return Ok(Exit::Done);
         }
         let detail = format!("lot {}, leaf {}", lot.id, closed.index);

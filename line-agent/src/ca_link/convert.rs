@@ -10,8 +10,8 @@ use identity::{DeviceSerial, DocumentHash, Id, LeafHash};
 use proto::common;
 use proto::factory::{
     CloseLotResponse, ConfirmResponse, GetChallengesResponse, GetGrantResponse, GetLotResponse,
-    GetReceiptResponse, Issued, LeafReceipt, LotState, ScrapUnitResponse, UnitResult, VoidResponse,
-    confirm_response, scrap_unit_response, unit_result, void_response,
+    GetReceiptResponse, Issued, LeafReceipt, LotState, LotSummary, ScrapUnitResponse, UnitResult,
+    VoidResponse, confirm_response, scrap_unit_response, unit_result, void_response,
 };
 use std::time::Duration;
 use tonic::{Code, Status};
@@ -23,7 +23,24 @@ pub(super) fn challenge(answer: GetChallengesResponse) -> Result<Vec<u8>, Attemp
     }
 }
 
-pub(super) fn serials(answer: &GetLotResponse) -> Result<SerialRange, Attempt> {
+/// The serials of a lot that units may be made of.
+pub(super) fn open_serials(answer: &GetLotResponse) -> Result<SerialRange, Attempt> {
+    if answer.lot.as_ref().is_some_and(is_closed) {
+        let detail = "nothing new is begun for it".to_owned();
+        return Err(Attempt {
+            error: CaError::Refused(Fault::LotClosed, detail),
+            again: None,
+        });
+    }
+    serials(answer)
+}
+
+/// Not of one that does not say how it is.
+fn is_closed(lot: &LotSummary) -> bool {
+    matches!(lot.state(), LotState::Closed | LotState::Differs)
+}
+
+fn serials(answer: &GetLotResponse) -> Result<SerialRange, Attempt> {
     let read = |text: &str| DeviceSerial::new(text).map_err(|_bad| malformed("a lot's serials"));
     Ok(SerialRange {
         first: read(&answer.first_serial)?,
@@ -42,11 +59,9 @@ pub(super) fn lot(
         return Err(malformed("another lot"));
     }
     let small = |n: u64| u32::try_from(n).map_err(|_large| malformed("a lot's numbers"));
-    let closed = match summary.state() {
-        LotState::Open => false,
-        LotState::Closed | LotState::Differs => true,
-        LotState::Unspecified => return Err(malformed("a lot without its state")),
-    };
+    if summary.state() == LotState::Unspecified {
+        return Err(malformed("a lot without its state"));
+    }
     let tally = answer.tally.as_ref().ok_or(Attempt {
         error: CaError::Older("it does not say what its log holds of a lot"),
         again: None,
@@ -61,7 +76,7 @@ pub(super) fn lot(
             scrapped: small(tally.scrapped)?,
             keyless: small(tally.keyless)?,
         },
-        closed,
+        closed: is_closed(summary),
     })
 }
 
@@ -334,6 +349,31 @@ mod tests {
             Code::PermissionDenied,
             &stopped
         )));
+    }
+
+    /// Known before a chip is burnt for it.
+    #[test]
+    fn nothing_is_begun_for_a_lot_that_is_closed() {
+        let answer = |state: LotState| GetLotResponse {
+            lot: Some(LotSummary {
+                state: state.into(),
+                ..LotSummary::default()
+            }),
+            first_serial: "100".to_owned(),
+            last_serial: "199".to_owned(),
+            ..GetLotResponse::default()
+        };
+        // An older CA may not say.
+        for state in [LotState::Open, LotState::Unspecified] {
+            assert!(open_serials(&answer(state)).is_ok(), "{state:?}");
+        }
+        for state in [LotState::Closed, LotState::Differs] {
+            let refused = open_serials(&answer(state)).unwrap_err();
+            let CaError::Refused(fault, _) = refused.error else {
+                panic!("{state:?}")
+            };
+            assert_eq!((fault, refused.again), (Fault::LotClosed, None));
+        }
     }
 
     #[test]

@@ -131,10 +131,10 @@ impl From<CaError> for Failure {
 
 /// What the station asks of the CA. Every call blocks, and is harmless to repeat with the same bytes.
 pub trait Ca: Sync {
-    /// Asks which serials a lot's order has.
+    /// Asks which serials a lot's order has, before a unit is begun for it.
     ///
     /// # Errors
-    /// [`CaError`]
+    /// [`CaError`]; [`Fault::LotClosed`] if nothing is begun for it any more.
     fn serials(&self, grant: &DocumentHash, lot: &Id) -> Result<SerialRange, CaError>;
 
     /// Asks how a lot stands.
@@ -411,7 +411,7 @@ impl<'a> CaLink<'a> {
 
 impl Ca for CaLink<'_> {
     fn serials(&self, grant: &DocumentHash, lot: &Id) -> Result<SerialRange, CaError> {
-        self.ask_lot(grant, lot, convert::serials)
+        self.ask_lot(grant, lot, convert::open_serials)
     }
 
     fn lot(&self, grant: &DocumentHash, lot: &Id) -> Result<LotSeen, CaError> {

@@ -64,7 +64,11 @@ fn strangers(lot: &Lot, range: &SerialRange) -> Option<(Misfit, String)> {
         first: from,
         last: to,
     } = range;
-    let words = format!("serials: {first} and {others} more are not of the order's {from} to {to}");
+    let who = match others {
+        0 => format!("{first} is"),
+        _ => format!("{first} and {others} more are"),
+    };
+    let words = format!("serials: {who} not of the order's {from} to {to}");
     Some((Misfit::Serials(others.saturating_add(1)), words))
 }
 

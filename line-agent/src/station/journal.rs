@@ -40,6 +40,7 @@ const DIGITS: usize = 16;
 const SUMMARY: &[u8] = br#"{"sum":"#;
 /// Bytes of entries from which a journal is compacted: some hundred units.
 const COMPACT_ABOVE: u64 = 1024 * 1024;
+const LOCK: &str = "journal.lock";
 const START: &[u8] = b"koseki/journal/v1\n";
 
 /// The journal cannot be used.
@@ -96,7 +97,7 @@ impl Journal {
     fn open_compacting(state: &Path, above: u64) -> Result<Self, JournalError> {
         ensure_directory(state)?;
         let path = state.join("journal");
-        let lock = lock(&state.join("journal.lock"), &path)?;
+        let lock = lock(&state.join(LOCK), &path)?;
         let mut file = open_append(&path)?;
         sync_directory(state)?;
         let mut replay = Replay::of_file(&mut file, &path)?;
@@ -135,6 +136,24 @@ impl Journal {
             opened => opened.map_err(FileError::io(&path))?,
         };
         Replay::of_file(&mut file, &path).map(|replay| replay.history)
+    }
+
+    /// Whether an agent works with the journal in `state` now.
+    ///
+    /// # Errors
+    /// [`JournalError::File`]
+    pub fn is_in_use(state: &Path) -> Result<bool, JournalError> {
+        let path = state.join(LOCK);
+        let file = match File::open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            opened => opened.map_err(FileError::io(&path))?,
+        };
+        // Given back when the file is closed; whoever comes in that moment is told that another agent works here.
+        match flock(&file, FlockOperation::NonBlockingLockShared) {
+            Ok(()) => Ok(false),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(true),
+            Err(error) => Err(FileError::io(&path)(error.into()).into()),
+        }
     }
 
     /// What a journal of these bytes says.
@@ -349,6 +368,17 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("journal"), bytes).unwrap();
         Journal::open(directory.path())
+    }
+
+    #[test]
+    fn whether_an_agent_works_with_it_is_known_without_keeping_it_from_any() {
+        let home = tempfile::tempdir().unwrap();
+        assert!(!Journal::is_in_use(home.path()).unwrap(), "none is there");
+        let journal = Journal::open(home.path()).unwrap();
+        assert!(Journal::is_in_use(home.path()).unwrap());
+        drop(journal);
+        assert!(!Journal::is_in_use(home.path()).unwrap());
+        Journal::open(home.path()).unwrap();
     }
 
     #[test]
