@@ -60,8 +60,8 @@ impl WriteBack {
         Ok(this)
     }
 
-    /// Until it is resumed no COMMIT writes the log back: one that does not flush it would find out by the way, where
-    /// nobody hears of it, that it cannot be flushed.
+    /// Until it is resumed no COMMIT writes the log back: to write it back is to flush it, and one that need not wait for
+    /// the disk must not do so here.
     pub fn pause(&self) {
         self.0.pauses.store(true, Ordering::SeqCst);
     }

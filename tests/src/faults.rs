@@ -2,8 +2,7 @@
 //! by a page of shared memory which call to hit, and how.
 
 use crate::failure::{At as _, Failure, Outcome};
-use crate::metadata;
-use crate::process::succeed;
+use crate::process::compile_preloaded;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
@@ -163,12 +162,7 @@ impl Shim {
     /// [`Failure`] of the compiler.
     pub fn build(directory: &Path) -> Outcome<Self> {
         let library = directory.join("libkoseki_faults.so");
-        let mut gcc = Command::new("gcc");
-        gcc.args([
-            "-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror", "-o",
-        ]);
-        gcc.arg(&library);
-        succeed(gcc.arg(metadata::root().join("tests/faults/shim.c")))?;
+        compile_preloaded("tests/faults/shim.c", &library)?;
         Ok(Self(library))
     }
 }

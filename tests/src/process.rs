@@ -1,6 +1,7 @@
 //! The programs under test, as processes of their own.
 
 use crate::failure::{At as _, Failure, Outcome};
+use crate::metadata;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -208,4 +209,17 @@ impl Drop for Daemon {
         drop(self.child.kill());
         drop(self.child.wait());
     }
+}
+
+/// Compiles a source of this project into a library that is preloaded.
+///
+/// # Errors
+/// [`Failure`] of the compiler.
+pub fn compile_preloaded(source: &str, library: &Path) -> Outcome<()> {
+    let mut gcc = Command::new("gcc");
+    gcc.args([
+        "-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror", "-o",
+    ]);
+    gcc.arg(library).arg(metadata::root().join(source));
+    succeed(&mut gcc).map(drop)
 }

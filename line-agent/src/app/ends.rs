@@ -125,7 +125,7 @@ pub fn close_lot(
         let shares = shares.collect::<Result<Vec<_>, _>>()?;
         let counts = close::count(&floor, &lot, &shares).map_err(AppError::Ended)?;
         let look = close::look(&floor, order, &lot, &counts).map_err(AppError::Ended)?;
-        let misfits = look.misfits.unwrap_or_default();
+        let misfits = look.misfits;
         if !look.seen.closed
             && let Some(unnamed) = would_differ(&misfits, differs)
         {

@@ -34,8 +34,8 @@ pub fn count(floor: &Floor<'_>, lot: &Lot, shares: &[Share]) -> Step<LotCounts> 
 pub struct Look {
     /// What the station was shown.
     pub seen: LotSeen,
-    /// What does not fit, each in words for people. None of a lot that is closed already: the CA knows with what.
-    pub misfits: Option<BTreeMap<Misfit, String>>,
+    /// What does not fit, each in words for people. Nothing of a lot that is closed already: the CA knows with what.
+    pub misfits: BTreeMap<Misfit, String>,
 }
 
 /// Looks what does not fit between lot file and counts here, and order and log there.
@@ -44,15 +44,11 @@ pub struct Look {
 /// [`Fault::CaUnreachable`], [`Fault::CaOlder`], or the CA's.
 pub fn look(floor: &Floor<'_>, order: &Order, lot: &Lot, counts: &LotCounts) -> Step<Look> {
     let seen = floor.ca.lot(&order.grant_hash, &lot.id)?;
-    let misfits = || {
-        let differ = differences(seen.quantity, counts, &seen.tally);
-        let differ = differ.map(|it| (Misfit::Numbers(it), it.to_string()));
-        strangers(lot, &seen.serials).into_iter().chain(differ)
-    };
-    Ok(Look {
-        seen,
-        misfits: (!seen.closed).then(|| misfits().collect()),
-    })
+    let differ = differences(seen.quantity, counts, &seen.tally);
+    let differ = differ.map(|it| (Misfit::Numbers(it), it.to_string()));
+    let misfits = strangers(lot, &seen.serials).into_iter().chain(differ);
+    let misfits = misfits.filter(|_| !seen.closed).collect();
+    Ok(Look { seen, misfits })
 }
 
 /// Serials of the lot file that are not of the order.

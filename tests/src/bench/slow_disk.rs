@@ -1,6 +1,5 @@
 use crate::failure::Outcome;
-use crate::metadata;
-use crate::process::succeed;
+use crate::process::compile_preloaded;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -18,12 +17,7 @@ impl SlowDisk {
     /// [`Failure`](crate::failure::Failure) of the compiler.
     pub(super) fn prepare(directory: &Path, longer: Duration) -> Outcome<Self> {
         let library = directory.join("libkoseki_slow_disk.so");
-        let mut gcc = Command::new("gcc");
-        gcc.args([
-            "-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror", "-o",
-        ]);
-        gcc.arg(&library);
-        succeed(gcc.arg(metadata::root().join("tests/bench/slow_disk.c")))?;
+        compile_preloaded("tests/bench/slow_disk.c", &library)?;
         Ok(Self { library, longer })
     }
 
