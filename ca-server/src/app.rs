@@ -5,6 +5,7 @@ use crate::auth::TrustDomain;
 use crate::ceremony::{ArtefactError, Artefacts, SignerFileError, SignerParts};
 use crate::challenge::ChallengeKey;
 use crate::config::Config;
+use crate::give_way::give_way;
 use crate::hsm_health::HsmProbe;
 use crate::issuance::{Corridor, CorridorParts, Refusal, StartError};
 use crate::ledger::{LogKey, LogKeyError};
@@ -125,6 +126,7 @@ pub fn run(config: &Config) -> Result<(), AppError> {
     let parts = Parts::open(config)?;
     let corridor = parts.corridor.clone();
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .on_thread_start(give_way)
         .enable_all()
         .build()
         .map_err(|error| system("runtime", error))?;

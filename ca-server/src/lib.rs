@@ -10,6 +10,7 @@ pub mod challenge;
 pub mod cli;
 pub mod config;
 pub mod directory;
+mod give_way;
 pub mod hsm_health;
 pub mod issuance;
 pub mod ledger;

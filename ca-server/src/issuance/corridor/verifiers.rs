@@ -1,7 +1,9 @@
-//! The threads that check signatures: as many as there are processors, because more would only keep the corridor's own
-//! threads from theirs. Whoever is admitted there goes from there into the queue, with no other thread in between.
+//! The threads that check signatures: as many as there are processors, and they give way to the corridor's own threads,
+//! for which all wait whose signatures are checked already. Whoever is admitted there goes from there into the queue, with
+//! no other thread in between.
 
 use super::{Refusal, StartError};
+use crate::give_way::give_way;
 use identity::fault::Fault;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -64,6 +66,7 @@ impl Verifiers {
     }
 
     fn run(&self) {
+        give_way();
         while let Some(work) = self.next() {
             // Whoever waits for it is told by what it drops.
             if catch_unwind(AssertUnwindSafe(work)).is_err() {
