@@ -1,5 +1,5 @@
 use super::client::Crew;
-use super::load::{in_flight, repeated, repeated_for};
+use super::load::{at_once, in_flight, repeated, repeated_for};
 use super::report::{Row, Times};
 use crate::factory::Factory;
 use crate::failure::{At as _, Failure, Outcome, require};
@@ -26,6 +26,9 @@ const COMMITS: Duration = Duration::from_millis(400);
 /// How many calls are under way at once, and how many are made, for the floor of a call.
 const CALLS: [(u32, usize); 2] = [(1, 4_000), (64, 16_000)];
 
+/// How long signature checks and signatures are measured for the pace of one moment.
+const PACE: Duration = Duration::from_millis(500);
+
 /// Seconds for each part, and what they were measured as.
 pub(super) struct Floors {
     verify: Times,
@@ -33,19 +36,68 @@ pub(super) struct Floors {
     make: Times,
     agree: Times,
     hsm: Times,
+    pacemaker: Pacemaker,
     checkpoint: Times,
     flush: Times,
     bindings: Vec<(u32, Times)>,
     small: Vec<(u32, Times)>,
     calls: Vec<(u32, Times)>,
-    processors: f64,
+    processors: u32,
+}
+
+/// How fast all processors together check signatures and have them made in the HSM: seconds for one of each. A machine
+/// that is shared changes its pace from minute to minute, so each row has its own.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    verify: f64,
+    hsm: f64,
+}
+
+impl Pace {
+    /// The pace of what lay between two measurements.
+    pub(super) fn between(self, later: Self) -> Self {
+        Self {
+            verify: f64::midpoint(self.verify, later.verify),
+            hsm: f64::midpoint(self.hsm, later.hsm),
+        }
+    }
+}
+
+/// What a pace is measured with.
+struct Pacemaker {
+    public: P256Key,
+    signature: [u8; 64],
+    hsm: Key,
+    processors: u32,
+}
+
+/// What is signed.
+const DIGEST: [u8; 32] = [0x5A; 32];
+
+impl Pacemaker {
+    fn check(&self) -> Outcome<()> {
+        let held = AwsLcVerifier.verify(&self.public, &DIGEST, &self.signature);
+        require(held, "a signature does not verify")
+    }
+
+    fn sign(&self) -> Outcome<()> {
+        let signed = self.hsm.sign_p256_digest(&DIGEST);
+        signed.map(drop).map_err(Failure::new)
+    }
+
+    fn pace(&self) -> Outcome<Pace> {
+        let by_all = (self.processors, PACE);
+        Ok(Pace {
+            verify: cost(&at_once(by_all, || self.check())?),
+            hsm: cost(&at_once(by_all, || self.sign())?),
+        })
+    }
 }
 
 impl Floors {
     pub(super) async fn measure(factory: &Factory, crew: &Crew) -> Outcome<Self> {
         let key = SoftKey::generate()?;
-        let (public, digest) = (key.public()?, [0x5A; 32]);
-        let signature = key.sign(&digest)?;
+        let public = key.public()?;
         let token = token(factory.module(), &factory.path("bench-pins"))?;
         let (hsm, log) = (
             generated(&token, KeyUse::IssuingCa)?,
@@ -60,29 +112,36 @@ impl Floors {
         for (at_once, count) in CALLS {
             called.push((at_once, calls(crew, at_once, count).await?));
         }
+        let processors = std::thread::available_parallelism()?.get();
+        let processors = u32::try_from(processors).map_err(Failure::new)?;
+        let pacemaker = Pacemaker {
+            public,
+            signature: key.sign(&DIGEST)?.0,
+            hsm,
+            processors,
+        };
         Ok(Self {
-            verify: repeated(|| {
-                let held = AwsLcVerifier.verify(&public, &digest, &signature.0);
-                require(held, "a signature does not verify")
-            })?,
-            sign: repeated(|| key.sign(&digest).map(drop))?,
+            verify: repeated(|| pacemaker.check())?,
+            sign: repeated(|| key.sign(&DIGEST).map(drop))?,
             make: repeated(|| {
                 let made = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING);
                 made.map(drop).map_err(Failure::new)
             })?,
             agree: agreements(&public)?,
-            hsm: repeated(|| {
-                hsm.sign_p256_digest(&digest)
-                    .map(drop)
-                    .map_err(Failure::new)
-            })?,
-            checkpoint: repeated(|| log.sign_ed25519(&digest).map(drop).map_err(Failure::new))?,
+            hsm: repeated(|| pacemaker.sign())?,
+            checkpoint: repeated(|| log.sign_ed25519(&DIGEST).map(drop).map_err(Failure::new))?,
             flush: flushes(&factory.path("bench.flush"))?,
             bindings: commit(BINDING)?,
             small: commit(SMALL)?,
             calls: called,
-            processors: std::thread::available_parallelism()?.get() as f64,
+            pacemaker,
+            processors,
         })
+    }
+
+    /// The pace of this moment.
+    pub(super) fn pace(&self) -> Outcome<Pace> {
+        self.pacemaker.pace()
     }
 
     /// Certificates in a second, from what the promises demand of each: five signatures checked (proof of possession,
@@ -90,27 +149,28 @@ impl Floors {
     /// in the HSM, and one for the checkpoint of a batch; three commits of a batch (binding, attempt, signature at the
     /// signer; the server may lose its copy) and a flush of the head; one call an envelope.
     ///
-    /// Processors share what is computed. The disk and the call, which was measured on all processors, are not divided.
+    /// Checks, the HSM's signatures and calls were measured on all processors at once; what else is computed is divided
+    /// among them, and the disk is not.
     pub(super) fn issuance(&self, load: Load) -> f64 {
         1.0 / self.certificate(load)
     }
 
     fn certificate(&self, load: Load) -> f64 {
         let share = 1.0 / f64::from(load.each);
-        let checks = (4.0 + share) * cost(&self.verify);
-        let signatures = cost(&self.hsm) + cost(&self.checkpoint) / load.batch;
+        let checks = (4.0 + share) * load.pace.verify;
+        let signatures = load.pace.hsm + self.shared(&self.checkpoint) / load.batch;
         let rows = row(&self.bindings, load.batch) + 2.0 * row(&self.small, load.batch);
         let disk = rows + cost(&self.flush) / load.batch;
-        (checks + signatures) / self.processors + disk + share * self.call(load.in_flight)
+        checks + signatures + disk + share * self.call(load.in_flight)
     }
 
     /// Whole units in a second: a certificate with the four signatures that chip and station make for it, and the
     /// confirmation: two more signatures checked, a checkpoint, two commits and a flush; two more calls.
     pub(super) fn unit(&self, load: Load) -> f64 {
-        let made = 4.0 * cost(&self.sign);
-        let checks = 2.0 * cost(&self.verify) + cost(&self.checkpoint) / load.batch;
+        let made = 4.0 * self.shared(&self.sign);
+        let checks = 2.0 * load.pace.verify + self.shared(&self.checkpoint) / load.batch;
         let disk = 2.0 * row(&self.small, load.batch) + cost(&self.flush) / load.batch;
-        let more = (made + checks) / self.processors + disk + 2.0 * self.call(load.in_flight);
+        let more = made + checks + disk + 2.0 * self.call(load.in_flight);
         1.0 / (self.certificate(load) + more)
     }
 
@@ -118,7 +178,12 @@ impl Floors {
     /// software does it, and the receipt's signature in the module.
     pub(super) fn injection(&self, threads: u32) -> f64 {
         let parts = 2.0 * cost(&self.make) + cost(&self.agree) + cost(&self.hsm);
-        f64::from(threads).min(self.processors) / parts
+        f64::from(threads.min(self.processors)) / parts
+    }
+
+    /// Seconds of the whole machine for one of what was measured on one processor.
+    fn shared(&self, times: &Times) -> f64 {
+        cost(times) / f64::from(self.processors)
     }
 
     /// What so many flushes one after another would allow in a second.
@@ -162,6 +227,7 @@ pub(super) struct Load {
     pub(super) in_flight: u32,
     pub(super) each: u32,
     pub(super) batch: f64,
+    pub(super) pace: Pace,
 }
 
 /// Seconds for one.

@@ -1,14 +1,13 @@
 use super::Selection;
 use super::floors::Floors;
-use super::load::repeated_for;
-use super::report::{Row, Times};
+use super::load::at_once;
+use super::report::Row;
 use crate::factory::Factory;
 use crate::failure::{Failure, Outcome};
 use crate::soft::SoftKey;
 use identity::P256Key;
 use keyvault::{Key, KeySpec, KeyUse, Module, Pin, Token};
-use std::thread::ScopedJoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Sockets that are served at once.
 const LEVELS: [u32; 3] = [1, 2, 8];
@@ -29,7 +28,7 @@ pub(super) fn rows(factory: &Factory, floors: &Floors, selection: &Selection) ->
         .filter(|level| selection.takes("injection", *level));
     levels
         .map(|level| {
-            let times = at_once(level, || one(&token, &receipt, &chip))?;
+            let times = at_once((level, SPAN), || one(&token, &receipt, &chip))?;
             let row = times.row("injection", factory.module().hsm().name(), level);
             Ok(row.beside(floors.injection(level)))
         })
@@ -42,25 +41,4 @@ fn one(token: &Token, receipt: &Key, chip: &P256Key) -> Outcome<()> {
     let digest = identity::hash::sha256(&injection.wrapped);
     receipt.sign_p256_digest(&digest).map_err(Failure::new)?;
     injection.pending.destroy().map_err(Failure::new)
-}
-
-/// The same from several threads at once.
-fn at_once(threads: u32, once: impl Fn() -> Outcome<()> + Sync) -> Outcome<Times> {
-    let begin = Instant::now();
-    let times = std::thread::scope(|scope| {
-        let work = || repeated_for(SPAN, &once);
-        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        let join = |thread: ScopedJoinHandle<'_, _>| {
-            thread.join().map_err(|_panic| Failure::new("a thread"))?
-        };
-        threads
-            .into_iter()
-            .map(join)
-            .collect::<Outcome<Vec<Times>>>()
-    })?;
-    let load = times.first().map_or(f64::NAN, |first| first.load);
-    // Each thread warms up for a tenth of its span first.
-    let whole = begin.elapsed().saturating_sub(SPAN / 10);
-    let calls = times.into_iter().flat_map(|times| times.calls).collect();
-    Ok(Times { calls, whole, load })
 }

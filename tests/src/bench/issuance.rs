@@ -59,6 +59,7 @@ impl Course<'_> {
     ) -> Outcome<Row> {
         let work = self.crew.requests(size(calls), size(each)).await?;
         let stations: Arc<Vec<_>> = Arc::new((0..64).map(|call| self.crew.station(call)).collect());
+        let before = self.floors.pace()?;
         let measured = Measured::begin(self.factory)?;
         let times = in_flight(level, work, move |call, work| {
             let stations = Arc::clone(&stations);
@@ -72,6 +73,7 @@ impl Course<'_> {
             in_flight: level,
             each,
             batch,
+            pace: before.between(self.floors.pace()?),
         };
         Ok(row.times(each).beside(self.floors.issuance(load)))
     }
@@ -93,6 +95,7 @@ impl Course<'_> {
     async fn units(&self, level: u32, units: u32) -> Outcome<Row> {
         let chips = self.crew.chips(size(units))?;
         let crew = Arc::new(self.crew.clone());
+        let before = self.floors.pace()?;
         let measured = Measured::begin(self.factory)?;
         let times = in_flight(level, chips, move |call, chip| {
             let crew = Arc::clone(&crew);
@@ -110,6 +113,7 @@ impl Course<'_> {
             in_flight: level,
             each: 1,
             batch: 2.0 * batch,
+            pace: before.between(self.floors.pace()?),
         };
         Ok(row.beside(self.floors.unit(load)))
     }

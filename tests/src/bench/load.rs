@@ -3,6 +3,7 @@ use crate::failure::{Failure, Outcome};
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
 
 /// Makes all calls, `in_flight` of them at once: each that ends begins the next.
@@ -102,4 +103,28 @@ pub(super) fn repeated_for(
         whole: begin.elapsed(),
         load,
     })
+}
+
+/// As [`repeated_for`], from so many threads at once.
+pub(super) fn at_once(
+    (threads, span): (u32, Duration),
+    once: impl Fn() -> Outcome<()> + Sync,
+) -> Outcome<Times> {
+    let begin = Instant::now();
+    let times = std::thread::scope(|scope| {
+        let work = || repeated_for(span, &once);
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        let join = |thread: ScopedJoinHandle<'_, _>| {
+            thread.join().map_err(|_panic| Failure::new("a thread"))?
+        };
+        threads
+            .into_iter()
+            .map(join)
+            .collect::<Outcome<Vec<Times>>>()
+    })?;
+    let load = times.first().map_or(f64::NAN, |first| first.load);
+    // Each thread warms up for a tenth of its span first.
+    let whole = begin.elapsed().saturating_sub(span / 10);
+    let calls = times.into_iter().flat_map(|times| times.calls).collect();
+    Ok(Times { calls, whole, load })
 }

@@ -3,7 +3,7 @@
 use super::client::{Crew, Work, provision};
 use super::load::in_flight;
 use super::report::load;
-use super::{GRANT, LOT, in_its_own_process, prepare, runtime};
+use super::{GRANT, LOT, in_its_own_process, prepare};
 use crate::factory::Factory;
 use crate::failure::{Failure, Outcome};
 use crate::hsm::Hsm;
@@ -68,7 +68,7 @@ pub fn overload(hsm: Hsm, units: u32) -> Outcome<Overload> {
 /// # Errors
 /// [`Failure`] of a step, or that a call ended otherwise than with a certificate or a refusal.
 pub fn overload_inside(home: &Path, hsm: Hsm, units: u32) -> Outcome<Overload> {
-    let (mut factory, runtime) = (prepare(home, hsm)?, runtime()?);
+    let (mut factory, runtime) = (prepare(home, hsm)?, alone()?);
     name_stations(&factory)?;
     let crews = runtime.block_on(async { enroll(&factory) })?;
     factory.load_grant(GRANT)?;
@@ -102,6 +102,12 @@ pub fn print_overload(it: &Overload, out: &mut dyn Write) -> Outcome<()> {
         it.load
     )?;
     Ok(())
+}
+
+/// One thread for all callers, which are to take as little as they can from the server beside them.
+fn alone() -> Outcome<tokio::runtime::Runtime> {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    Ok(builder.enable_all().build()?)
 }
 
 fn ids() -> Vec<String> {
@@ -143,14 +149,12 @@ async fn measure(crews: &[Crew], hsm: Hsm, units: u32) -> Outcome<Overload> {
         crew.connect().await?;
     }
     let load = load();
-    let work = requests(crews, units).await?;
-    let times = in_flight(IN_FLIGHT, work, |_, (station, work)| async move {
-        provision(&station, &work).await.map(drop)
-    });
-    let peak = times.await?.rate();
-    let offered = (peak * f64::from(TIMES)).round() as u32;
+    let before = peak(crews, units).await?;
+    let offered = (before * f64::from(TIMES)).round() as u32;
     let work = requests(crews, offered * SECONDS).await?;
     let (ends, whole) = offer(offered, work).await?;
+    // A machine that is shared changes its pace meanwhile.
+    let peak = f64::midpoint(before, peak(crews, units).await?);
     let (mut accepted, mut refused, mut hints) = (Vec::new(), 0_u32, 0_u32);
     for end in ends {
         match end {
@@ -176,6 +180,15 @@ async fn measure(crews: &[Crew], hsm: Hsm, units: u32) -> Outcome<Overload> {
         p99_ms: p99.map_or(0.0, |took| took.as_secs_f64() * 1e3),
         load,
     })
+}
+
+/// Certificates a second, each call begun when another ends.
+async fn peak(crews: &[Crew], units: u32) -> Outcome<f64> {
+    let work = requests(crews, units).await?;
+    let times = in_flight(IN_FLIGHT, work, |_, (station, work)| async move {
+        provision(&station, &work).await.map(drop)
+    });
+    Ok(times.await?.rate())
 }
 
 /// So many requests of new chips, the stations and their connections taking turns.
