@@ -1,7 +1,7 @@
 //! How fast the path is, beside floors that are measured in the same run on the same machine.
 //!
 //! A floor is the time of the parts that the promises demand and nobody can leave out, added up: signature checks and
-//! signatures shared by the processors, rows made durable, one call over mutual TLS. The ratio says how much of that the
+//! signatures of all processors together, rows made durable, one call over mutual TLS. The ratio says how much of that the
 //! whole path reaches. Clients run on the same processors, and every promise is kept while it is measured. A call that is
 //! refused or fails ends the run.
 

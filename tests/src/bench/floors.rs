@@ -42,7 +42,6 @@ pub(super) struct Floors {
     bindings: Vec<(u32, Times)>,
     small: Vec<(u32, Times)>,
     calls: Vec<(u32, Times)>,
-    processors: u32,
 }
 
 /// How fast all processors together check signatures and have them made in the HSM: seconds for one of each. A machine
@@ -135,7 +134,6 @@ impl Floors {
             small: commit(SMALL)?,
             calls: called,
             pacemaker,
-            processors,
         })
     }
 
@@ -178,12 +176,12 @@ impl Floors {
     /// software does it, and the receipt's signature in the module.
     pub(super) fn injection(&self, threads: u32) -> f64 {
         let parts = 2.0 * cost(&self.make) + cost(&self.agree) + cost(&self.hsm);
-        f64::from(threads.min(self.processors)) / parts
+        f64::from(threads.min(self.pacemaker.processors)) / parts
     }
 
     /// Seconds of the whole machine for one of what was measured on one processor.
     fn shared(&self, times: &Times) -> f64 {
-        cost(times) / f64::from(self.processors)
+        cost(times) / f64::from(self.pacemaker.processors)
     }
 
     /// What so many flushes one after another would allow in a second.

@@ -30,10 +30,10 @@ const SECONDS: u32 = 10;
 pub struct Overload {
     /// Which module signed.
     pub hsm: String,
-    /// Certificates a second, each call begun when another ends.
+    /// Certificates a second, each call begun when another ends: the mean of before and after.
     pub peak_per_s: f64,
-    /// Calls a second that were then begun, whatever became of those before.
-    pub offered_per_s: u32,
+    /// Calls a second that were begun between, whatever became of those before; as counted, not as planned.
+    pub offered_per_s: f64,
     /// Certificates a second meanwhile, from the first call to the last answer.
     pub goodput_per_s: f64,
     /// Goodput by peak.
@@ -88,7 +88,7 @@ pub fn print_overload(it: &Overload, out: &mut dyn Write) -> Outcome<()> {
     let percent = |part: f64| (part * 100.0).round();
     writeln!(
         out,
-        "{}: peak {:.0}/s; {}/s offered for {SECONDS} s: goodput {:.0}/s, {} % of the peak (at least 90 are asked); \
+        "{}: peak {:.0}/s; {:.0}/s offered for {SECONDS} s: goodput {:.0}/s, {} % of the peak (at least 90 are asked); \
          {} % refused, of these {} % with RESOURCE_EXHAUSTED and when to come again; p99 of the accepted {:.0} ms; \
          load {:.1}",
         it.hsm,
@@ -150,9 +150,13 @@ async fn measure(crews: &[Crew], hsm: Hsm, units: u32) -> Outcome<Overload> {
     }
     let load = load();
     let before = peak(crews, units).await?;
-    let offered = (before * f64::from(TIMES)).round() as u32;
-    let work = requests(crews, offered * SECONDS).await?;
-    let (ends, whole) = offer(offered, work).await?;
+    let planned = (before * f64::from(TIMES)).round() as u32;
+    let work = requests(crews, planned * SECONDS).await?;
+    let Offer {
+        ends,
+        offered,
+        whole,
+    } = offer(planned, work).await?;
     // A machine that is shared changes its pace meanwhile.
     let peak = f64::midpoint(before, peak(crews, units).await?);
     let (mut accepted, mut refused, mut hints) = (Vec::new(), 0_u32, 0_u32);
@@ -209,8 +213,17 @@ async fn requests(crews: &[Crew], count: u32) -> Outcome<Vec<(SoftStation, Work)
     Ok(work)
 }
 
+/// What was offered, and what became of it.
+struct Offer {
+    ends: Vec<End>,
+    /// Calls a second, until the last was begun.
+    offered: f64,
+    /// From the first call to the last answer.
+    whole: Duration,
+}
+
 /// Begins a call at each tick, whether or not those before have ended.
-async fn offer(per_second: u32, work: Vec<(SoftStation, Work)>) -> Outcome<(Vec<End>, Duration)> {
+async fn offer(per_second: u32, work: Vec<(SoftStation, Work)>) -> Outcome<Offer> {
     let begin = tokio::time::Instant::now();
     let mut tasks = Vec::with_capacity(work.len());
     for (at, (station, work)) in (0_u32..).zip(work) {
@@ -220,11 +233,16 @@ async fn offer(per_second: u32, work: Vec<(SoftStation, Work)>) -> Outcome<(Vec<
             ask(&station, &work, || due.elapsed()).await
         }));
     }
+    let offered = tasks.len() as f64 / begin.elapsed().as_secs_f64();
     let mut ends = Vec::with_capacity(tasks.len());
     for task in tasks {
         ends.push(task.await.map_err(Failure::new)??);
     }
-    Ok((ends, begin.elapsed()))
+    Ok(Offer {
+        ends,
+        offered,
+        whole: begin.elapsed(),
+    })
 }
 
 async fn ask(station: &SoftStation, work: &Work, took: impl Fn() -> Duration) -> Outcome<End> {
