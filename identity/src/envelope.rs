@@ -10,8 +10,8 @@ use crate::text::{ChipUid, DeviceSerial, Id, PartNumber, RequestId};
 use crate::wire::require;
 pub use crate::wire::{Bytes32, Signature, Version1, WireError};
 use alloc::vec::Vec;
-use der::asn1::OctetString;
-use der::{Decode, Encode, Enumerated, Sequence};
+use der::asn1::{AnyRef, OctetString};
+use der::{Decode, Encode, Enumerated, Reader as _, Sequence, SliceReader};
 
 /// Most units in one envelope.
 pub const MAX_UNITS: usize = 64;
@@ -111,6 +111,36 @@ pub struct Envelope {
     pub seen: Option<OctetString>,
     /// The units.
     pub units: Vec<Unit>,
+}
+
+impl Envelope {
+    /// The evidence of one unit, DER, in an envelope that was read whole before: of the others nothing is read.
+    #[must_use]
+    pub fn evidence_in(envelope: &[u8], unit: usize) -> Option<&[u8]> {
+        let mut units = Elements::of(Elements::of(envelope)?.last()?)?;
+        Elements::of(units.nth(unit)?)?.nth(EVIDENCE)
+    }
+}
+
+/// Where a unit's evidence stands among its fields.
+const EVIDENCE: usize = 7;
+
+/// The elements of a DER `SEQUENCE`, with their headers.
+struct Elements<'a>(SliceReader<'a>);
+
+impl<'a> Elements<'a> {
+    fn of(sequence: &'a [u8]) -> Option<Self> {
+        let content = AnyRef::from_der(sequence).ok()?;
+        SliceReader::new(content.value()).ok().map(Self)
+    }
+}
+
+impl<'a> Iterator for Elements<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        self.0.tlv_bytes().ok()
+    }
 }
 
 /// The chip's word that certificate and binding arrived, passed on by the station.

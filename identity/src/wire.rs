@@ -38,8 +38,7 @@ macro_rules! as_string {
         impl<'a> DecodeValue<'a> for $name {
             type Error = der::Error;
             fn decode_value<R: Reader<'a>>(reader: &mut R, header: Header) -> der::Result<Self> {
-                let bytes = reader.read_vec(header.length())?;
-                let $content = $string::new(&bytes)?;
+                let $content = $string::new(reader.read_slice(header.length())?)?;
                 $parse.ok_or_else(|| bad(Tag::$tag))
             }
         }

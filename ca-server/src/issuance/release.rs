@@ -27,8 +27,8 @@ pub struct Releaser<'a> {
     challenge: &'a ChallengeKey,
     note: SignedNote,
     size: u64,
-    /// The envelope that was read last: units of one envelope mostly follow one another.
-    envelope: RefCell<Option<(i64, Envelope)>>,
+    /// The envelope that was read last, DER: units of one envelope mostly follow one another.
+    envelope: RefCell<Option<(i64, Vec<u8>)>>,
 }
 
 impl std::fmt::Debug for Releaser<'_> {
@@ -204,12 +204,14 @@ impl<'a> Releaser<'a> {
             .as_ref()
             .is_none_or(|(row, _)| *row != binding.envelope)
         {
-            let envelope = envelope_of(binding, self.reader).map_err(internal)?;
+            let (envelope, _) = self.reader.envelope(binding.envelope).map_err(internal)?;
             *last = Some((binding.envelope, envelope));
         }
-        let units = last.as_ref().map(|(_, envelope)| envelope.units.as_slice());
-        let unit = unit_at(units.unwrap_or_default(), binding.unit);
-        unit.map(|unit| unit.evidence.to_bytes()).map_err(internal)
+        let envelope = last.as_ref().map(|(_, envelope)| envelope.as_slice());
+        let unit = usize::try_from(binding.unit).map_err(internal)?;
+        let evidence = Envelope::evidence_in(envelope.unwrap_or_default(), unit);
+        let evidence = evidence.ok_or_else(|| internal("an envelope without the unit"))?;
+        Ok(evidence.to_vec())
     }
 
     /// The subject's entries from its `bind` to `last`, found by walking back.
@@ -238,8 +240,11 @@ impl<'a> Releaser<'a> {
 /// # Errors
 /// The stored envelope cannot be read.
 pub(super) fn unit_of(binding: &StoredBinding, reader: &Reader) -> Result<Unit, String> {
-    let envelope = envelope_of(binding, reader)?;
-    unit_at(&envelope.units, binding.unit).cloned()
+    let mut units = envelope_of(binding, reader)?.units;
+    match usize::try_from(binding.unit) {
+        Ok(at) if at < units.len() => Ok(units.swap_remove(at)),
+        _ => Err("a unit beyond its envelope".to_owned()),
+    }
 }
 
 /// The envelope that a binding came in.
@@ -251,11 +256,6 @@ pub(super) fn envelope_of(binding: &StoredBinding, reader: &Reader) -> Result<En
         .envelope(binding.envelope)
         .map_err(|error| error.to_string())?;
     Envelope::from_bytes(&der).map_err(|error| error.to_string())
-}
-
-fn unit_at(units: &[Unit], position: u32) -> Result<&Unit, String> {
-    let unit = usize::try_from(position).ok().and_then(|at| units.get(at));
-    unit.ok_or_else(|| "a unit beyond its envelope".to_owned())
 }
 
 fn internal(error: impl Display) -> Refusal {

@@ -420,8 +420,8 @@ impl EncodeValue for Serial20 {
 impl<'a> DecodeValue<'a> for Serial20 {
     type Error = der::Error;
     fn decode_value<R: Reader<'a>>(reader: &mut R, header: Header) -> der::Result<Self> {
-        let bytes = reader.read_vec(header.length())?;
-        bytes.as_slice().try_into().map(Self).map_err(|_cause| {
+        let bytes = reader.read_slice(header.length())?;
+        bytes.try_into().map(Self).map_err(|_cause| {
             der::ErrorKind::Value {
                 tag: Tag::OctetString,
             }

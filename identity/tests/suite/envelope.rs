@@ -2,7 +2,7 @@
 
 use crate::keys::{public_key, sign};
 use crate::samples::{
-    FIXED, REQUEST, REQUESTS, confirm_request, envelope, envelope_with_checkpoint,
+    FIXED, REQUEST, REQUESTS, confirm_request, envelope, envelope_with_checkpoint, injected,
     lot_close_request, octets, on_chip, scrap_request, unit, void_request,
 };
 use identity::PortableVerifier;
@@ -283,4 +283,23 @@ fn a_long_request_is_not_parsed() {
             max: 262_144
         })
     );
+}
+
+#[test]
+fn the_evidence_of_a_unit_is_found_without_reading_the_others() {
+    let two = Envelope {
+        units: vec![unit(on_chip()), unit(injected())],
+        ..sample()
+    };
+    for envelope in [two, envelope_with_checkpoint()] {
+        let der = envelope.to_bytes();
+        for (at, unit) in envelope.units.iter().enumerate() {
+            let evidence = Envelope::evidence_in(&der, at).unwrap();
+            assert_eq!(evidence, unit.evidence.to_bytes());
+        }
+        assert_eq!(Envelope::evidence_in(&der, envelope.units.len()), None);
+        for length in 0..der.len() {
+            assert_eq!(Envelope::evidence_in(&der[..length], 0), None, "{length}");
+        }
+    }
 }
