@@ -15,6 +15,7 @@ pub use tiles::LogTiles;
 
 use crate::store::{Head, Reader, StoreError};
 use identity::support::Support;
+use std::panic::resume_unwind;
 use std::path::Path;
 use translog::checkpoint::{Checkpoint, TrustedLog};
 use translog::note::{NoteSigner as _, SignedNote};
@@ -212,8 +213,7 @@ impl Ledger {
         if edge.size() != size || edge.frontier().root() != root {
             return Err(LedgerError::Root);
         }
-        self.head_file.write(size, *root.as_bytes())?;
-        let note = self.sign(size, root)?;
+        let note = self.write_and_sign(size, root)?;
         if partials == Partials::Now {
             write_partials(&self.files, &edge, &tail)?;
             self.files.write_checkpoint(&note.to_string())?;
@@ -221,6 +221,18 @@ impl Ledger {
         self.lags = partials == Partials::Later;
         (self.edge, self.tail) = (edge, tail);
         Ok(self.note.insert(note))
+    }
+
+    /// Makes a head durable in the head file and signs it meanwhile: while one waits for the disk the other waits for the
+    /// HSM. Nobody gets to see the signature before both are done.
+    fn write_and_sign(&mut self, size: u64, root: Hash) -> Result<SignedNote, LedgerError> {
+        let (key, origin, head_file) = (&self.key, self.trusted.origin(), &mut self.head_file);
+        std::thread::scope(|scope| {
+            let signing = scope.spawn(|| sign(key, origin, size, root));
+            let written = head_file.write(size, *root.as_bytes());
+            let signed = signing.join().unwrap_or_else(|panic| resume_unwind(panic));
+            written.and(signed)
+        })
     }
 
     /// Whether partial files and the checkpoint's file are still those of an earlier head.
@@ -247,12 +259,16 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError`] if the log key does not sign.
     pub fn sign(&self, size: u64, root: Hash) -> Result<SignedNote, LedgerError> {
-        let checkpoint = Checkpoint::new(self.trusted.origin(), size, root)
-            .map_err(|error| LedgerError::Checkpoint(error.to_string()))?;
-        checkpoint
-            .sign(&self.key)
-            .map_err(|error| LedgerError::Key(error.to_string()))
+        sign(&self.key, self.trusted.origin(), size, root)
     }
+}
+
+fn sign(key: &LogKey, origin: &str, size: u64, root: Hash) -> Result<SignedNote, LedgerError> {
+    let checkpoint = Checkpoint::new(origin, size, root)
+        .map_err(|error| LedgerError::Checkpoint(error.to_string()))?;
+    checkpoint
+        .sign(key)
+        .map_err(|error| LedgerError::Key(error.to_string()))
 }
 
 /// A head that was seen elsewhere must be one that the store committed.
