@@ -51,14 +51,13 @@ pub struct Meters {
     pub(crate) confirmed: Counter,
     /// Receipts of voids handed out.
     pub(crate) voided: Counter,
-    /// Jobs that wait for door 2.
-    pub(crate) waiting: Gauge,
+    waiting: Gauge,
     refused: Family<Label, Counter>,
     turned_away: Family<Label, Counter>,
     connections: Family<Label, Gauge>,
     batch: Histogram,
     doors: [Histogram; 6],
-    taken: std::sync::Mutex<Stopwatch>,
+    oldest: std::sync::Mutex<Option<Stopwatch>>,
     sampled: sample::Sampled,
 }
 
@@ -120,7 +119,7 @@ impl Default for Meters {
             connections,
             batch,
             doors,
-            taken: std::sync::Mutex::new(Stopwatch::start()),
+            oldest: std::sync::Mutex::default(),
             sampled,
         }
     }
@@ -172,12 +171,16 @@ impl Meters {
         histogram.observe(since.elapsed().as_secs_f64());
     }
 
-    /// The writer took so many jobs out of the queue.
+    /// So many jobs wait to be reserved, the oldest since then.
+    pub(crate) fn wait(&self, jobs: usize, oldest: Option<Stopwatch>) {
+        self.waiting.set(i64::try_from(jobs).unwrap_or(i64::MAX));
+        *self.oldest() = oldest;
+    }
+
+    /// So many jobs share a transaction.
     pub(crate) fn take(&self, jobs: usize) {
-        let count = u32::try_from(jobs).unwrap_or(u32::MAX);
-        self.batch.observe(f64::from(count));
-        self.waiting.dec_by(count.into());
-        *self.taken() = Stopwatch::start();
+        self.batch
+            .observe(f64::from(u32::try_from(jobs).unwrap_or(u32::MAX)));
     }
 
     /// Whether a job waits to be reserved.
@@ -185,16 +188,14 @@ impl Meters {
         self.waiting.get() > 0
     }
 
-    /// How long the oldest job waits at most: nothing waits longer than since the writer last took all there was.
+    /// How long the oldest job waits.
     fn age(&self) -> Duration {
-        match self.waiting.get() {
-            0 => Duration::ZERO,
-            _ => self.taken().elapsed(),
-        }
+        let oldest = *self.oldest();
+        oldest.map_or(Duration::ZERO, Stopwatch::elapsed)
     }
 
-    fn taken(&self) -> std::sync::MutexGuard<'_, Stopwatch> {
-        self.taken
+    fn oldest(&self) -> std::sync::MutexGuard<'_, Option<Stopwatch>> {
+        self.oldest
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
@@ -232,12 +233,13 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_job_waits_no_longer_than_since_the_last_batch() {
+    fn the_age_of_the_queue_is_that_of_its_oldest_job() {
         let meters = Meters::default();
         assert_eq!(meters.age(), Duration::ZERO);
-        meters.waiting.inc_by(3);
-        assert!(meters.age() > Duration::ZERO);
-        meters.take(3);
+        meters.wait(3, Some(Stopwatch::start()));
+        assert!(meters.somebody_waits() && meters.age() > Duration::ZERO);
+        meters.wait(0, None);
+        assert!(!meters.somebody_waits());
         assert_eq!(meters.age(), Duration::ZERO);
     }
 }

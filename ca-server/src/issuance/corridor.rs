@@ -1,16 +1,14 @@
 //! The corridor's threads and the handle that everybody else holds.
 //!
 //! The *verifiers* check signatures (door 1), one a processor, and put what is admitted into the queue.
-//! The *writer* takes what queued up while the finisher was busy and reserves it in one transaction (door 2). The
-//! *finisher* takes reserved batches in order through doors 3 to 6. The next batch is reserved as soon as the one
-//! before is recorded, so that each commit serves all who came meanwhile: what a batch costs whatever its size (four
-//! flushes, a checkpoint signed, files made) is more than what two threads at work at once could save.
+//! The *writer* takes what queued up and reserves it in one transaction (door 2). The *finisher* takes reserved batches
+//! in order through doors 3 to 6. What a batch costs whatever its size (four flushes, a checkpoint signed, files made)
+//! is much, so the writer waits until it is time to take what is there (`queue`).
 
-mod coming;
 mod documents;
-mod hands;
 mod lots;
 mod peers;
+mod queue;
 mod room;
 mod state;
 mod steps;
@@ -26,7 +24,6 @@ pub use views::{GrantName, GrantView, LotEnd, LotView, Receipts, Status, UnitNam
 use super::admit::{Admission, DebugClock, DebugEntropy, Job};
 use super::confirm::VoidJob;
 use super::release::Releaser;
-use super::reserve::Queued;
 use super::{Answer, Challenge, Issued, Outcome, Receipt, Refusal, Session, time};
 use crate::challenge::ChallengeKey;
 use crate::directory::{Directory, DirectoryError};
@@ -42,24 +39,19 @@ use identity::fault::Fault;
 use identity::hash::RequestHash;
 use identity::idevid::{IdevidError, Issuer};
 use identity::{ChipUid, Id, RequestId, Timestamp};
+use queue::{OnTheWay, Queue};
 use room::{Room, going_on};
 use signer::Signer;
 use state::State;
 use std::path::PathBuf;
-use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use threads::{Finisher, Lag};
-use tokio::sync::oneshot;
 use translog::checkpoint::TrustedLog;
 
-/// Jobs that may wait for door 2; more are refused with a hint when to come again.
-const QUEUE: usize = 4096;
 /// Most of them that one station may have waiting, so that it never shuts the others out.
 const QUEUE_SHARE: usize = 1024;
-/// Most jobs in one transaction.
-const MOST_IN_BATCH: usize = 1024;
 /// Reserved batches that may wait for the finisher.
 const AHEAD: usize = 1;
 /// Hint to whoever finds the queue full.
@@ -139,7 +131,7 @@ pub struct Corridor {
 struct Shared {
     admission: Admission,
     approvers: ApproverSet,
-    queue: Mutex<Option<SyncSender<Queued>>>,
+    queue: Arc<Queue>,
     shares: Shares<Id>,
     inside: Shares<()>,
     rates: Rates<Id>,
@@ -153,6 +145,7 @@ struct Shared {
 impl Drop for Shared {
     fn drop(&mut self) {
         self.state.verifiers.close();
+        self.queue.close();
     }
 }
 
@@ -210,22 +203,23 @@ impl Corridor {
             challenge: Arc::clone(&admission.challenge),
             state: Arc::clone(&state),
             lag: Lag::within(parts.files_within),
+            held: None,
         };
         finisher.catch_up()?;
-        let (queue, jobs) = sync_channel(QUEUE);
+        let (queue, taker) = Queue::new(&state.meters);
         let steps = Steps::new(
             finisher,
             Arc::clone(&store),
             Arc::clone(&state),
-            (admission.clone(), jobs),
+            (admission.clone(), taker),
             ahead,
         );
         let shared = Shared {
             admission,
             approvers: parts.approvers,
-            queue: Mutex::new(Some(queue)),
+            queue,
             shares: Shares::new(QUEUE_SHARE),
-            inside: Shares::new(QUEUE),
+            inside: Shares::new(queue::QUEUE),
             rates: Rates::default(),
             readers: Mutex::default(),
             store,
@@ -242,13 +236,7 @@ impl Corridor {
     /// Takes no more jobs, finishes those it has, and ends the threads.
     pub fn stop(&self) {
         self.shared.state.verifiers.close();
-        drop(
-            self.shared
-                .queue
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take(),
-        );
+        self.shared.queue.close();
         let threads = std::mem::take(
             &mut *self
                 .shared
@@ -353,10 +341,9 @@ impl Corridor {
         let since = Stopwatch::start();
         let enter = move |coming| {
             let admitted = this.admit_units(&station, envelope, signature);
-            drop(coming);
             this.shared.state.meters.pass(Door::Admit, since);
             let queued = match admitted {
-                Ok(jobs) => this.queue_up(&station, jobs, &mut room).map(Ok),
+                Ok(jobs) => this.queue_up((&station, coming), jobs, &mut room).map(Ok),
                 Err(refusal) => Ok(Err(refusal)),
             };
             (queued, room)
@@ -379,14 +366,14 @@ impl Corridor {
     /// Puts the units of one envelope into the queue, each for itself.
     fn queue_up(
         &self,
-        station: &Id,
+        (station, coming): (&Id, OnTheWay),
         jobs: Vec<Job>,
         room: &mut Room,
     ) -> Result<Vec<Result<Pending, Refusal>>, Refusal> {
         // One piece was taken when it came.
         self.keep_pace(station, jobs.len().saturating_sub(1))?;
         room.grow(jobs.len())?;
-        Ok(jobs.into_iter().map(|job| self.enqueue(job)).collect())
+        Ok(self.arrive(coming, jobs))
     }
 
     /// How fast one station may ask from now on.
@@ -470,13 +457,13 @@ impl Corridor {
         going_on(async move {
             let _room = room;
             let corridor = this.clone();
-            let enter = move |coming| {
-                let admitted = admit(&corridor, &peer);
-                drop(coming);
-                admitted.map(|job| corridor.enqueue(job))
+            let enter = move |coming: OnTheWay| {
+                let job = admit(&corridor, &peer)?;
+                Ok(corridor.arrive(coming, vec![job]).pop())
             };
             match this.verifying(enter).await? {
-                Ok(reply) => receipt(wait(reply?).await?),
+                Ok(Some(reply)) => receipt(wait(reply?).await?),
+                Ok(None) => Err(Fault::Internal.into()),
                 Err(refusal) => Err(this.recorded(&peer, refusal, Some(name)).await),
             }
         })
@@ -606,29 +593,19 @@ impl Corridor {
         judged.inspect_err(|doubt| self.shared.state.stop(doubt, Ends::ByOperator))
     }
 
-    fn enqueue(&self, job: Job) -> Result<Pending, Refusal> {
-        if let Some(stopped) = self.shared.state.stopped() {
-            return Err(stopped.refusal);
+    /// Puts the jobs of a request into the queue whose signatures were checked.
+    fn arrive(&self, coming: OnTheWay, jobs: Vec<Job>) -> Vec<Result<Pending, Refusal>> {
+        match self.shared.state.stopped() {
+            Some(stopped) => jobs.iter().map(|_| Err(stopped.refusal.clone())).collect(),
+            None => coming.arrive(jobs),
         }
-        let (reply, answer) = oneshot::channel();
-        let queue = self
-            .shared
-            .queue
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let Some(sender) = queue.as_ref() else {
-            return Err(Refusal::passing(Fault::Stopped, "shutting down", 2000));
-        };
-        // Counted before it is sent: the writer may take it at once.
-        let waiting = &self.shared.state.meters.waiting;
-        waiting.inc();
-        let refused = match sender.try_send(Queued { job, reply }) {
-            Ok(()) => return Ok(answer),
-            Err(TrySendError::Full(_)) => overloaded("the queue is full"),
-            Err(TrySendError::Disconnected(_)) => Fault::Stopped.into(),
-        };
-        waiting.dec();
-        Err(refused)
+    }
+
+    fn enqueue(&self, job: Job) -> Result<Pending, Refusal> {
+        match self.shared.state.stopped() {
+            Some(stopped) => Err(stopped.refusal),
+            None => self.shared.queue.put(job),
+        }
     }
 
     /// Lends a reader, opening another if all are lent.

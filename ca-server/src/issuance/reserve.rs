@@ -121,6 +121,11 @@ impl Reserved {
         Self { waiting, ..self }
     }
 
+    /// How many wait for it.
+    pub(super) const fn awaiting(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// Whether nothing was appended and nobody waits.
     pub(super) const fn is_empty(&self) -> bool {
         self.entries.is_empty() && self.waiting.is_empty()

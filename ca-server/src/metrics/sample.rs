@@ -72,7 +72,7 @@ impl Sampled {
     }
 
     fn register_state(&self, to: &mut Registry) {
-        let age = "How long the oldest waiting job waits at most";
+        let age = "How long the oldest waiting job waits";
         to.register("queue_age_seconds", age, self.queue_age.clone());
         let in_flight = "Units bound and not signed yet";
         to.register("in_flight_units", in_flight, self.in_flight.clone());

@@ -1,7 +1,7 @@
 //! Who may come in: room in the queue, the pace of a station, and a verifier's thread.
 
-use super::coming::OnTheWay;
-use super::{Corridor, QUEUE, QUEUE_SHARE, internal, overloaded};
+use super::queue::{OnTheWay, QUEUE};
+use super::{Corridor, QUEUE_SHARE, internal, overloaded};
 use crate::issuance::Refusal;
 use crate::shares::Share;
 use identity::Id;
@@ -40,7 +40,7 @@ impl Corridor {
         &self,
         work: impl FnOnce(OnTheWay) -> T + Send + 'static,
     ) -> Result<T, Refusal> {
-        let coming = self.shared.state.coming.begin();
+        let coming = self.shared.queue.begin();
         let (done, outcome) = oneshot::channel();
         let work = move || {
             if done.send(work(coming)).is_err() {

@@ -1,7 +1,5 @@
 //! What the threads tell the handle: the newest checkpoint, and whether and why nothing is issued.
 
-use super::coming::Coming;
-use super::hands::Hands;
 use super::verifiers::Verifiers;
 use crate::issuance::Refusal;
 use crate::issuance::admit::DebugClock;
@@ -46,8 +44,6 @@ pub struct Stop {
 pub(super) struct State {
     pub(super) meters: Arc<Meters>,
     pub(super) pulses: Pulses,
-    pub(super) hands: Hands,
-    pub(super) coming: Coming,
     pub(super) verifiers: Arc<Verifiers>,
     behind: AtomicBool,
     clock: Arc<dyn DebugClock>,
@@ -63,8 +59,6 @@ impl State {
         Self {
             meters: Arc::default(),
             pulses: Pulses::default(),
-            hands: Hands::default(),
-            coming: Coming::default(),
             verifiers: Arc::default(),
             behind: AtomicBool::new(false),
             clock,

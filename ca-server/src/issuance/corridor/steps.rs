@@ -3,10 +3,10 @@
 //! A running server gives these steps to threads ([`Steps::spawn`]). A test that must decide what happens when
 //! takes them itself, in any order that the threads could have taken them in, and nothing in between is another's.
 
-use super::threads::{Finisher, Work, Writer, queued};
+use super::queue::Taker;
+use super::threads::{Finisher, Work, Writer};
 use super::{Corridor, StartError, State};
 use crate::issuance::admit::{Admission, Job};
-use crate::issuance::reserve::Queued;
 use crate::issuance::{Answer, Refusal};
 use crate::ledger::Partials;
 use crate::store::Store;
@@ -35,7 +35,6 @@ pub type Pending = oneshot::Receiver<Answer>;
 #[derive(Debug)]
 pub struct Steps {
     writer: Writer,
-    jobs: Receiver<Queued>,
     finisher: Finisher,
     batches: Receiver<Work>,
 }
@@ -46,7 +45,7 @@ impl Steps {
         finisher: Finisher,
         store: Arc<Store>,
         state: Arc<State>,
-        (admission, jobs): (Admission, Receiver<Queued>),
+        (admission, jobs): (Admission, Taker),
         ahead: usize,
     ) -> Self {
         let (sender, batches) = sync_channel(ahead);
@@ -54,11 +53,11 @@ impl Steps {
             store,
             state,
             admission,
+            jobs,
             batches: sender,
         };
         Self {
             writer,
-            jobs,
             finisher,
             batches,
         }
@@ -68,7 +67,6 @@ impl Steps {
     pub(super) fn spawn(self) -> Result<Vec<JoinHandle<()>>, StartError> {
         let Self {
             writer,
-            jobs,
             mut finisher,
             batches,
         } = self;
@@ -80,7 +78,7 @@ impl Steps {
         };
         let mut threads = writer.state.verifiers.spawn()?;
         let finish = spawn("finisher", Box::new(move || finisher.run(&batches)))?;
-        let write = spawn("writer", Box::new(move || writer.run(&jobs)))?;
+        let write = spawn("writer", Box::new(move || writer.run()))?;
         threads.extend([write, finish]);
         Ok(threads)
     }
@@ -92,10 +90,10 @@ impl Steps {
 
     /// Door 2 for what is queued. False if nothing was.
     pub fn reserve(&self) -> bool {
-        let first = self.jobs.try_recv();
-        first
-            .map(|first| self.writer.round(queued(first, &self.jobs)))
-            .is_ok()
+        let jobs = self.writer.jobs.take();
+        let is_any = !jobs.is_empty();
+        self.writer.round(jobs);
+        is_any
     }
 
     /// Doors 3 to 6 for the batch that was reserved first. False if there is none. Partial files are left to the next

@@ -1,6 +1,7 @@
 //! The writer and the finisher.
 
-use super::{Ends, MOST_IN_BATCH, StartError, State};
+use super::queue::{Held, Next, Taker};
+use super::{Ends, StartError, State};
 use crate::challenge::ChallengeKey;
 use crate::issuance::admit::{Admission, Job};
 use crate::issuance::reserve::{Queued, ReserveError, Reserved, Waiting, reserve};
@@ -18,8 +19,6 @@ use tokio::sync::oneshot;
 
 /// How long the writer waits for work before it looks after what is open: windows of refusals, a disk that was full.
 const IDLE: Duration = Duration::from_secs(2);
-/// How long at most those in the queue wait for others whose signatures are being checked, to share a batch with them.
-const LINGER: Duration = Duration::from_millis(5);
 /// Hint to whoever asks while the disk is full.
 const FULL_RETRY_MS: u64 = 5000;
 
@@ -27,9 +26,9 @@ const FULL_RETRY_MS: u64 = 5000;
 #[derive(Debug)]
 pub(super) enum Work {
     /// A batch that is committed.
-    Batch(Reserved),
+    Batch(Reserved, Held),
     /// Whatever is open, because what stopped us may have passed.
-    Open,
+    Open(Held),
 }
 
 /// Door 2.
@@ -38,23 +37,21 @@ pub(super) struct Writer {
     pub(super) store: Arc<Store>,
     pub(super) state: Arc<State>,
     pub(super) admission: Admission,
+    pub(super) jobs: Taker,
     pub(super) batches: SyncSender<Work>,
 }
 
 impl Writer {
-    pub(super) fn run(&self, jobs: &Receiver<Queued>) {
+    /// Until the queue is closed and empty.
+    pub(super) fn run(&self) {
         loop {
-            match jobs.recv_timeout(IDLE) {
-                Ok(first) => {
-                    self.state.hands.wait();
-                    let is_coming = || self.state.coming.any();
-                    self.round(together(first, jobs, LINGER, is_coming));
-                }
-                Err(RecvTimeoutError::Timeout) => {
+            match self.jobs.next(IDLE) {
+                Next::Jobs(jobs) => self.round(jobs),
+                Next::Nobody => {
                     let _turn = self.state.pulses.writer.begin();
                     self.look_after();
                 }
-                Err(RecvTimeoutError::Disconnected) => return,
+                Next::End => return,
             }
         }
     }
@@ -82,7 +79,8 @@ impl Writer {
                     self.put_in_force(kind, &packed);
                 }
                 if !reserved.is_empty() {
-                    self.pass_on(Work::Batch(reserved));
+                    let held = self.jobs.queue().hold(reserved.awaiting());
+                    self.pass_on(Work::Batch(reserved, held));
                 }
             }
             Err((error, batch)) => {
@@ -105,22 +103,25 @@ impl Writer {
     }
 
     fn pass_on(&self, work: Work) {
-        self.state.hands.fill();
         if self.batches.send(work).is_err() {
             let gone = Refusal::new(Fault::Internal, "the finisher is gone");
             self.state.stop(&gone, Ends::ByRestart);
         }
     }
 
+    fn open(&self) {
+        self.pass_on(Work::Open(self.jobs.queue().hold(0)));
+    }
+
     /// Nobody asks for anything: windows of refusals that are over get their leaf, and after a full disk it is tried
     /// whether there is room again.
     pub(super) fn look_after(&self) {
         match self.state.stopped() {
-            None if self.state.is_behind() => self.pass_on(Work::Open),
+            None if self.state.is_behind() => self.open(),
             None if self.windows_are_open() => self.reserve(Vec::new()),
             Some(stop) if stop.ends == Ends::ByItself => {
                 match self.store.write(|transaction| transaction.touch()) {
-                    Ok(()) => self.pass_on(Work::Open),
+                    Ok(()) => self.open(),
                     Err(error) if error.passes() => tracing::debug!(%error, "still no room"),
                     Err(error) => {
                         let (refusal, ends) = store_failed(&error);
@@ -143,31 +144,6 @@ impl Writer {
             false
         })
     }
-}
-
-/// What came first with all that queued up behind it, and those who are about to, waited for no longer than this. Their
-/// signatures keep the processors busy meanwhile; whoever comes alone waits for nobody.
-fn together(
-    first: Queued,
-    jobs: &Receiver<Queued>,
-    longest: Duration,
-    mut is_coming: impl FnMut() -> bool,
-) -> Vec<Queued> {
-    let since = Stopwatch::start();
-    let mut together = queued(first, jobs);
-    while together.len() < MOST_IN_BATCH && is_coming() {
-        match jobs.recv_timeout(longest.saturating_sub(since.elapsed())) {
-            Ok(job) => together.push(job),
-            Err(_nobody) => break,
-        }
-    }
-    together
-}
-
-/// A job with all that queued up behind it.
-pub(super) fn queued(first: Queued, jobs: &Receiver<Queued>) -> Vec<Queued> {
-    let more = jobs.try_iter().take(MOST_IN_BATCH - 1);
-    std::iter::once(first).chain(more).collect()
 }
 
 /// What a failure of the store does to issuing.
@@ -300,6 +276,8 @@ pub(super) struct Finisher {
     pub(super) challenge: Arc<ChallengeKey>,
     pub(super) state: Arc<State>,
     pub(super) lag: Lag,
+    /// The batch that is not recorded yet.
+    pub(super) held: Option<Held>,
 }
 
 /// Why a batch did not pass, what ends that, and who still waits.
@@ -308,8 +286,6 @@ type Failed = (Refusal, Ends, Vec<Waiting>);
 impl Finisher {
     /// Until the writer is gone.
     pub(super) fn run(&mut self, batches: &Receiver<Work>) {
-        let state = Arc::clone(&self.state);
-        let _freed = state.hands.freed_at_the_end();
         loop {
             match self.lag.left() {
                 None => match batches.recv() {
@@ -342,14 +318,19 @@ impl Finisher {
     pub(super) fn work(&mut self, work: Work, partials: Partials) {
         let state = Arc::clone(&self.state);
         let _turn = state.pulses.finisher.begin();
-        let outcome = match work {
+        let (batch, held) = match work {
+            Work::Batch(batch, held) => (Some(batch), held),
+            Work::Open(held) => (None, held),
+        };
+        self.held = Some(held);
+        let outcome = match batch {
             // What became durable is unknown: the next process finds it out, and answers from that.
-            Work::Batch(batch) if let Some(stop) = state.stopped_for_restart() => {
+            Some(batch) if let Some(stop) = state.stopped_for_restart() => {
                 Err(with((stop.refusal, stop.ends), batch.into_parts().waiting))
             }
-            Work::Batch(batch) if !state.is_behind() => self.pass(batch, partials),
-            Work::Batch(batch) => self.recover(batch.into_parts().waiting),
-            Work::Open => self
+            Some(batch) if !state.is_behind() => self.pass(batch, partials),
+            Some(batch) => self.recover(batch.into_parts().waiting),
+            None => self
                 .recover(Vec::new())
                 .inspect(|()| self.state.resume(Ends::ByItself)),
         };
@@ -360,9 +341,9 @@ impl Finisher {
                 state.stop(&refusal, ends);
                 refuse_all(waiting.into_iter().map(|waiting| waiting.reply), &refusal);
                 self.show_what_is_answered();
-                state.hands.free();
             }
         }
+        self.held = None;
     }
 
     /// Whoever was answered before a failure finds the files as if nothing had followed.
@@ -401,7 +382,7 @@ impl Finisher {
             .map_err(|(error, waiting)| with(store_failed(&error), waiting))?;
         meters.pass(Door::Record, since);
         // What is left reads only: the next batch may be reserved beside it.
-        self.state.hands.free();
+        self.held = None;
         let since = Stopwatch::start();
         let tiles = self.ledger.tiles();
         release::release(&self.reader, &tiles, &self.challenge, recorded);
@@ -458,69 +439,6 @@ fn with((refusal, ends): (Refusal, Ends), waiting: Vec<Waiting>) -> Failed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::issuance::corridor::coming::Coming;
-    use std::sync::mpsc::sync_channel;
-
-    /// Longer than any test: who waits so long for nobody never ends.
-    const FOR_EVER: Duration = Duration::from_secs(60 * 60);
-
-    fn job(bind: u64) -> Queued {
-        let (reply, _nobody_listens) = oneshot::channel();
-        let job = Job::Retry(bind);
-        Queued { job, reply }
-    }
-
-    fn binds(batch: &[Queued]) -> Vec<u64> {
-        let bind = |queued: &Queued| {
-            let Job::Retry(bind) = &queued.job else {
-                panic!("{queued:?}");
-            };
-            *bind
-        };
-        batch.iter().map(bind).collect()
-    }
-
-    #[test]
-    fn those_in_the_queue_share_a_batch_with_those_whose_signatures_are_being_checked() {
-        let (queue, jobs) = sync_channel(8);
-        queue.send(job(2)).unwrap();
-        let coming = Coming::default();
-        let mut on_the_way: Vec<_> = (3..5).map(|bind| (bind, coming.begin())).collect();
-        // Each time the writer looks whether somebody is coming, one has come.
-        let batch = together(job(1), &jobs, FOR_EVER, || {
-            let is_coming = coming.any();
-            if let Some((bind, checked)) = on_the_way.pop() {
-                drop(checked);
-                queue.send(job(bind)).unwrap();
-            }
-            is_coming
-        });
-        assert_eq!(binds(&batch), [1, 2, 4, 3]);
-        assert!(!coming.any());
-    }
-
-    #[test]
-    fn whoever_is_alone_waits_for_nobody() {
-        let (_queue, jobs) = sync_channel(8);
-        let coming = Coming::default();
-        let batch = together(job(1), &jobs, FOR_EVER, || coming.any());
-        assert_eq!(binds(&batch), [1]);
-        // One that was refused at door 1 never comes; there is an end to waiting for it.
-        let _refused = coming.begin();
-        let batch = together(job(1), &jobs, Duration::from_millis(1), || coming.any());
-        assert_eq!(binds(&batch), [1]);
-    }
-
-    #[test]
-    fn a_batch_ends_when_it_is_full_whoever_is_coming() {
-        let (queue, jobs) = sync_channel(MOST_IN_BATCH);
-        for bind in 1..u64::try_from(MOST_IN_BATCH).unwrap() {
-            queue.send(job(bind)).unwrap();
-        }
-        let batch = together(job(0), &jobs, FOR_EVER, || true);
-        assert_eq!(batch.len(), MOST_IN_BATCH);
-    }
-
     #[test]
     fn what_stops_the_signer_is_told_under_its_own_fault() {
         for (code, fault) in [

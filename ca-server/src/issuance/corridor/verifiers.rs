@@ -3,7 +3,7 @@
 //! no other thread in between.
 
 use super::{Refusal, StartError};
-use crate::give_way::give_way;
+use crate::scheduling::{give_way, stay_on};
 use identity::fault::Fault;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -32,7 +32,11 @@ impl Verifiers {
         let one = |number: usize| {
             let this = Arc::clone(self);
             let thread = std::thread::Builder::new().name(format!("verifier-{number}"));
-            let thread = thread.spawn(move || this.run());
+            let thread = thread.spawn(move || {
+                give_way();
+                stay_on(number, processors);
+                this.run();
+            });
             thread.map_err(StartError::Thread)
         };
         (0..processors).map(one).collect()
@@ -66,7 +70,6 @@ impl Verifiers {
     }
 
     fn run(&self) {
-        give_way();
         while let Some(work) = self.next() {
             // Whoever waits for it is told by what it drops.
             if catch_unwind(AssertUnwindSafe(work)).is_err() {
