@@ -17,6 +17,7 @@ use crate::store::{Head, Reader, StoreError};
 use identity::support::Support;
 use std::panic::resume_unwind;
 use std::path::Path;
+use std::thread::Builder;
 use translog::checkpoint::{Checkpoint, TrustedLog};
 use translog::note::{NoteSigner as _, SignedNote};
 use translog::proof::TileReader as _;
@@ -184,7 +185,7 @@ impl Ledger {
         LogTiles::new(self.files.clone(), self.edge.partials().collect())
     }
 
-    /// Publishes a committed head: head file (durable), tiles, then the signed checkpoint. If the power goes in
+    /// Publishes a committed head: full tiles, head file (durable), then the signed checkpoint. If the power goes in
     /// between, [`Self::open`] does the rest from the store.
     ///
     /// Partial tiles and the checkpoint's file may be left for later: the next batch would replace them at once. Full
@@ -228,10 +229,13 @@ impl Ledger {
     fn write_and_sign(&mut self, size: u64, root: Hash) -> Result<SignedNote, LedgerError> {
         let (key, origin, head_file) = (&self.key, self.trusted.origin(), &mut self.head_file);
         std::thread::scope(|scope| {
-            let signing = scope.spawn(|| sign(key, origin, size, root));
-            let written = head_file.write(size, *root.as_bytes());
-            let signed = signing.join().unwrap_or_else(|panic| resume_unwind(panic));
-            written.and(signed)
+            let signing = Builder::new().spawn_scoped(scope, || sign(key, origin, size, root));
+            head_file.write(size, *root.as_bytes())?;
+            match signing {
+                Ok(signing) => signing.join().unwrap_or_else(|panic| resume_unwind(panic)),
+                // The system has no thread to give: one after the other, then.
+                Err(_) => sign(key, origin, size, root),
+            }
         })
     }
 

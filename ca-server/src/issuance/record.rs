@@ -1,5 +1,5 @@
 //! Door 5: one transaction stores the signatures, each only where none is stored yet. The signer holds them durably, so
-//! nobody waits for the disk here, but for an alarm: if the power goes before the next batch is reserved, the next start
+//! nobody waits for the disk here, but for an alarm: if the power goes before the next COMMIT that does, the next start
 //! asks the signer again, and gets the same bytes (decision 0017).
 
 use super::reserve::Waiting;

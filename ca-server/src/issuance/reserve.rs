@@ -121,6 +121,11 @@ impl Reserved {
         Self { waiting, ..self }
     }
 
+    /// Leaves up to its end.
+    pub(super) const fn size(&self) -> u64 {
+        self.size
+    }
+
     /// How many wait for it.
     pub(super) const fn awaiting(&self) -> usize {
         self.waiting.len()

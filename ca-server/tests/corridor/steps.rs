@@ -98,6 +98,51 @@ fn what_failed_while_the_clock_was_doubted_is_finished_by_itself() {
     );
 }
 
+/// Batches were reserved behind one that failed. The first of them finishes all that is open, and who waits in the others is
+/// answered from that.
+#[test]
+fn what_was_finished_with_others_is_only_answered() {
+    run(
+        concat!(
+            module_path!(),
+            "::what_was_finished_with_others_is_only_answered"
+        ),
+        |room| {
+            tell(async {
+                let world = World::open(room, Places::below(room)).await;
+                let (world, mut steps) = world.stepwise_ahead(4);
+                let before = signed();
+                let mut pending: Vec<_> = (1..5)
+                    .map(|chip| {
+                        let pending = world.submit(chip).unwrap();
+                        assert!(steps.reserve());
+                        pending
+                    })
+                    .collect();
+                let (log, aside) = (&world.places.log, room.join("aside"));
+                std::fs::rename(log, &aside).unwrap();
+                std::fs::write(log, "").unwrap();
+                assert!(steps.finish());
+                assert_eq!(refused(pending.remove(0)), Fault::StoreUnavailable);
+                std::fs::remove_file(log).unwrap();
+                std::fs::rename(&aside, log).unwrap();
+
+                for mut pending in pending {
+                    assert!(steps.finish());
+                    pending.try_recv().unwrap().unwrap();
+                }
+                assert_eq!(signed(), before + 4);
+                let by_itself = Some((Fault::StoreUnavailable, Ends::ByItself));
+                assert_eq!(stop(&world), by_itself);
+                steps.look_after();
+                assert!(steps.finish());
+                assert_eq!(stop(&world), None);
+                assert_eq!(signed(), before + 4);
+            });
+        },
+    );
+}
+
 /// The store's write-ahead log may not grow: COMMIT fails, and what became durable is not known.
 fn fail_commits(world: &World) {
     let wal = world.places.store.with_extension("sqlite-wal");

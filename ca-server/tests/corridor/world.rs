@@ -192,8 +192,13 @@ impl World {
 
     /// Ends the corridor and opens it again without threads: whoever has the steps takes them.
     pub(crate) fn stepwise(self) -> (Self, Steps) {
+        self.stepwise_ahead(1)
+    }
+
+    /// The same, and so many batches may be reserved before one is finished.
+    pub(crate) fn stepwise_ahead(self, ahead: usize) -> (Self, Steps) {
         let opened = self.open_again(|parts, places| {
-            let opened = Corridor::open(parts.of(places), 1);
+            let opened = Corridor::open(parts.of(places), ahead);
             opened.map_err(|error| error.to_string())
         });
         opened.unwrap()

@@ -22,7 +22,7 @@ use tokio::sync::oneshot;
 pub(super) const QUEUE: usize = 4096;
 /// Most jobs in one transaction.
 const MOST_IN_BATCH: usize = 1024;
-/// Batches that are reserved and not recorded yet, at most.
+/// With so many batches that are reserved and not recorded yet no other is begun.
 const MOST_HELD: usize = 2;
 /// How long at most those in the queue wait for others whose signatures are being checked, to share a batch with them.
 const LINGER: Duration = Duration::from_millis(5);
@@ -73,7 +73,7 @@ impl Line {
             0 if self.coming == 0 || waiting >= MOST_IN_BATCH => Turn::Take,
             0 => Turn::Linger,
             MOST_HELD.. => Turn::Wait,
-            _ if waiting >= units + self.coming => Turn::Take,
+            _ if waiting >= (units + self.coming).min(MOST_IN_BATCH) => Turn::Take,
             _ => Turn::Wait,
         }
     }
@@ -125,9 +125,20 @@ impl Queue {
 
     /// So many units are on their way to the finisher.
     pub(super) fn hold(self: &Arc<Self>, units: usize) -> Held {
-        self.change(|line| line.held = (line.held.0 + 1, line.held.1 + units));
+        self.hold_batches(1, units)
+    }
+
+    /// The finisher is about to look for all that is open: nothing is reserved beside that.
+    pub(super) fn hold_alone(self: &Arc<Self>) -> Held {
+        self.hold_batches(MOST_HELD, 0)
+    }
+
+    fn hold_batches(self: &Arc<Self>, batches: usize, units: usize) -> Held {
+        self.change(|line| line.held = (line.held.0 + batches, line.held.1 + units));
+        let queue = Arc::clone(self);
         Held {
-            queue: Arc::clone(self),
+            queue,
+            batches,
             units,
         }
     }
@@ -185,15 +196,16 @@ impl Drop for OnTheWay {
 #[derive(Debug)]
 pub(super) struct Held {
     queue: Arc<Queue>,
+    batches: usize,
     units: usize,
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        let units = self.units;
         let free = |line: &mut Line| {
-            let (batches, held) = line.held;
-            line.held = (batches.saturating_sub(1), held.saturating_sub(units));
+            let (batches, units) = line.held;
+            let batches = batches.saturating_sub(self.batches);
+            line.held = (batches, units.saturating_sub(self.units));
         };
         self.queue.change(free);
     }
@@ -361,6 +373,10 @@ mod tests {
         assert_eq!(turn(&queue), Turn::Take);
         drop(beside);
         assert_eq!(turn(&queue), Turn::Take);
+        let alone = queue.hold_alone();
+        assert_eq!(turn(&queue), Turn::Wait);
+        drop(alone);
+        assert_eq!(turn(&queue), Turn::Take);
     }
 
     #[test]
@@ -412,6 +428,9 @@ mod tests {
         let first = binds(taker.next(FOR_EVER));
         assert_eq!(first, (0..1024).collect::<Vec<_>>());
         let _fits = put(&queue, [all]);
+        // Nobody waits for more than fit.
+        let _held = queue.hold(2 * MOST_IN_BATCH);
+        assert_eq!(turn(&queue), Turn::Take);
         assert_eq!(taker.take().len(), MOST_IN_BATCH);
     }
 }

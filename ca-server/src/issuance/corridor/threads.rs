@@ -44,6 +44,7 @@ pub(super) struct Writer {
 impl Writer {
     /// Until the queue is closed and empty.
     pub(super) fn run(&self) {
+        let _ended = Ended(&self.state);
         loop {
             match self.jobs.next(IDLE) {
                 Next::Jobs(jobs) => self.round(jobs),
@@ -110,7 +111,7 @@ impl Writer {
     }
 
     fn open(&self) {
-        self.pass_on(Work::Open(self.jobs.queue().hold(0)));
+        self.pass_on(Work::Open(self.jobs.queue().hold_alone()));
     }
 
     /// Nobody asks for anything: windows of refusals that are over get their leaf, and after a full disk it is tried
@@ -143,6 +144,18 @@ impl Writer {
             tracing::warn!(%error, "windows of refusals cannot be looked for");
             false
         })
+    }
+}
+
+/// Says that only a restart helps, if the thread that holds it ends badly.
+struct Ended<'a>(&'a State);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let gone = Refusal::new(Fault::Internal, "the writer is gone");
+            self.0.stop(&gone, Ends::ByRestart);
+        }
     }
 }
 
@@ -328,7 +341,10 @@ impl Finisher {
             Some(batch) if let Some(stop) = state.stopped_for_restart() => {
                 Err(with((stop.refusal, stop.ends), batch.into_parts().waiting))
             }
-            Some(batch) if !state.is_behind() => self.pass(batch, partials),
+            // A batch that an earlier recovery finished with what was open is only answered, from the rows.
+            Some(batch) if !state.is_behind() && batch.size() >= self.ledger.size() => {
+                self.pass(batch, partials)
+            }
             Some(batch) => self.recover(batch.into_parts().waiting),
             None => self
                 .recover(Vec::new())
@@ -381,7 +397,7 @@ impl Finisher {
         let recorded = record::record(&self.store, signed)
             .map_err(|(error, waiting)| with(store_failed(&error), waiting))?;
         meters.pass(Door::Record, since);
-        // What is left reads only: the next batch may be reserved beside it.
+        // What is left reads only.
         self.held = None;
         let since = Stopwatch::start();
         let tiles = self.ledger.tiles();
@@ -414,8 +430,9 @@ impl Finisher {
         }
     }
 
-    /// All that is committed and did not pass these doors.
+    /// All that is committed and did not pass these doors, as of one moment: the writer may be at work.
     fn open(&self) -> Result<Reserved, StoreError> {
+        let _together = self.reader.snapshot()?;
         let (head, published) = (self.reader.head()?, self.ledger.size());
         let documents = self.reader.documents()?;
         let entries = sign::entries_from(&self.reader, &documents, published, head.size)?;
@@ -439,6 +456,29 @@ fn with((refusal, ends): (Refusal, Ends), waiting: Vec<Waiting>) -> Failed {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[test]
+    fn a_writer_that_ends_badly_is_told_of() {
+        #[derive(Debug)]
+        struct Noon;
+        impl identity::Clock for Noon {
+            fn now(&self) -> identity::Timestamp {
+                identity::Timestamp(43_200_000)
+            }
+        }
+        let state = State::new(Arc::new(Noon));
+        drop(Ended(&state));
+        assert_eq!(state.stopped(), None);
+        let ended = std::thread::scope(|scope| {
+            let writer = scope.spawn(|| {
+                let _ended = Ended(&state);
+                panic!("ended badly")
+            });
+            writer.join().map(drop)
+        });
+        ended.unwrap_err();
+        assert_eq!(state.stopped().unwrap().ends, Ends::ByRestart);
+    }
+
     #[test]
     fn what_stops_the_signer_is_told_under_its_own_fault() {
         for (code, fault) in [
