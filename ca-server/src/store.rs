@@ -519,4 +519,22 @@ mod tests {
         ));
         assert!(std::fs::read(&path).unwrap() == before, "it was written to");
     }
+
+    #[test]
+    fn readings_of_a_snapshot_know_nothing_of_what_is_committed_meanwhile() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("ca.sqlite");
+        of_version_one(&path);
+        let store = Store::open(&path, pages::LONG_LOG).unwrap();
+        let reader = store.reader().unwrap();
+        let together = reader.snapshot().unwrap();
+        let before = reader.open_bindings().unwrap();
+        let writer = pages::open(&path).unwrap();
+        let sign = "UPDATE binding SET signature = zeroblob(64) WHERE idx = 0";
+        assert_eq!(writer.execute(sign, []).unwrap(), 1);
+        assert_eq!(reader.open_bindings().unwrap(), before);
+        drop(together);
+        assert!(before.contains(&0));
+        assert!(!reader.open_bindings().unwrap().contains(&0));
+    }
 }

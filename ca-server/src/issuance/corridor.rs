@@ -50,7 +50,7 @@ use std::time::Duration;
 use threads::{Finisher, Lag};
 use translog::checkpoint::TrustedLog;
 
-/// Most of them that one station may have waiting, so that it never shuts the others out.
+/// Most jobs of the queue that one station may have waiting, so that it never shuts the others out.
 const QUEUE_SHARE: usize = 1024;
 /// Reserved batches that may wait for the finisher.
 const AHEAD: usize = 1;

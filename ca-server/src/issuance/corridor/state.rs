@@ -174,6 +174,13 @@ mod tests {
     use identity::Clock;
     use identity::fault::Fault;
 
+    impl State {
+        /// A state whose clock shows the same noon for ever.
+        pub(in super::super) fn at_noon() -> Self {
+            Self::new(Arc::new(Noon))
+        }
+    }
+
     #[derive(Debug)]
     struct Noon;
 
@@ -185,7 +192,7 @@ mod tests {
 
     #[test]
     fn the_stop_that_is_harder_to_end_stays() {
-        let state = State::new(Arc::new(Noon));
+        let state = State::at_noon();
         let full = Refusal::from(Fault::StoreUnavailable);
         let ahead = Refusal::from(Fault::LogAhead);
         state.stop(&full, Ends::ByItself);

@@ -456,16 +456,10 @@ fn with((refusal, ends): (Refusal, Ends), waiting: Vec<Waiting>) -> Failed {
 #[cfg(test)]
 mod tests {
     use super::*;
+
     #[test]
     fn a_writer_that_ends_badly_is_told_of() {
-        #[derive(Debug)]
-        struct Noon;
-        impl identity::Clock for Noon {
-            fn now(&self) -> identity::Timestamp {
-                identity::Timestamp(43_200_000)
-            }
-        }
-        let state = State::new(Arc::new(Noon));
+        let state = State::at_noon();
         drop(Ended(&state));
         assert_eq!(state.stopped(), None);
         let ended = std::thread::scope(|scope| {
