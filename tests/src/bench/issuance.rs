@@ -124,14 +124,14 @@ fn size(number: u32) -> usize {
 }
 
 /// What the server had done when a measurement began.
-struct Measured<'a> {
+pub(super) struct Measured<'a> {
     factory: &'a Factory,
     seconds: f64,
     commits: i64,
 }
 
 impl<'a> Measured<'a> {
-    fn begin(factory: &'a Factory) -> Outcome<Self> {
+    pub(super) fn begin(factory: &'a Factory) -> Outcome<Self> {
         Ok(Self {
             factory,
             seconds: factory.server_seconds()?,
@@ -142,11 +142,16 @@ impl<'a> Measured<'a> {
     /// The row, and how many of `units` one commit of the server served.
     fn end(self, times: Times, of: (&str, u32), units: u32) -> Outcome<(Row, f64)> {
         let (name, level) = of;
+        let row = times.row(name, self.factory.module().hsm().name(), level);
+        let (seconds, batch) = self.done(units)?;
+        Ok((row.serving(seconds, units).in_batches(batch), batch))
+    }
+
+    /// Processor time of the server since then, in seconds, and how many of `units` one commit served.
+    pub(super) fn done(self, units: u32) -> Outcome<(f64, f64)> {
         let seconds = self.factory.server_seconds()? - self.seconds;
         let commits = commits(self.factory)? - self.commits;
-        let batch = f64::from(units) / (commits.max(1) as f64);
-        let row = times.row(name, self.factory.module().hsm().name(), level);
-        Ok((row.serving(seconds, units).in_batches(batch), batch))
+        Ok((seconds, f64::from(units) / (commits.max(1) as f64)))
     }
 }
 

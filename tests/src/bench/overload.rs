@@ -1,6 +1,7 @@
 //! Twice as much as the server can do: what of it is done, and what is said to the rest.
 
 use super::client::{Crew, Work, provision};
+use super::issuance::Measured;
 use super::load::in_flight;
 use super::report::load;
 use super::{GRANT, LOT, in_its_own_process, prepare};
@@ -44,6 +45,10 @@ pub struct Overload {
     pub hinted: f64,
     /// All but one in a hundred of the accepted took no longer, in milliseconds, from the moment when they were due.
     pub p99_ms: f64,
+    /// Certificates that one commit of the server served, on average, while more was offered than it can do.
+    pub batch: f64,
+    /// Processor time of the server for each certificate meanwhile, refusals of others included, in microseconds.
+    pub server_us: f64,
     /// Load average of the machine over the last minute, when the peak was measured.
     pub load: f64,
 }
@@ -75,7 +80,7 @@ pub fn overload_inside(home: &Path, hsm: Hsm, units: u32) -> Outcome<Overload> {
     factory.open_lot(GRANT, LOT)?;
     let crews = crews.into_iter().map(|crew| crew.under(&factory));
     let crews = crews.collect::<Outcome<Vec<_>>>()?;
-    let measured = runtime.block_on(measure(&crews, hsm, units))?;
+    let measured = runtime.block_on(measure(&factory, &crews, units))?;
     factory.stop_server()?;
     Ok(measured)
 }
@@ -90,7 +95,7 @@ pub fn print_overload(it: &Overload, out: &mut dyn Write) -> Outcome<()> {
         out,
         "{}: peak {:.0}/s; {:.0}/s offered for {SECONDS} s: goodput {:.0}/s, {} % of the peak (at least 90 are asked); \
          {} % refused, of these {} % with RESOURCE_EXHAUSTED and when to come again; p99 of the accepted {:.0} ms; \
-         load {:.1}",
+         {:.0} in a batch, {:.0} us of the server each; load {:.1}",
         it.hsm,
         it.peak_per_s,
         it.offered_per_s,
@@ -99,6 +104,8 @@ pub fn print_overload(it: &Overload, out: &mut dyn Write) -> Outcome<()> {
         percent(it.refused),
         percent(it.hinted),
         it.p99_ms,
+        it.batch,
+        it.server_us,
         it.load
     )?;
     Ok(())
@@ -143,7 +150,7 @@ fn enroll(factory: &Factory) -> Outcome<Vec<Crew>> {
     Ok(crews)
 }
 
-async fn measure(crews: &[Crew], hsm: Hsm, units: u32) -> Outcome<Overload> {
+async fn measure(factory: &Factory, crews: &[Crew], units: u32) -> Outcome<Overload> {
     for crew in crews {
         // One handshake after another: so many at once from one address would be turned away.
         crew.connect().await?;
@@ -152,13 +159,12 @@ async fn measure(crews: &[Crew], hsm: Hsm, units: u32) -> Outcome<Overload> {
     let before = peak(crews, units).await?;
     let planned = (before * f64::from(TIMES)).round() as u32;
     let work = requests(crews, planned * SECONDS).await?;
+    let measured = Measured::begin(factory)?;
     let Offer {
         ends,
         offered,
         whole,
     } = offer(planned, work).await?;
-    // A machine that is shared changes its pace meanwhile.
-    let peak = f64::midpoint(before, peak(crews, units).await?);
     let (mut accepted, mut refused, mut hints) = (Vec::new(), 0_u32, 0_u32);
     for end in ends {
         match end {
@@ -170,11 +176,15 @@ async fn measure(crews: &[Crew], hsm: Hsm, units: u32) -> Outcome<Overload> {
         }
     }
     accepted.sort_unstable();
+    let certificates = u32::try_from(accepted.len()).map_err(Failure::new)?;
+    let (seconds, batch) = measured.done(certificates)?;
+    // A machine that is shared changes its pace meanwhile.
+    let peak = f64::midpoint(before, peak(crews, units).await?);
     let goodput = accepted.len() as f64 / whole.as_secs_f64();
     let calls = accepted.len() as f64 + f64::from(refused);
     let p99 = accepted.get(accepted.len() * 99 / 100);
     Ok(Overload {
-        hsm: hsm.name().to_owned(),
+        hsm: factory.module().hsm().name().to_owned(),
         peak_per_s: peak,
         offered_per_s: offered,
         goodput_per_s: goodput,
@@ -182,6 +192,8 @@ async fn measure(crews: &[Crew], hsm: Hsm, units: u32) -> Outcome<Overload> {
         refused: f64::from(refused) / calls.max(1.0),
         hinted: f64::from(hints) / f64::from(refused.max(1)),
         p99_ms: p99.map_or(0.0, |took| took.as_secs_f64() * 1e3),
+        batch,
+        server_us: seconds * 1e6 / f64::from(certificates.max(1)),
         load,
     })
 }
