@@ -84,6 +84,8 @@ struct State {
     idle: Vec<Session>,
     /// Sessions of this generation, idle or lent.
     open: usize,
+    /// Callers who sleep until a session is given back.
+    asleep: usize,
     /// Sessions of this generation that somebody had for their own, empty again.
     spare: Vec<Session>,
     /// The token's mechanisms, once asked for in this generation.
@@ -199,10 +201,12 @@ impl SessionPool {
             if state.open < MOST_SESSIONS {
                 return self.open_another(&mut state);
             }
+            state.asleep = state.asleep.saturating_add(1);
             state = self
                 .given_back
                 .wait(state)
                 .unwrap_or_else(PoisonError::into_inner);
+            state.asleep = state.asleep.saturating_sub(1);
         }
     }
 
@@ -231,8 +235,12 @@ impl SessionPool {
             }
             state.open = state.open.saturating_sub(usize::from(current));
         }
+        let somebody_sleeps = state.asleep > 0;
         drop(state);
-        self.given_back.notify_one();
+        // To wake nobody is a system call, too.
+        if somebody_sleeps {
+            self.given_back.notify_one();
+        }
         current
     }
 

@@ -22,6 +22,8 @@ pub(super) struct Verifiers {
 #[derive(Default)]
 struct Line {
     waiting: VecDeque<Work>,
+    /// Threads that sleep until there is something.
+    asleep: usize,
     is_closed: bool,
 }
 
@@ -52,8 +54,12 @@ impl Verifiers {
             return Err(Refusal::passing(Fault::Stopped, "shutting down", 2000));
         }
         line.waiting.push_back(work);
+        let somebody_sleeps = line.asleep > 0;
         drop(line);
-        self.changed.notify_one();
+        // To wake nobody is a system call, too.
+        if somebody_sleeps {
+            self.changed.notify_one();
+        }
         Ok(())
     }
 
@@ -87,10 +93,12 @@ impl Verifiers {
             if line.is_closed {
                 return None;
             }
+            line.asleep = line.asleep.saturating_add(1);
             line = self
                 .changed
                 .wait(line)
                 .unwrap_or_else(PoisonError::into_inner);
+            line.asleep = line.asleep.saturating_sub(1);
         }
     }
 
