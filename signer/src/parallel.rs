@@ -2,31 +2,44 @@
 
 use std::panic::resume_unwind;
 use std::sync::OnceLock;
-use std::thread::{available_parallelism, scope};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::{Builder, available_parallelism, scope};
 
-/// Fewer things than this for each processor are done faster by one.
+/// Fewer things than this for each thread are done faster by one less.
 const LEAST: usize = 4;
 
 /// How many there are. Finding out reads files, so it is done once.
 static PROCESSORS: OnceLock<usize> = OnceLock::new();
 
-/// Applies `work` to each of `things`; the results stand in their order.
+/// Applies `work` to each of `things`; the results stand in their order. Whoever is done takes the next thing: a thread
+/// that begins late, or waits for a processor, does less of it, and nobody waits long for the last.
 pub(crate) fn map<T: Sync, R: Send>(things: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
     let processors = PROCESSORS.get_or_init(|| available_parallelism().map_or(1, Into::into));
-    let share = things.len().div_ceil(*processors).max(LEAST);
-    let (own, others) = things.split_at(share.min(things.len()));
-    let work = &work;
-    scope(|scope| {
-        let others: Vec<_> = others
-            .chunks(share)
-            .map(|things| scope.spawn(move || things.iter().map(work).collect::<Vec<_>>()))
+    let threads = things.len().div_ceil(LEAST).min(*processors);
+    let next = AtomicUsize::new(0);
+    let some = || {
+        let mut done = Vec::with_capacity(things.len());
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(thing) = things.get(at) else {
+                return done;
+            };
+            done.push((at, work(thing)));
+        }
+    };
+    let mut results = scope(|scope| {
+        let others: Vec<_> = (1..threads)
+            // The system may have no thread to give: what is not done by others is done here.
+            .filter_map(|_| Builder::new().spawn_scoped(scope, some).ok())
             .collect();
-        let mut results: Vec<_> = own.iter().map(work).collect();
+        let mut results = some();
         for other in others {
             results.extend(other.join().unwrap_or_else(|panic| resume_unwind(panic)));
         }
         results
-    })
+    });
+    results.sort_unstable_by_key(|(at, _)| *at);
+    results.into_iter().map(|(_, result)| result).collect()
 }
 
 #[cfg(test)]
