@@ -2,13 +2,15 @@
 //!
 //! The *verifiers* check signatures (door 1), one a processor, and put what is admitted into the queue.
 //! The *writer* takes what queued up and reserves it in one transaction (door 2). The *finisher* takes reserved batches
-//! in order through doors 3 to 6. What a batch costs whatever its size (four flushes, a checkpoint signed, files made)
+//! in order through doors 3 to 5; the *releaser* gives the answers of one batch (door 6) while the finisher goes on with
+//! the next. What a batch costs whatever its size (four flushes, a checkpoint signed, files made)
 //! is much, so the writer waits until it is time to take what is there (`queue`).
 
 mod documents;
 mod lots;
 mod peers;
 mod queue;
+mod releases;
 mod room;
 mod state;
 mod steps;
@@ -40,6 +42,7 @@ use identity::hash::RequestHash;
 use identity::idevid::{IdevidError, Issuer};
 use identity::{ChipUid, Id, RequestId, Timestamp};
 use queue::{OnTheWay, Queue};
+use releases::{Desk, Releases};
 use room::{Room, going_on};
 use signer::Signer;
 use state::State;
@@ -200,7 +203,7 @@ impl Corridor {
             signer: parts.signer,
             store: Arc::clone(&store),
             reader,
-            challenge: Arc::clone(&admission.challenge),
+            releases: Releases::at(Desk::new(&store, &admission.challenge, &state)?),
             state: Arc::clone(&state),
             lag: Lag::within(parts.files_within),
             held: None,
@@ -538,8 +541,9 @@ impl Corridor {
             owner.map_err(internal).map(|owner| owner.is_some())
         };
         self.with_reader(|reader| {
-            let _together = reader.snapshot().map_err(internal)?;
             let units = envelope.units.iter();
+            let together = (units.len() > 1).then(|| reader.snapshot());
+            let _together = together.transpose().map_err(internal)?;
             units.map(|unit| is_known(reader, unit)).collect()
         })
     }

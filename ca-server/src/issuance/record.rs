@@ -14,6 +14,11 @@ pub struct Recorded {
 }
 
 impl Recorded {
+    /// How many wait for it.
+    pub(super) const fn awaiting(&self) -> usize {
+        self.waiting.len()
+    }
+
     pub(super) fn into_parts(self) -> (String, Vec<Waiting>) {
         (self.note, self.waiting)
     }

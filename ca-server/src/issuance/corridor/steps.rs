@@ -4,6 +4,7 @@
 //! takes them itself, in any order that the threads could have taken them in, and nothing in between is another's.
 
 use super::queue::Taker;
+use super::releases::Desk;
 use super::threads::{Finisher, Work, Writer};
 use super::{Corridor, StartError, State};
 use crate::issuance::admit::{Admission, Job};
@@ -77,6 +78,9 @@ impl Steps {
                 .map_err(StartError::Thread)
         };
         let mut threads = writer.state.verifiers.spawn()?;
+        let challenge = &writer.admission.challenge;
+        let desk = Desk::new(&writer.store, challenge, &writer.state)?;
+        threads.push(finisher.releases.spawn(desk)?);
         let finish = spawn("finisher", Box::new(move || finisher.run(&batches)))?;
         let write = spawn("writer", Box::new(move || writer.run()))?;
         threads.extend([write, finish]);

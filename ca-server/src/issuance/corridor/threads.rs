@@ -1,12 +1,12 @@
 //! The writer and the finisher.
 
 use super::queue::{Held, Next, Taker};
+use super::releases::Releases;
 use super::{Ends, StartError, State};
-use crate::challenge::ChallengeKey;
 use crate::issuance::admit::{Admission, Job};
 use crate::issuance::reserve::{Queued, ReserveError, Reserved, Waiting, reserve};
 use crate::issuance::sign::SignError;
-use crate::issuance::{Answer, Refusal, publish, record, release, sign};
+use crate::issuance::{Answer, Refusal, publish, record, sign};
 use crate::ledger::{Ledger, LedgerError, Partials};
 use crate::metrics::{Door, Stopwatch};
 use crate::store::{Reader, Store, StoreError};
@@ -279,14 +279,14 @@ impl Lag {
     }
 }
 
-/// Doors 3 to 6.
+/// Doors 3 to 5, and who answers at door 6.
 #[derive(Debug)]
 pub(super) struct Finisher {
     pub(super) ledger: Ledger,
     pub(super) signer: Signer,
     pub(super) store: Arc<Store>,
     pub(super) reader: Reader,
-    pub(super) challenge: Arc<ChallengeKey>,
+    pub(super) releases: Releases,
     pub(super) state: Arc<State>,
     pub(super) lag: Lag,
     /// The batch that is not recorded yet.
@@ -399,10 +399,7 @@ impl Finisher {
         meters.pass(Door::Record, since);
         // What is left reads only.
         self.held = None;
-        let since = Stopwatch::start();
-        let tiles = self.ledger.tiles();
-        release::release(&self.reader, &tiles, &self.challenge, recorded);
-        meters.pass(Door::Release, since);
+        self.releases.release(self.ledger.tiles(), recorded);
         Ok(())
     }
 
