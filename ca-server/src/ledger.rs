@@ -189,7 +189,7 @@ impl Ledger {
     /// between, [`Self::open`] does the rest from the store.
     ///
     /// Partial tiles and the checkpoint's file may be left for later: the next batch would replace them at once. Full
-    /// tiles are always written, and whoever is answered gets the newest checkpoint with the answer.
+    /// tiles are always written, and whoever is answered gets the checkpoint of the batch with the answer.
     ///
     /// # Errors
     /// [`LedgerError`]; the head stays committed, and is published when the same is asked again, or at the next start.

@@ -196,8 +196,8 @@ fn flushed(calls: &[Call], file: &str) -> usize {
     let (mut writes, mut flushed) = (0, 0);
     for call in calls.iter().filter(|call| call.path.ends_with(file)) {
         match call.name.as_str() {
-            "fdatasync" if writes > 1 => (writes, flushed) = (0, flushed + 1),
-            "fdatasync" => writes = 0,
+            "fsync" | "fdatasync" if writes > 1 => (writes, flushed) = (0, flushed + 1),
+            "fsync" | "fdatasync" => writes = 0,
             _ => writes += 1,
         }
     }

@@ -19,6 +19,13 @@ impl Recorded {
         self.waiting.len()
     }
 
+    /// Of those who wait, under no checkpoint.
+    #[cfg(test)]
+    pub(super) const fn of(waiting: Vec<Waiting>) -> Self {
+        let note = String::new();
+        Self { note, waiting }
+    }
+
     pub(super) fn into_parts(self) -> (String, Vec<Waiting>) {
         (self.note, self.waiting)
     }

@@ -44,7 +44,7 @@ pub(super) struct Writer {
 impl Writer {
     /// Until the queue is closed and empty.
     pub(super) fn run(&self) {
-        let _ended = Ended(&self.state);
+        let _ended = Ended("writer", &self.state);
         loop {
             match self.jobs.next(IDLE) {
                 Next::Jobs(jobs) => self.round(jobs),
@@ -148,13 +148,14 @@ impl Writer {
 }
 
 /// Says that only a restart helps, if the thread that holds it ends badly.
-struct Ended<'a>(&'a State);
+pub(super) struct Ended<'a>(pub(super) &'static str, pub(super) &'a State);
 
 impl Drop for Ended<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let gone = Refusal::new(Fault::Internal, "the writer is gone");
-            self.0.stop(&gone, Ends::ByRestart);
+            let gone = format_args!("the {} is gone", self.0);
+            let gone = Refusal::new(Fault::Internal, gone);
+            self.1.stop(&gone, Ends::ByRestart);
         }
     }
 }
@@ -457,11 +458,11 @@ mod tests {
     #[test]
     fn a_writer_that_ends_badly_is_told_of() {
         let state = State::at_noon();
-        drop(Ended(&state));
+        drop(Ended("writer", &state));
         assert_eq!(state.stopped(), None);
         let ended = std::thread::scope(|scope| {
             let writer = scope.spawn(|| {
-                let _ended = Ended(&state);
+                let _ended = Ended("writer", &state);
                 panic!("ended badly")
             });
             writer.join().map(drop)
