@@ -1,6 +1,6 @@
 //! What the system is told about threads: which of them give way, and where they run.
 //!
-//! Writer and finisher have a batch in hand, for which all its units wait; threads that talk to stations and those that
+//! Writer, finisher and releaser have a batch in hand, for which all its units wait; threads that talk to stations and those that
 //! check signatures bring more work, or refuse it. Where processors are short the batch goes first, so that whoever asks for
 //! too much does not take from those who were let in.
 

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{Builder, available_parallelism, scope};
 
-/// Fewer things than this for each thread are done faster by one less.
+/// One thread for so many things, and one more for each so many after them, up to one a processor.
 const LEAST: usize = 4;
 
 /// How many there are. Finding out reads files, so it is done once.
