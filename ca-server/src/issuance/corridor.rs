@@ -42,7 +42,7 @@ use identity::hash::RequestHash;
 use identity::idevid::{IdevidError, Issuer};
 use identity::{ChipUid, Id, RequestId, Timestamp};
 use queue::{OnTheWay, Queue};
-use releases::{Desk, Releases};
+use releases::Releases;
 use room::{Room, going_on};
 use signer::Signer;
 use state::State;
@@ -183,11 +183,7 @@ impl Corridor {
             key: parts.log_key,
         };
         let ledger = Ledger::open(ledger_parts, &reader)?;
-        let issuer = Issuer::from_certificate(&parts.issuing_certificate)?;
-        let directory = Arc::new(Directory::load(issuer, &reader.documents()?)?);
-        for (lot, _) in reader.closed_lots()? {
-            directory.close_lot(lot);
-        }
+        let directory = Arc::new(directory(&parts.issuing_certificate, &reader)?);
         let challenge = Arc::new(parts.challenge);
         let admission = Admission {
             directory,
@@ -198,12 +194,13 @@ impl Corridor {
         };
         let state = Arc::new(State::new(Arc::clone(&admission.clock)));
         let trusted = ledger.trusted().clone();
+        let (releases, releaser) = Releases::new(&store, &admission.challenge, &state)?;
         let mut finisher = Finisher {
             ledger,
             signer: parts.signer,
             store: Arc::clone(&store),
             reader,
-            releases: Releases::at(Desk::new(&store, &admission.challenge, &state)?),
+            releases,
             state: Arc::clone(&state),
             lag: Lag::within(parts.files_within),
             held: None,
@@ -211,7 +208,7 @@ impl Corridor {
         finisher.catch_up()?;
         let (queue, taker) = Queue::new(&state.meters);
         let steps = Steps::new(
-            finisher,
+            (finisher, releaser),
             Arc::clone(&store),
             Arc::clone(&state),
             (admission.clone(), taker),
@@ -662,6 +659,16 @@ impl Corridor {
             )?)
         })
     }
+}
+
+/// Who may do what, from what is stored.
+fn directory(issuing_certificate: &[u8], reader: &Reader) -> Result<Directory, StartError> {
+    let issuer = Issuer::from_certificate(issuing_certificate)?;
+    let directory = Directory::load(issuer, &reader.documents()?)?;
+    for (lot, _) in reader.closed_lots()? {
+        directory.close_lot(lot);
+    }
+    Ok(directory)
 }
 
 fn overloaded(detail: &str) -> Refusal {

@@ -249,6 +249,43 @@ fn a_signature_whose_record_is_of_unknown_outcome_goes_out_after_a_restart_and_i
     );
 }
 
+/// A unit is asked for, and voided before its answer is given: the batches are recorded one after the other, and answered
+/// so.
+#[test]
+fn what_was_voided_before_its_answer_was_given_gets_no_certificate() {
+    run(
+        concat!(
+            module_path!(),
+            "::what_was_voided_before_its_answer_was_given_gets_no_certificate"
+        ),
+        |room| {
+            tell(async {
+                let world = World::open(room, Places::below(room)).await;
+                let (world, mut steps) = world.stepwise();
+                let mut asked = world.submit(1).unwrap();
+                assert!(steps.reserve() && steps.record());
+                asked.try_recv().unwrap_err();
+                let mut voided = std::pin::pin!(world.void(1));
+                while !steps.reserve() {
+                    assert!(begun(voided.as_mut()).await.is_none());
+                    tokio::task::yield_now().await;
+                    steps.admit();
+                }
+                assert!(steps.record());
+                assert!(begun(voided.as_mut()).await.is_none());
+                assert!(steps.release());
+                assert_eq!(refused(asked), Fault::Voided);
+                tokio::task::yield_now().await;
+                assert!(begun(voided.as_mut()).await.is_none());
+                assert!(steps.release());
+                let index = voided.await.unwrap();
+                assert_eq!(world.corridor.entries(index, 1).unwrap().len(), 1);
+                assert!(!steps.release() && !steps.finish());
+            });
+        },
+    );
+}
+
 /// Lets a future begin; what it came to, if it did not have to wait.
 async fn begun<T>(mut work: Pin<&mut impl Future<Output = T>>) -> Option<T> {
     poll_fn(|context| {

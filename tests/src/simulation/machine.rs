@@ -19,8 +19,10 @@ const AHEAD: usize = 2;
 pub(super) enum Step {
     /// Door 2 for what is queued.
     Reserve,
-    /// Doors 3 to 6 for the oldest batch.
-    Finish,
+    /// Doors 3 to 5 for the oldest batch.
+    Record,
+    /// Door 6 for the oldest that is recorded.
+    Release,
     /// Nobody asks for anything.
     LookAfter,
 }
@@ -137,7 +139,8 @@ impl<'g> Machine<'g> {
             // The real writer would wait until the finisher took a batch.
             Step::Reserve | Step::LookAfter if running.ahead >= AHEAD => false,
             Step::Reserve => running.steps.reserve(),
-            Step::Finish => running.steps.finish(),
+            Step::Record => running.steps.record(),
+            Step::Release => running.steps.release(),
             Step::LookAfter => {
                 running.steps.look_after();
                 true
@@ -145,8 +148,8 @@ impl<'g> Machine<'g> {
         };
         running.ahead = match (step, worked) {
             (Step::Reserve | Step::LookAfter, true) => running.ahead + 1,
-            (Step::Finish, true) => running.ahead.saturating_sub(1),
-            (Step::Finish, false) => 0,
+            (Step::Record, true) => running.ahead.saturating_sub(1),
+            (Step::Record, false) => 0,
             _ => running.ahead,
         };
         if let Some(how) = self.disk.over() {

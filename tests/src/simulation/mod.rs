@@ -4,8 +4,8 @@
 //! auditor. Simulated are the stations (their journal, their retries, their chips' keys), the network, the disk under
 //! SQLite ([`disk`]), what a power cut leaves of other files (`shelf`), the CA key, and time. Not here: TLS and gRPC,
 //! the line agent's own code, the PKCS#11 modules (but for the log's key), and threads: steps of the corridor are
-//! taken one at a time, in any order that writer and finisher could have taken them in. Stories with real processes look
-//! after those.
+//! taken one at a time, in any order that writer, finisher and releaser could have taken them in, and none in the middle of
+//! another. Stories with real processes look after those.
 //!
 //! The same seed gives the same world to the last byte of its log.
 

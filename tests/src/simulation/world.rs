@@ -233,8 +233,9 @@ impl<'g> World<'g> {
             kind: Kind::Provision,
             slots,
         });
-        self.machine.step(Step::Reserve)?;
-        self.machine.step(Step::Finish)?;
+        for step in [Step::Reserve, Step::Record, Step::Release] {
+            self.machine.step(step)?;
+        }
         let answers = self.filled();
         for (number, _, answers) in answers {
             for (piece, answer) in self.works[number].pieces.iter().zip(answers) {
@@ -575,20 +576,22 @@ impl World<'_> {
         let process = self.process;
         match (step, stepped) {
             (Step::Reserve, Stepped::Done) => {
-                for (delay, step) in [(40, Step::Finish), (10, Step::Reserve)] {
+                for (delay, step) in [(40, Step::Record), (10, Step::Reserve)] {
                     let delay = self.chance.below(delay);
                     self.after(delay, Event::Step(step, process));
                 }
             }
             // What could not be reserved because batches wait.
             (Step::Reserve, _) => {}
-            (Step::Finish, Stepped::Done) => {
-                self.after(1, Event::Step(Step::Finish, process));
+            (Step::Record, Stepped::Done) => {
+                self.after(1, Event::Step(Step::Record, process));
                 self.after(2, Event::Step(Step::Reserve, process));
+                let delay = self.chance.below(60);
+                self.after(delay, Event::Step(Step::Release, process));
             }
-            (Step::Finish, _) => {}
+            (Step::Record | Step::Release, _) => {}
             (Step::LookAfter, _) => {
-                self.after(2, Event::Step(Step::Finish, process));
+                self.after(2, Event::Step(Step::Record, process));
                 self.after(2000, Event::Step(Step::LookAfter, process));
             }
         }

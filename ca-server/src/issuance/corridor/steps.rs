@@ -4,7 +4,7 @@
 //! takes them itself, in any order that the threads could have taken them in, and nothing in between is another's.
 
 use super::queue::Taker;
-use super::releases::Desk;
+use super::releases::Releaser;
 use super::threads::{Finisher, Work, Writer};
 use super::{Corridor, StartError, State};
 use crate::issuance::admit::{Admission, Job};
@@ -32,18 +32,19 @@ pub enum Call {
 /// Where the answer to one unit of a request arrives.
 pub type Pending = oneshot::Receiver<Answer>;
 
-/// Writer and finisher, and what lies between them.
+/// Writer, finisher and releaser, and what lies between them.
 #[derive(Debug)]
 pub struct Steps {
     writer: Writer,
     finisher: Finisher,
+    releaser: Releaser,
     batches: Receiver<Work>,
 }
 
 impl Steps {
     /// With room for `ahead` batches between writer and finisher.
     pub(super) fn new(
-        finisher: Finisher,
+        (finisher, releaser): (Finisher, Releaser),
         store: Arc<Store>,
         state: Arc<State>,
         (admission, jobs): (Admission, Taker),
@@ -60,6 +61,7 @@ impl Steps {
         Self {
             writer,
             finisher,
+            releaser,
             batches,
         }
     }
@@ -69,6 +71,7 @@ impl Steps {
         let Self {
             writer,
             mut finisher,
+            releaser,
             batches,
         } = self;
         let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
@@ -78,9 +81,8 @@ impl Steps {
                 .map_err(StartError::Thread)
         };
         let mut threads = writer.state.verifiers.spawn()?;
-        let challenge = &writer.admission.challenge;
-        let desk = Desk::new(&writer.store, challenge, &writer.state)?;
-        threads.push(finisher.releases.spawn(desk)?);
+        finisher.releases.answer_few();
+        threads.push(spawn("releaser", Box::new(move || releaser.run()))?);
         let finish = spawn("finisher", Box::new(move || finisher.run(&batches)))?;
         let write = spawn("writer", Box::new(move || writer.run()))?;
         threads.extend([write, finish]);
@@ -100,9 +102,20 @@ impl Steps {
         is_any
     }
 
-    /// Doors 3 to 6 for the batch that was reserved first. False if there is none. Partial files are left to the next
-    /// batch if somebody waits for one.
+    /// Doors 3 to 6 for the batch that was reserved first, and whatever is still to be answered before. False if there is
+    /// no such batch.
     pub fn finish(&mut self) -> bool {
+        let is_any = self.record();
+        while self.release() {}
+        is_any
+    }
+
+    /// Doors 3 to 5 for the batch that was reserved first. False if there is none. Partial files are left to the next
+    /// batch if somebody waits for one. Where a finisher would have to wait for the releaser, the oldest is answered first.
+    pub fn record(&mut self) -> bool {
+        if self.finisher.releases.is_full() {
+            self.release();
+        }
         let partials = if self.writer.state.meters.somebody_waits() {
             Partials::Later
         } else {
@@ -110,6 +123,11 @@ impl Steps {
         };
         let work = self.batches.try_recv();
         work.map(|work| self.finisher.work(work, partials)).is_ok()
+    }
+
+    /// Door 6 for the batch that was recorded first. False if all are answered.
+    pub fn release(&self) -> bool {
+        self.releaser.release_once()
     }
 
     /// What the writer does when nobody asked for anything for a while.
