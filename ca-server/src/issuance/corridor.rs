@@ -6,6 +6,7 @@
 //! the next. What a batch costs whatever its size (four flushes, a checkpoint signed, files made)
 //! is much, so the writer waits until it is time to take what is there (`queue`).
 
+mod ask;
 mod documents;
 mod lots;
 mod peers;
@@ -41,9 +42,8 @@ use identity::fault::Fault;
 use identity::hash::RequestHash;
 use identity::idevid::{IdevidError, Issuer};
 use identity::{ChipUid, Id, RequestId, Timestamp};
-use queue::{OnTheWay, Queue};
+use queue::Queue;
 use releases::Releases;
-use room::{Room, going_on};
 use signer::Signer;
 use state::State;
 use std::path::PathBuf;
@@ -326,54 +326,17 @@ impl Corridor {
         signature: Vec<u8>,
     ) -> Result<Vec<Result<Issued, Refusal>>, Refusal> {
         let room = self.room(peer, envelope.len())?;
-        let (this, peer) = (self.clone(), *peer);
-        going_on(async move { this.make(room, &peer, envelope, signature).await }).await
-    }
-
-    async fn make(
-        &self,
-        mut room: Room,
-        peer: &Id,
-        envelope: Vec<u8>,
-        signature: Vec<u8>,
-    ) -> Result<Vec<Result<Issued, Refusal>>, Refusal> {
-        let (this, station, name) = (self.clone(), *peer, request_hash::<Envelope>(&envelope));
-        let since = Stopwatch::start();
-        let enter = move |coming| {
-            let admitted = this.admit_units(&station, envelope, signature);
+        let (since, name) = (Stopwatch::start(), request_hash::<Envelope>(&envelope));
+        let admit = move |this: &Self, station: &Id| {
+            let admitted = this.admit_units(station, envelope, signature);
             this.shared.state.meters.pass(Door::Admit, since);
-            let queued = match admitted {
-                Ok(jobs) => this.queue_up((&station, coming), jobs, &mut room).map(Ok),
-                Err(refusal) => Ok(Err(refusal)),
-            };
-            (queued, room)
+            admitted
         };
-        let (queued, _room) = self.verifying(enter).await?;
-        let replies = match queued? {
-            Ok(replies) => replies,
-            Err(refusal) => return Err(self.recorded(peer, refusal, Some(name)).await),
-        };
-        let mut answers = Vec::with_capacity(replies.len());
-        for reply in replies {
-            answers.push(match reply {
-                Ok(reply) => wait(reply).await.and_then(issued),
-                Err(refusal) => Err(refusal),
-            });
-        }
-        Ok(answers)
-    }
-
-    /// Puts the units of one envelope into the queue, each for itself.
-    fn queue_up(
-        &self,
-        (station, coming): (&Id, OnTheWay),
-        jobs: Vec<Job>,
-        room: &mut Room,
-    ) -> Result<Vec<Result<Pending, Refusal>>, Refusal> {
-        // One piece was taken when it came.
-        self.keep_pace(station, jobs.len().saturating_sub(1))?;
-        room.grow(jobs.len())?;
-        Ok(self.arrive(coming, jobs))
+        let answers = self.ask(peer, name, room, admit).await?;
+        Ok(answers
+            .into_iter()
+            .map(|answer| answer.and_then(issued))
+            .collect())
     }
 
     /// How fast one station may ask from now on.
@@ -453,21 +416,10 @@ impl Corridor {
         admit: impl FnOnce(&Self, &Id) -> Result<Job, Refusal> + Send + 'static,
     ) -> Result<Receipt, Refusal> {
         let room = self.room(peer, 0)?;
-        let (this, peer) = (self.clone(), *peer);
-        going_on(async move {
-            let _room = room;
-            let corridor = this.clone();
-            let enter = move |coming: OnTheWay| {
-                let job = admit(&corridor, &peer)?;
-                Ok(corridor.arrive(coming, vec![job]).pop())
-            };
-            match this.verifying(enter).await? {
-                Ok(Some(reply)) => receipt(wait(reply?).await?),
-                Ok(None) => Err(Fault::Internal.into()),
-                Err(refusal) => Err(this.recorded(&peer, refusal, Some(name)).await),
-            }
-        })
-        .await
+        let admit = move |this: &Self, station: &Id| Ok(vec![admit(this, station)?]);
+        let mut answers = self.ask(peer, name, room, admit).await?;
+        let answer = answers.pop().ok_or_else(|| internal("no answer"))?;
+        receipt(answer?)
     }
 
     /// Voids a bound unit for an operator at the local socket.
@@ -571,6 +523,17 @@ impl Corridor {
         refusal: &Refusal,
         request: Option<RequestHash>,
     ) -> Result<Option<Pending>, Refusal> {
+        let job = self.refusing(peer, refusal, request)?;
+        job.map(|job| self.enqueue(job)).transpose()
+    }
+
+    /// What records a refusal; nothing, if the station is not known.
+    fn refusing(
+        &self,
+        peer: &Id,
+        refusal: &Refusal,
+        request: Option<RequestHash>,
+    ) -> Result<Option<Job>, Refusal> {
         tracing::info!(
             station = peer.as_str(),
             code = refusal.fault.code(),
@@ -583,8 +546,12 @@ impl Corridor {
         if refusal.fault == Fault::StationClock {
             self.judge_clock()?;
         }
-        let job = Admission::refuse(peer, refusal.clone(), request, None);
-        self.enqueue(job).map(Some)
+        Ok(Some(Admission::refuse(
+            peer,
+            refusal.clone(),
+            request,
+            None,
+        )))
     }
 
     /// A station's clock says otherwise than ours. If nobody can tell which is right, an operator must.
@@ -592,14 +559,6 @@ impl Corridor {
         let head = self.with_reader(|reader| reader.head().map_err(internal))?;
         let judged = time::judge_doubted(self.shared.admission.clock.now(), head.wall_ms);
         judged.inspect_err(|doubt| self.shared.state.stop(doubt, Ends::ByOperator))
-    }
-
-    /// Puts the jobs of a request into the queue whose signatures were checked.
-    fn arrive(&self, coming: OnTheWay, jobs: Vec<Job>) -> Vec<Result<Pending, Refusal>> {
-        match self.shared.state.stopped() {
-            Some(stopped) => jobs.iter().map(|_| Err(stopped.refusal.clone())).collect(),
-            None => coming.arrive(jobs),
-        }
     }
 
     fn enqueue(&self, job: Job) -> Result<Pending, Refusal> {
@@ -686,14 +645,12 @@ async fn blocking<T: Send + 'static>(
 }
 
 async fn wait(reply: Pending) -> Answer {
-    // The sender is dropped only if the corridor stopped: what became of the request is found by asking again.
-    reply.await.unwrap_or_else(|_dropped| {
-        Err(Refusal::passing(
-            Fault::Stopped,
-            "the outcome is not known yet",
-            2000,
-        ))
-    })
+    reply.await.unwrap_or_else(|_dropped| Err(unknown()))
+}
+
+/// Nobody answers any more, because the corridor stopped: what became of the request is found by asking again.
+fn unknown() -> Refusal {
+    Refusal::passing(Fault::Stopped, "the outcome is not known yet", 2000)
 }
 
 fn issued(outcome: Outcome) -> Result<Issued, Refusal> {

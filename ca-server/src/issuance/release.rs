@@ -47,11 +47,15 @@ pub fn release(reader: &Reader, tiles: &LogTiles, challenge: &ChallengeKey, batc
         let releaser = Releaser::new(reader, tiles, challenge, &note)?;
         Ok((releaser, together))
     });
-    for Waiting { due, reply } in waiting {
-        let answer = match &releaser {
-            Ok((releaser, _)) => releaser.answer(due),
-            Err(refusal) => Err(refusal.clone()),
-        };
+    let answered: Vec<_> = waiting
+        .into_iter()
+        .map(|Waiting { due, reply }| match &releaser {
+            Ok((releaser, _)) => (reply, releaser.answer(due)),
+            Err(refusal) => (reply, Err(refusal.clone())),
+        })
+        .collect();
+    // All at once: a connection that several of them go over writes them in one go.
+    for (reply, answer) in answered {
         if reply.send(answer).is_err() {
             tracing::debug!("whoever asked is gone; the same request again gets the same answer");
         }

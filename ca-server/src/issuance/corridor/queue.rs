@@ -8,6 +8,7 @@
 //! - or when as many wait as are in the finisher's hands and coming together: then this half is reserved while the
 //!   other is signed.
 
+use super::ask::tell;
 use super::{Pending, Refusal, overloaded};
 use crate::issuance::admit::Job;
 use crate::issuance::reserve::Queued;
@@ -78,17 +79,17 @@ impl Line {
         }
     }
 
-    fn put(&mut self, job: Job) -> Result<Pending, Refusal> {
+    /// One job more, or why not.
+    fn put(&mut self, queued: Queued) -> Option<(Queued, Refusal)> {
         if self.is_closed {
-            return Err(Refusal::passing(Fault::Stopped, "shutting down", 2000));
+            let refusal = Refusal::passing(Fault::Stopped, "shutting down", 2000);
+            return Some((queued, refusal));
         }
         if self.jobs.len() >= QUEUE {
-            return Err(overloaded("the queue is full"));
+            return Some((queued, overloaded("the queue is full")));
         }
-        let (reply, answer) = oneshot::channel();
-        let queued = Queued { job, reply };
         self.jobs.push_back((Stopwatch::start(), queued));
-        Ok(answer)
+        None
     }
 
     fn take(&mut self) -> Vec<Queued> {
@@ -114,7 +115,11 @@ impl Queue {
     /// # Errors
     /// [`Refusal`]: the queue is full or closed.
     pub(super) fn put(&self, job: Job) -> Result<Pending, Refusal> {
-        self.change(|line| line.put(job))
+        let (reply, answer) = oneshot::channel();
+        match self.change(|line| line.put(Queued { job, reply })) {
+            None => Ok(answer),
+            Some((_, refusal)) => Err(refusal),
+        }
     }
 
     /// One request more is on its way.
@@ -172,15 +177,16 @@ impl Queue {
 pub(super) struct OnTheWay(Option<Arc<Queue>>);
 
 impl OnTheWay {
-    /// It has come: these are its jobs.
-    pub(super) fn arrive(mut self, jobs: Vec<Job>) -> Vec<Result<Pending, Refusal>> {
-        let arrive = |queue: Arc<Queue>| {
-            queue.change(|line| {
-                line.coming = line.coming.saturating_sub(1);
-                jobs.into_iter().map(|job| line.put(job)).collect()
-            })
-        };
-        self.0.take().map(arrive).unwrap_or_default()
+    /// It has come: these are its jobs. Whoever finds no place is told so.
+    pub(super) fn arrive(mut self, jobs: Vec<Queued>) {
+        let Some(queue) = self.0.take() else { return };
+        let refused: Vec<_> = queue.change(|line| {
+            line.coming = line.coming.saturating_sub(1);
+            jobs.into_iter().filter_map(|job| line.put(job)).collect()
+        });
+        for (queued, refusal) in refused {
+            tell(queued.reply, refusal);
+        }
     }
 }
 
@@ -300,6 +306,15 @@ mod tests {
         binds.into_iter().map(put).collect()
     }
 
+    fn queued(binds: impl IntoIterator<Item = u64>) -> Vec<Queued> {
+        let queued = |bind| {
+            let (reply, _nobody_waits) = oneshot::channel();
+            let job = Job::Retry(bind);
+            Queued { job, reply }
+        };
+        binds.into_iter().map(queued).collect()
+    }
+
     fn binds(next: Next) -> Vec<u64> {
         let Next::Jobs(jobs) = next else {
             panic!("{next:?}");
@@ -337,7 +352,7 @@ mod tests {
         let (third, refused) = (queue.begin(), queue.begin());
         let _pending = put(&queue, [1, 2]);
         assert_eq!(turn(&queue), Turn::Linger);
-        let _pending = third.arrive(vec![Job::Retry(3)]);
+        third.arrive(queued([3]));
         assert_eq!(turn(&queue), Turn::Linger);
         // One that is refused at door 1 comes to an end, too.
         drop(refused);
@@ -362,7 +377,7 @@ mod tests {
         let coming = queue.begin();
         let _pending = put(&queue, [3]);
         assert_eq!(turn(&queue), Turn::Wait, "a fourth is coming");
-        let _pending = coming.arrive(vec![Job::Retry(4)]);
+        coming.arrive(queued([4]));
         assert_eq!(turn(&queue), Turn::Take);
         assert_eq!(binds(taker.next(FOR_EVER)), [1, 2, 3, 4]);
         // Never more than one batch beside the one that is signed.

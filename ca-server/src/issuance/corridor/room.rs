@@ -1,12 +1,11 @@
-//! Who may come in: room in the queue, the pace of a station, and a verifier's thread.
+//! Who may come in: room in the queue, and the pace of a station.
 
-use super::queue::{OnTheWay, QUEUE};
-use super::{Corridor, QUEUE_SHARE, internal, overloaded};
+use super::queue::QUEUE;
+use super::{Corridor, QUEUE_SHARE, overloaded};
 use crate::issuance::Refusal;
 use crate::shares::Share;
 use identity::Id;
 use identity::fault::Fault;
-use tokio::sync::oneshot;
 
 /// A unit takes less in an envelope.
 const BYTES_OF_A_UNIT: usize = 4096;
@@ -34,23 +33,6 @@ impl Room {
 }
 
 impl Corridor {
-    /// Has a verifier's thread do what checks signatures, and what follows from it. It is on its way as long as it holds
-    /// what is handed to it: nobody in the queue waits for one who is in it.
-    pub(super) async fn verifying<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(OnTheWay) -> T + Send + 'static,
-    ) -> Result<T, Refusal> {
-        let coming = self.shared.queue.begin();
-        let (done, outcome) = oneshot::channel();
-        let work = move || {
-            if done.send(work(coming)).is_err() {
-                tracing::debug!("whoever asked is gone");
-            }
-        };
-        self.shared.state.verifiers.take(Box::new(work))?;
-        outcome.await.map_err(internal)
-    }
-
     /// Room for one envelope more, before anything of it is parsed or verified: who comes when all is full, or faster
     /// than it may, costs nothing. A longer one takes more, so that what waits is bounded in bytes, too.
     pub(super) fn room(&self, peer: &Id, bytes: usize) -> Result<Room, Refusal> {
@@ -75,11 +57,4 @@ impl Corridor {
             Refusal::passing(Fault::Overloaded, detail, wait_ms)
         })
     }
-}
-
-/// Work that goes on when the caller hangs up: what it takes stays counted until it is done.
-pub(super) async fn going_on<T: Send + 'static>(
-    work: impl Future<Output = Result<T, Refusal>> + Send + 'static,
-) -> Result<T, Refusal> {
-    tokio::spawn(work).await.map_err(internal)?
 }
