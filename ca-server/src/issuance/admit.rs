@@ -261,7 +261,8 @@ impl Admission {
     /// # Errors
     /// [`Refusal`] of all new units of the envelope.
     pub(super) fn check_now(&self, opened: &Opened) -> Result<(), Refusal> {
-        self.check_time(opened.request.time)?;
+        self.check_time(opened.request.time)
+            .map_err(|refusal| self.waited(opened).unwrap_or(refusal))?;
         if !opened.station.valid_at(opened.request.time) {
             return Err(Refusal::new(
                 Fault::StationExpired,
@@ -283,6 +284,16 @@ impl Admission {
                 Err(Refusal::new(Fault::GrantExpired, detail))
             }
         }
+    }
+
+    /// That an envelope is old, and not its station's clock wrong: it was proved with a challenge of ours that has
+    /// expired since. It is proved anew, and then its time tells.
+    fn waited(&self, opened: &Opened) -> Option<Refusal> {
+        let mut units = opened.request.units.iter();
+        units.find_map(|unit| {
+            let refusal = self.check_challenge(opened, unit).err()?;
+            (refusal.fault == Fault::ChallengeStale).then_some(refusal)
+        })
     }
 
     /// A grant that names this station and its line.

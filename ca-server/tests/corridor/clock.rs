@@ -1,7 +1,7 @@
 use crate::child::run;
 use crate::world::{DAY, HOUR, NOW, Places, World, approval, fault, station, tell};
 use ca_server::issuance::{Ends, Issued};
-use identity::Timestamp;
+use identity::{Clock as _, Timestamp};
 use identity::fault::Fault;
 use identity::leaf::Leaf;
 
@@ -138,6 +138,33 @@ fn between_a_fresh_log_and_a_station_the_log_is_believed() {
                 assert_eq!(stop(&world), None);
                 assert_eq!(size(&world), before + 1, "its refusal is in the log");
                 world.provision(1).await.unwrap();
+            });
+        },
+    );
+}
+
+#[test]
+fn a_request_that_waited_over_a_weekend_says_nothing_of_its_stations_clock() {
+    run(
+        concat!(
+            module_path!(),
+            "::a_request_that_waited_over_a_weekend_says_nothing_of_its_stations_clock"
+        ),
+        |room| {
+            tell(async {
+                let world = World::open(room, Places::below(room)).await;
+                // Sealed on Friday evening, and the line to the CA was cut before it arrived.
+                let friday = world.clock.now();
+                let waiting = world.sealed_one(1);
+                world.clock.set(friday.0 + 3 * DAY);
+                let asked = world.send(&waiting).await;
+                assert_eq!(fault(asked), Fault::ChallengeStale);
+                assert_eq!(stop(&world), None, "nobody's clock is in doubt");
+                // Proved anew under the same request it is made.
+                let issued = world.provision(1).await.unwrap();
+                // And the old bytes get what is bound, however old they are.
+                let again = world.send(&waiting).await.unwrap();
+                assert_eq!(again.certificate, issued.certificate);
             });
         },
     );

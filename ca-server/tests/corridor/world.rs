@@ -345,6 +345,18 @@ impl World {
         self.corridor.provision(&id("st-1"), der, signature).await
     }
 
+    /// A request for a unit, sealed now and not sent.
+    pub(crate) fn sealed_one(&self, device: u16) -> (Vec<u8>, Vec<u8>) {
+        self.sealed(self.clock.now().0, vec![self.unit(device, device)])
+    }
+
+    /// Sends a request for one unit.
+    pub(crate) async fn send(&self, sealed: &(Vec<u8>, Vec<u8>)) -> Result<Issued, Refusal> {
+        let (der, signature) = sealed.clone();
+        let answers = self.corridor.provision(&id("st-1"), der, signature).await;
+        answers?.remove(0)
+    }
+
     fn sealed(&self, time: u64, units: Vec<Unit>) -> (Vec<u8>, Vec<u8>) {
         self.sealed_for(Purpose::Provision, time, units)
     }
@@ -364,7 +376,7 @@ impl World {
 
     /// Asks for a unit and does not wait; the next step finds it queued.
     pub(crate) fn submit(&self, device: u16) -> Result<Pending, Refusal> {
-        let (der, signature) = self.sealed(self.clock.now().0, vec![self.unit(device, device)]);
+        let (der, signature) = self.sealed_one(device);
         let station = id("st-1");
         let mut replies = self
             .corridor
