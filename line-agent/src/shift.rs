@@ -14,7 +14,7 @@ use crate::programmer;
 use crate::sources::SystemClock;
 use crate::station::floor::{Called, Floor, Queue, Stop};
 use crate::station::journal::History;
-use crate::station::socket::{Socket, tell_alarms};
+use crate::station::socket::{SCRAPPING, Socket, VOID, tell_alarms};
 use crate::station::{Failure, scrap, void};
 use crate::verdict::Verdict;
 use crate::vigil::{Bell, Pulses, Vigil};
@@ -56,7 +56,7 @@ pub fn work(
     runtime: &Runtime,
 ) -> Result<Verdict, AppError> {
     // Before the queue: a void or a scrapping that goes out frees its serial.
-    scrap::send_waiting(&floor).map_err(AppError::Ended)?;
+    let scrappings = scrap::send_waiting(&floor).map_err(AppError::Ended)?;
     let voids = void::send_waiting(&floor).map_err(AppError::Ended)?;
     let used_up = ends::tell_used_up(config, &floor, lot)?;
     let queue = Queue::new(lot.clone(), |unit| {
@@ -68,7 +68,8 @@ pub fn work(
     let meters = Arc::new(Meters::new());
     metrics::show(config, runtime, &meters).map_err(AppError::Metrics)?;
     let desk = desk(config, audience, panel.as_ref(), &meters);
-    tell_alarms(Ok(voids), &desk);
+    tell_alarms(SCRAPPING, scrappings, &desk);
+    tell_alarms(VOID, voids, &desk);
     let signals = {
         let _inside = runtime.enter();
         [

@@ -1,9 +1,9 @@
 use crate::child::run;
 use crate::world::{DAY, HOUR, NOW, Places, World, approval, fault, station, tell};
 use ca_server::issuance::{Ends, Issued};
-use identity::{Clock as _, Timestamp};
 use identity::fault::Fault;
 use identity::leaf::Leaf;
+use identity::{Clock as _, Timestamp};
 
 /// Fault and end of the stop, if issuing is stopped.
 fn stop(world: &World) -> Option<(Fault, Ends)> {

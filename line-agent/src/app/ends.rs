@@ -55,7 +55,7 @@ pub fn scrap_unit(config: &Config, unit: &Scrapped, out: &mut dyn Write) -> Resu
     let orders = Orders::load(&config.grants, &config.station)?;
     let order = order_of(&orders, &unit.lot)?;
     on_floor(config, &orders, |floor, _| {
-        scrap::send_waiting(&floor).map_err(AppError::Ended)?;
+        drop(scrap::send_waiting(&floor).map_err(AppError::Ended)?);
         let id = scrap::scrap(&floor, order, unit).map_err(AppError::Ended)?;
         writeln!(out, "{} scrapping={id} scrapped", unit.serial)?;
         Ok(Exit::Done)
@@ -64,7 +64,7 @@ pub fn scrap_unit(config: &Config, unit: &Scrapped, out: &mut dyn Write) -> Resu
 
 /// Before a lot is counted, the CA hears of every scrapping and void.
 fn send_what_waits(floor: &Floor<'_>) -> Result<(), AppError> {
-    scrap::send_waiting(floor).map_err(AppError::Ended)?;
+    drop(scrap::send_waiting(floor).map_err(AppError::Ended)?);
     let refused = crate::station::void::send_waiting(floor);
     refused.map(drop).map_err(AppError::Ended)
 }

@@ -529,10 +529,12 @@ impl World {
             }
         }
         if let Some(unit) = &self.scraps {
-            let is_down = lock(&self.register).is_down;
+            let register = lock(&self.register);
+            let is_taken = !register.is_down && register.refuses_ends.is_none();
+            drop(register);
             match super::scrap::scrap(floor, &order(self.limit), unit) {
-                Err(failure) => assert!(is_down && failure.fault == Fault::CaUnreachable),
-                Ok(_) => assert!(!is_down),
+                Err(failure) => assert!(!is_taken && super::spool::waits(failure.fault)),
+                Ok(_) => assert!(is_taken),
             }
         }
         super::scrap::send_waiting(floor).unwrap();

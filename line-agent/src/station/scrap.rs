@@ -1,10 +1,12 @@
 //! A unit is scrapped: a board that is bound and will never ship, or a chip that never had a key. The CA enters it under
 //! the grant's scrap allowance, and the serial is free for another board.
 //!
-//! As a void, it is in the journal before it is sent, and waits there while the CA is away.
+//! As a void, it is in the journal before it is sent, waits there while the CA is away or cannot take it, and is dated
+//! anew when it waited long.
 
 use super::floor::Floor;
 use super::journal::{Event, HexRequest, History, OpenUnit, Scrapping};
+use super::spool::waits;
 use super::{Failure, Step, void};
 use crate::ca_link::{CaError, LeafProof};
 use crate::orders::Order;
@@ -31,8 +33,8 @@ pub struct Scrapped {
 /// Scraps a unit: the board that is bound under its serial, else a chip that never had a key. Gives the scrapping's id.
 ///
 /// # Errors
-/// [`Fault::CaUnreachable`], or [`Fault::ProofInvalid`] if the answer is not believed: the scrapping waits for the next
-/// run. Any other refusal of the CA: the unit stands as it was.
+/// [`Fault::CaUnreachable`], what the CA cannot take now ([`waits`]), or [`Fault::ProofInvalid`] if the answer is not
+/// believed: the scrapping waits for the next run. Any other refusal of the CA: the unit stands as it was.
 pub fn scrap(floor: &Floor<'_>, order: &Order, unit: &Scrapped) -> Step<RequestId> {
     let bound = floor.journal.with(|history| bound(history, unit));
     let id = announce(floor, order, unit, bound)?;
@@ -94,6 +96,7 @@ fn send(floor: &Floor<'_>, id: RequestId) -> Step<RequestId> {
         .journal
         .with(|history| history.scrapping(&id).cloned());
     let scrapping = waiting.ok_or_else(|| Failure::new(Fault::NotBound, "no such scrapping"))?;
+    let scrapping = dated(floor, id, scrapping)?;
     match ask(floor, id, &scrapping)? {
         Ok(given) => {
             let board = |HexRequest(unit)| floor.journal.with(|history| history.chip_of(&unit));
@@ -111,7 +114,7 @@ fn send(floor: &Floor<'_>, id: RequestId) -> Step<RequestId> {
             let instead = without_certificate(floor, id, &scrapping)?;
             send(floor, instead)
         }
-        Err(error @ CaError::Refused(..)) => {
+        Err(error @ CaError::Refused(fault, _)) if !waits(fault) => {
             floor.enter(id, Event::ScrapRefused)?;
             Err(error.into())
         }
@@ -150,6 +153,24 @@ fn without_certificate(
     Ok(id)
 }
 
+/// As with a void: one that waited long is signed anew with the present time.
+fn dated(floor: &Floor<'_>, id: RequestId, scrapping: Scrapping) -> Step<Scrapping> {
+    let Ok(asked) = ScrapRequest::from_bytes(&scrapping.signed.der) else {
+        return Ok(scrapping);
+    };
+    let now = floor.clock.now();
+    if void::is_fresh(asked.time, now) {
+        return Ok(scrapping);
+    }
+    let signed = floor.sign(&ScrapRequest { time: now, ..asked })?;
+    let again = Scrapping {
+        signed,
+        ..scrapping
+    };
+    floor.enter(id, Event::Scrapping(Box::new(again.clone())))?;
+    Ok(again)
+}
+
 /// As with a void: under a request key that was replaced meanwhile it is signed again, the same bytes.
 fn ask(
     floor: &Floor<'_>,
@@ -169,19 +190,27 @@ fn ask(
     Ok(floor.ca.scrap(&again.signed))
 }
 
-/// Sends all scrappings that wait. One that cannot be sent goes on waiting.
+/// Sends all scrappings that wait, as voids are sent. Gives those that were not answered as they should be.
 ///
 /// # Errors
 /// [`Fault::Journal`]
-pub fn send_waiting(floor: &Floor<'_>) -> Step<()> {
+pub fn send_waiting(floor: &Floor<'_>) -> Step<Vec<(RequestId, Failure)>> {
+    let mut failed = Vec::new();
     for id in floor.journal.with(History::scrappings) {
         match send(floor, id) {
             Err(failure) if failure.fault == Fault::Journal => return Err(failure),
-            Err(failure) => tracing::warn!(%id, %failure, "not scrapped"),
+            Err(failure) => {
+                tracing::warn!(%id, %failure, "not scrapped");
+                let is_away = waits(failure.fault);
+                failed.push((id, failure));
+                if is_away {
+                    break;
+                }
+            }
             Ok(taken) => tracing::info!(%taken, "scrapped"),
         }
     }
-    Ok(())
+    Ok(failed)
 }
 
 /// Closes the unit that was scrapped, if it is still open: by its request, or as the board under its serial when the CA

@@ -4,7 +4,7 @@ use super::floor::{Floor, Queue};
 use super::journal::{Aside, Closed, Earlier, Event, History, OpenUnit};
 use super::session::{Bench, Task};
 use super::spool::{self, Place};
-use super::{Failure, Step, unit, void};
+use super::{Failure, Step, scrap, unit, void};
 use crate::display::{self, Attempt, Begun, Desk, UnitLine};
 use crate::files::beside;
 use crate::orders::Order;
@@ -14,6 +14,11 @@ use crate::verdict::Verdict;
 use identity::fault::Fault;
 use identity::{Id, RequestId, Timestamp};
 use koseki_device::Seat;
+
+/// What an alarm calls a void.
+pub const VOID: &str = "void";
+/// What an alarm calls a scrapping.
+pub const SCRAPPING: &str = "scrapping";
 
 /// A socket at work.
 pub struct Socket<'a> {
@@ -216,13 +221,13 @@ impl<'a> Socket<'a> {
         let (failure, set_aside) = match outcome.and_then(|()| close(&bench, None)) {
             Ok(()) => (None, false),
             Err(failure) => {
-                let (failure, aside) = give_up(&bench, failure);
+                let (failure, aside) = give_up(&bench, failure, self.desk);
                 (Some(failure), aside)
             }
         };
         if place.is_some() && failure.is_none() {
             // The CA is back: what else waits goes out before the next unit's turn.
-            tell_alarms(void::send_waiting(&self.floor), self.desk);
+            send_waiting(&self.floor, self.desk);
         }
         let line = UnitLine {
             set_aside,
@@ -293,18 +298,28 @@ const fn attempt(task: &Task<'_>, floor: &Floor<'_>) -> Attempt {
     }
 }
 
-/// Shows what came of voids that waited and cannot be sent.
-pub fn tell_alarms(outcome: Step<Vec<(RequestId, Failure)>>, desk: &Desk) {
-    let failures = match outcome {
-        Ok(refused) => refused
-            .into_iter()
-            .map(|(request, failure)| (format!("void of request {request}"), failure))
-            .collect(),
-        Err(failure) => vec![("voids that wait".to_owned(), failure)],
-    };
-    for (about, failure) in failures {
-        desk.show(&display::Event::Alarm { about, failure });
+/// Sends what waits for the CA beside units, and shows what cannot be sent.
+fn send_waiting(floor: &Floor<'_>, desk: &Desk) {
+    for (what, outcome) in [
+        (SCRAPPING, scrap::send_waiting(floor)),
+        (VOID, void::send_waiting(floor)),
+    ] {
+        match outcome {
+            Ok(failed) => tell_alarms(what, failed, desk),
+            Err(failure) => alarm(desk, format!("{what}s that wait"), failure),
+        }
     }
+}
+
+/// Shows what came of voids or scrappings that waited and cannot be sent.
+pub fn tell_alarms(what: &str, failed: Vec<(RequestId, Failure)>, desk: &Desk) {
+    for (request, failure) in failed {
+        alarm(desk, format!("{what} of request {request}"), failure);
+    }
+}
+
+fn alarm(desk: &Desk, about: String, failure: Failure) {
+    desk.show(&display::Event::Alarm { about, failure });
 }
 
 /// Record, then verdict in the journal. If the power goes in between, the unit is still open; it comes here again.
@@ -341,10 +356,10 @@ fn store(floor: &Floor<'_>, record: &Record, shipment: Option<&Shipment>) -> Ste
 
 /// Closes a unit that did not pass. Gives what ended it (a failure to write is worse than that), and whether it was set
 /// aside.
-fn give_up(bench: &Bench<'_>, failure: Failure) -> (Failure, bool) {
+fn give_up(bench: &Bench<'_>, failure: Failure, desk: &Desk) -> (Failure, bool) {
     tracing::warn!(socket = %bench.task.socket, serial = %bench.task.serial, %failure, "not passed");
     let closed = match is_dead(bench, &failure) {
-        true => close_dead(bench, &failure),
+        true => close_dead(bench, &failure, desk),
         false => close(bench, Some(&failure)),
     };
     let aside = closed.and_then(|()| set_aside(bench, &failure));
@@ -354,11 +369,12 @@ fn give_up(bench: &Bench<'_>, failure: Failure) -> (Failure, bool) {
     }
 }
 
-fn close_dead(bench: &Bench<'_>, failure: &Failure) -> Step<()> {
+fn close_dead(bench: &Bench<'_>, failure: &Failure, desk: &Desk) -> Step<()> {
     let announced = void::announce(&bench.floor, bench.request, reason(failure.fault)?);
     close(bench, Some(failure))?;
     if let Err(error) = announced.and_then(|()| void::send(&bench.floor, bench.request)) {
         tracing::warn!(request = %bench.request, %error, "not voided");
+        tell_alarms(VOID, vec![(bench.request, error)], desk);
     }
     Ok(())
 }

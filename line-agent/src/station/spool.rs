@@ -124,6 +124,12 @@ pub const fn passes(fault: Fault) -> bool {
     )
 }
 
+/// Refusals that say nothing of what was asked for: a void or a scrapping waits, and is asked for again.
+#[must_use]
+pub const fn waits(fault: Fault) -> bool {
+    passes(fault) || matches!(fault, Fault::StationClock)
+}
+
 /// Refusals of what stands in the journal that waiting does not mend: the unit is set aside, for a person to look at.
 #[must_use]
 pub const fn lasts(fault: Fault) -> bool {

@@ -1,17 +1,21 @@
 //! A unit that is bound and will never ship is voided: its certificate will stand on the revocation list when one is
 //! published, its serial is free for another board, its chip and key never are.
 //!
-//! The void is in the journal before it is sent. If the CA cannot be reached it waits there and goes out with the
-//! next run.
+//! The void is in the journal before it is sent. If the CA cannot be reached, or cannot take it now, it waits there and
+//! goes out with the next run. The CA takes none that is a day off its clock, so one that waited long is dated anew.
 
 use super::floor::Floor;
 use super::journal::{Closed, Event, OpenUnit, SignedRequest};
+use super::spool::waits;
 use super::{Failure, Step};
 use crate::ca_link::{CaError, LeafProof};
 use crate::verdict::Verdict;
-use identity::envelope::{Version1, VoidRequest};
+use identity::envelope::{StationRequest as _, Version1, VoidRequest};
 use identity::fault::Fault;
-use identity::{DeviceSerial, Id, RequestId};
+use identity::{DeviceSerial, Id, RequestId, Timestamp};
+
+/// How old a void or a scrapping is sent, in milliseconds.
+const FRESH_MS: u64 = 60 * 60 * 1000;
 
 /// What came of a void.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,8 +60,9 @@ pub fn announce(floor: &Floor<'_>, request: RequestId, reason: Id) -> Step<()> {
 /// Sends a void that was announced, and closes a unit that is still open.
 ///
 /// # Errors
-/// [`Fault::CaUnreachable`], or [`Fault::ProofInvalid`] if the answer is not believed: the void waits. Any other refusal of the CA: the unit stands as it was, but for
-/// [`Fault::NotHolder`], which ends it here.
+/// [`Fault::CaUnreachable`], what the CA cannot take now ([`waits`]), or [`Fault::ProofInvalid`] if the answer is not
+/// believed: the void waits. Any other refusal of the CA: the unit stands as it was, but for [`Fault::NotHolder`], which
+/// ends it here.
 pub fn send(floor: &Floor<'_>, request: RequestId) -> Step<Outcome> {
     let known = floor.journal.with(|history| {
         let open = history.open_unit(&request).cloned();
@@ -66,6 +71,7 @@ pub fn send(floor: &Floor<'_>, request: RequestId) -> Step<Outcome> {
     let Some((void, open)) = known else {
         return Err(Failure::new(Fault::NotBound, "no void of it was announced"));
     };
+    let void = dated(floor, request, void)?;
     let ended = |fault| {
         open.as_ref()
             .map_or(Ok(()), |open| close(floor, open, fault))
@@ -91,7 +97,7 @@ pub fn send(floor: &Floor<'_>, request: RequestId) -> Step<Outcome> {
             }
             Ok(Outcome::NeverBound)
         }
-        Err(error @ CaError::Refused(..)) => {
+        Err(error @ CaError::Refused(fault, _)) if !waits(fault) => {
             let failure = Failure::from(error);
             if failure.fault == Fault::NotHolder {
                 ended(Fault::NotHolder)?;
@@ -101,6 +107,26 @@ pub fn send(floor: &Floor<'_>, request: RequestId) -> Step<Outcome> {
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// A void that waited long, signed anew with the present time and in the journal before it is sent. If the CA had taken
+/// the earlier one, its answer proves that the unit is void all the same.
+fn dated(floor: &Floor<'_>, request: RequestId, void: SignedRequest) -> Step<SignedRequest> {
+    let Ok(asked) = VoidRequest::from_bytes(&void.der) else {
+        return Ok(void);
+    };
+    let now = floor.clock.now();
+    if is_fresh(asked.time, now) {
+        return Ok(void);
+    }
+    let again = floor.sign(&VoidRequest { time: now, ..asked })?;
+    floor.enter(request, Event::Voiding(again.clone()))?;
+    Ok(again)
+}
+
+/// Whether what was signed then is sent now as it is.
+pub(super) const fn is_fresh(then: Timestamp, now: Timestamp) -> bool {
+    now.0.abs_diff(then.0) <= FRESH_MS
 }
 
 /// What was signed with a request key that the station had before it was enrolled anew is signed again, the same bytes,
@@ -120,7 +146,7 @@ fn ask(
 }
 
 /// Sends all voids that wait, the earliest first. One that the CA refuses does not keep the others; while the CA cannot
-/// be reached all of them go on waiting. Gives those that were not answered as they should be.
+/// be reached, or takes nothing, all of them go on waiting. Gives those that were not answered as they should be.
 ///
 /// # Errors
 /// [`Fault::Journal`]
@@ -131,7 +157,7 @@ pub fn send_waiting(floor: &Floor<'_>) -> Step<Vec<(RequestId, Failure)>> {
             Err(failure) if failure.fault == Fault::Journal => return Err(failure),
             Err(failure) => {
                 tracing::warn!(%request, %failure, "not voided");
-                let is_away = super::spool::passes(failure.fault);
+                let is_away = waits(failure.fault);
                 failed.push((request, failure));
                 if is_away {
                     break;

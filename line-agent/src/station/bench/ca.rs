@@ -20,7 +20,7 @@ use identity::lot::{Compared, Difference, LotCloseRequest, LotSeen, LotTally, Sc
 use identity::message::{Confirmation, Message as _, Possession};
 use identity::{
     CertificateHash, ChipUid, DeviceSerial, DocumentHash, Id, LeafHash, P256Key, RequestId,
-    VerifyP256 as _,
+    Timestamp, VerifyP256 as _,
 };
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -70,6 +70,10 @@ pub(in crate::station) struct Register {
     pub(in crate::station) refuses_only: Option<ChipUid>,
     /// The void of this request is refused.
     pub(in crate::station) refuses_void: Option<RequestId>,
+    /// What every void and scrapping is refused with.
+    pub(in crate::station) refuses_ends: Option<Fault>,
+    /// Voids and scrappings that were signed before this time are a day off the CA's clock.
+    pub(in crate::station) day_off_below: u64,
 }
 
 /// Serials of the lot's order.
@@ -125,6 +129,17 @@ impl Register {
         self.refused_signatures += 1;
         let refused = "refused".to_owned();
         Err(CaError::Refused(Fault::EnvelopeSignature, refused))
+    }
+
+    /// Whether a void or a scrapping is looked at now.
+    fn check_end(&self, signed: Timestamp) -> Result<(), CaError> {
+        let is_off = signed.0 < self.day_off_below;
+        let refused = self
+            .refuses_ends
+            .or_else(|| is_off.then_some(Fault::StationClock));
+        refused.map_or(Ok(()), |fault| {
+            Err(CaError::Refused(fault, "refused".to_owned()))
+        })
     }
 }
 
@@ -312,6 +327,7 @@ impl Ca for FakeCa {
         self.reach(|register| {
             register.check_signature::<ScrapRequest>(request)?;
             let scrap = ScrapRequest::from_bytes(&request.der).unwrap();
+            register.check_end(scrap.time)?;
             let Some(unit) = scrap.request else {
                 return Ok(leaf_proof("scrap"));
             };
@@ -347,6 +363,7 @@ impl Ca for FakeCa {
         self.reach(|register| {
             register.check_signature::<VoidRequest>(request)?;
             let void = VoidRequest::from_bytes(&request.der).unwrap();
+            register.check_end(void.time)?;
             if register.refuses_void == Some(void.request) {
                 return Err(CaError::Refused(Fault::Internal, "refused".to_owned()));
             }
