@@ -53,6 +53,20 @@ pub struct GrantState {
     pub closed: Option<u64>,
 }
 
+impl GrantState {
+    /// How many more certificates may be bound under it; at least one.
+    ///
+    /// # Errors
+    /// [`Violation::GrantClosed`], [`Violation::GrantUsedUp`].
+    pub fn left(&self) -> Result<u32, Violation> {
+        match (self.closed, self.terms.limit.saturating_sub(self.issued)) {
+            (Some(entry), _) => Err(Violation::GrantClosed { entry }),
+            (None, 0) => Err(Violation::GrantUsedUp),
+            (None, left) => Ok(left),
+        }
+    }
+}
+
 /// What is known of a lot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LotState {
@@ -64,6 +78,20 @@ pub struct LotState {
     pub tally: LotTally,
     /// Its `lot-close` entry, once there is one.
     pub closed: Option<u64>,
+}
+
+impl LotState {
+    /// How many more boards may be bound in it; at least one.
+    ///
+    /// # Errors
+    /// [`Violation::LotClosed`], [`Violation::LotFull`].
+    pub fn left(&self) -> Result<u32, Violation> {
+        match (self.closed, self.quantity.saturating_sub(self.tally.live())) {
+            (Some(entry), _) => Err(Violation::LotClosed { entry }),
+            (None, 0) => Err(Violation::LotFull),
+            (None, left) => Ok(left),
+        }
+    }
 }
 
 /// What a reader of the log has gathered from the leaves before this one.
@@ -420,9 +448,7 @@ fn check_bind<K: Known>(
     {
         return Err(Violation::KeyTwice.into());
     }
-    if grant.issued >= grant.terms.limit {
-        return Err(Violation::GrantUsedUp.into());
-    }
+    grant.left()?;
     if body.grant.ordinal != grant.issued {
         return Err(Violation::Ordinal { next: grant.issued }.into());
     }

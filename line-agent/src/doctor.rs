@@ -317,7 +317,7 @@ fn ask_ca(config: &Config, vault: &Vault) -> Result<(Told, Finding), AppError> {
     let orders = Orders::load(&config.grants, &config.station)?;
     let mut told = vec![format!("{} answers", config.ca.address)];
     let grant = orders.all().first().map(|order| &order.grant_hash);
-    link.challenge(&uid, grant).map_err(away)?;
+    link.challenge(&uid, grant, None).map_err(away)?;
     told.push(match link.agents_named() {
         Some(true) => "this program is approved".to_owned(),
         Some(false) | None => "any program is let in".to_owned(),

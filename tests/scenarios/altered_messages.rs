@@ -355,7 +355,11 @@ fn alter_challenge(ground: &Ground, bench: &mut Bench<'_>, open: &OpenUnit) -> V
     for (at, altered) in alterations(&truth, &[0x01, 0x80]) {
         ground.forge(Question::Challenges, &altered);
         if is_hint::<GetChallengesResponse>(&altered, &truth) {
-            let given = bench.floor.ca.challenge(&open.keyed.uid, None).unwrap();
+            let given = bench
+                .floor
+                .ca
+                .challenge(&open.keyed.uid, None, None)
+                .unwrap();
             assert_eq!([given], real.challenges.as_slice(), "byte {at}");
             hints += 1;
             continue;

@@ -9,7 +9,7 @@ use super::session::check_signed_agent;
 use crate::challenge::{ChallengeError, ChallengeKey};
 use crate::directory::{Directory, GrantEntry, LotEntry};
 use crate::policy::rfc3339;
-use identity::document::{KeyOriginRule, StationStatement};
+use identity::document::{Grant, KeyOriginRule, StationStatement};
 use identity::envelope::{Envelope, Purpose, StationRequest, Unit, request_hash, signed_by};
 use identity::evidence::{Evidence, EvidenceFacts, Grade};
 use identity::fault::Fault;
@@ -274,15 +274,10 @@ impl Admission {
         {
             return Err(Refusal::new(Fault::LotClosed, opened.request.lot));
         }
-        let grant = &opened.grant.grant;
-        // What was bound in time is finished, by whichever station.
-        match opened.request.purpose == Purpose::Adopt || grant.valid_at(opened.now) {
-            true => Ok(()),
-            false => {
-                let [from, until] = [grant.not_before, grant.not_after].map(rfc3339);
-                let detail = format!("{} holds from {from} to {until}", grant.id);
-                Err(Refusal::new(Fault::GrantExpired, detail))
-            }
+        match opened.request.purpose {
+            // What was bound in time is finished, by whichever station.
+            Purpose::Adopt => Ok(()),
+            Purpose::Provision => check_days(&opened.grant.grant, opened.now),
         }
     }
 
@@ -440,6 +435,18 @@ impl Admission {
             ChallengeError::Foreign => Fault::ChallengeInvalid.into(),
             ChallengeError::Stale => Fault::ChallengeStale.into(),
         })
+    }
+}
+
+/// The grant is in force.
+pub(super) fn check_days(grant: &Grant, now: Timestamp) -> Result<(), Refusal> {
+    match grant.valid_at(now) {
+        true => Ok(()),
+        false => {
+            let [from, until] = [grant.not_before, grant.not_after].map(rfc3339);
+            let detail = format!("{} holds from {from} to {until}", grant.id);
+            Err(Refusal::new(Fault::GrantExpired, detail))
+        }
     }
 }
 

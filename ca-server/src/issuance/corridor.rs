@@ -286,13 +286,41 @@ impl Corridor {
         session: &Session,
         uids: &[ChipUid],
     ) -> Result<Vec<Challenge>, Refusal> {
-        match self.offer(station, session, uids) {
+        let offered = match self.offer(station, session, uids) {
+            Ok(challenges) => self
+                .ask_for_room(station, session, uids.len())
+                .await
+                .map(|()| challenges),
+            refused => refused,
+        };
+        match offered {
             Ok(challenges) => Ok(challenges),
             Err(refusal) => {
                 self.keep_pace(station, 1)?;
                 Err(self.recorded(station, refusal, None).await)
             }
         }
+    }
+
+    /// Whether chips that have no key yet may get one, if it is for those that challenges are asked.
+    async fn ask_for_room(
+        &self,
+        station: &Id,
+        session: &Session,
+        chips: usize,
+    ) -> Result<(), Refusal> {
+        let Some(lot) = session.lot else {
+            return Ok(());
+        };
+        let grant = session
+            .grant
+            .ok_or_else(|| Refusal::new(Fault::GrantUnknown, "none is named"))?;
+        let (this, station) = (self.clone(), *station);
+        blocking(move || {
+            let admission = &this.shared.admission;
+            this.with_reader(|reader| admission.has_room(&station, (&grant, &lot), chips, reader))
+        })
+        .await?
     }
 
     /// The same without a record.

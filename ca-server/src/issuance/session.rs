@@ -5,7 +5,9 @@
 //! not a station that lies (`docs/decisions/0016-agent-hash.md`).
 
 use super::Refusal;
-use super::admit::Admission;
+use super::admit::{Admission, check_days};
+use super::reserve::refusal_of;
+use crate::store::Reader;
 use identity::Id;
 use identity::document::StationStatement;
 use identity::envelope::{Bytes32, Unit};
@@ -20,11 +22,13 @@ pub struct Session {
     pub agent: Option<Bytes32>,
     /// The grant that it is about to work under.
     pub grant: Option<DocumentHash>,
+    /// The lot of that grant for which chips are about to get their keys.
+    pub lot: Option<Id>,
 }
 
 impl Admission {
-    /// Whether a station may begin a session like this. How much is left of the grant is not asked: what is bound is
-    /// finished after its end.
+    /// Whether a station may begin a session like this. How much is left of the grant is asked only for chips that have no
+    /// key yet ([`Self::has_room`]): what is bound is finished after its end.
     ///
     /// # Errors
     /// [`Refusal`].
@@ -35,6 +39,49 @@ impl Admission {
             Some(grant) => self.granted(&station, grant).map(drop),
             None => Ok(()),
         }
+    }
+}
+
+impl Admission {
+    /// Whether chips may get keys for a lot: what their binding would be refused for is told before anything is burnt.
+    /// Another station may take the room meanwhile.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub(super) fn has_room(
+        &self,
+        station: &Id,
+        (grant, lot): (&DocumentHash, &Id),
+        chips: usize,
+        reader: &Reader,
+    ) -> Result<(), Refusal> {
+        let grant = self.granted(&*self.station(station)?, grant)?;
+        check_days(&grant.grant, self.clock.now())?;
+        let entry = self.directory.lot(&grant.hash, lot);
+        let entry = entry.ok_or_else(|| Refusal::new(Fault::LotUnknown, lot))?;
+        let internal = |error| Refusal::new(Fault::Internal, error);
+        let states = (
+            reader.grant(&grant.hash).map_err(internal)?,
+            reader.lot_state(&entry.hash).map_err(internal)?,
+        );
+        let (Some(of_grant), Some(of_lot)) = states else {
+            let detail = "a grant or lot that is not counted";
+            return Err(Refusal::new(Fault::Internal, detail));
+        };
+        let chips = u32::try_from(chips).unwrap_or(u32::MAX);
+        for (left, fault) in [
+            (of_grant.left(), Fault::GrantUsedUp),
+            (of_lot.left(), Fault::LotFull),
+        ] {
+            let left = left.map_err(refusal_of)?;
+            if left < chips {
+                return Err(Refusal::new(
+                    fault,
+                    format!("{left} left for {chips} chips"),
+                ));
+            }
+        }
+        Ok(())
     }
 }
 

@@ -101,10 +101,12 @@ impl wire::FactoryService for Factory {
             uids,
             agent_sha256,
             grant_hash,
+            lot_id,
         } = request.into_inner();
         let session = Session {
             agent: said(agent_sha256)?.map(Bytes32),
             grant: said(grant_hash)?.map(DocumentHash),
+            lot: (!lot_id.is_empty()).then(|| named(&lot_id)).transpose()?,
         };
         if uids.is_empty() || uids.len() > proto::MAX_UNITS {
             return Err(malformed("1 to 64 chips"));

@@ -12,6 +12,7 @@ use identity::{ChipUid, Clock as _};
 const SILENT: Session = Session {
     agent: None,
     grant: None,
+    lot: None,
 };
 
 /// The refuse leaf at an index.

@@ -1,7 +1,7 @@
 use crate::child::run;
 use crate::world::{Places, World, approval, fault, id, station, tell};
 use ca_server::issuance::Session;
-use identity::document::{Bytes32, StationStatement};
+use identity::document::{Bytes32, LotOrder, StationStatement};
 use identity::fault::Fault;
 use identity::hash::DocumentHash;
 use identity::{ChipUid, Clock as _};
@@ -23,7 +23,7 @@ async fn approve_one(world: &World) {
 fn running(agent: Bytes32) -> Session {
     Session {
         agent: Some(agent),
-        grant: None,
+        ..Session::default()
     }
 }
 
@@ -101,8 +101,8 @@ fn a_session_under_a_grant_of_others_gets_no_challenge() {
                 let world = World::open(room, Places::below(room)).await;
                 let (known, uid) = (id("st-1"), [ChipUid::new(&[0xc0, 0, 0, 9]).unwrap()]);
                 let under = |grant| Session {
-                    agent: None,
                     grant: Some(grant),
+                    ..Session::default()
                 };
                 let (own, others) = (under(world.grant_hash()), under(DocumentHash([9; 32])));
                 let asked = |session| world.corridor.challenges(&known, session, &uid);
@@ -114,6 +114,66 @@ fn a_session_under_a_grant_of_others_gets_no_challenge() {
                 world.clock.set(world.grant.not_after.0 + 1);
                 world.corridor.confirm_clock(world.clock.now()).unwrap();
                 asked(&own).await.unwrap();
+            });
+        },
+    );
+}
+
+#[test]
+fn a_chip_without_key_gets_no_challenge_where_there_is_no_room_for_it() {
+    run(
+        concat!(
+            module_path!(),
+            "::a_chip_without_key_gets_no_challenge_where_there_is_no_room_for_it"
+        ),
+        |room| {
+            tell(async {
+                let world = World::open(room, Places::below(room)).await;
+                let small = LotOrder {
+                    quantity: 3,
+                    ..world.lot("lot-2")
+                };
+                world.corridor.open_lot(small).await.unwrap();
+                let uids = |count: u8| -> Vec<_> {
+                    let uid = |n| ChipUid::new(&[0xc0, 0, 1, n]).unwrap();
+                    (0..count).map(uid).collect()
+                };
+                let (grant, known) = (world.grant_hash(), id("st-1"));
+                let asked = |lot: &str, count: u8| {
+                    let session = Session {
+                        grant: Some(grant),
+                        lot: Some(id(lot)),
+                        ..Session::default()
+                    };
+                    let (known, uids) = (&known, uids(count));
+                    let corridor = &world.corridor;
+                    async move { corridor.challenges(known, &session, &uids).await }
+                };
+                asked("lot-2", 3).await.unwrap();
+                assert_eq!(fault(asked("lot-2", 4).await), Fault::LotFull);
+                assert_eq!(fault(asked("lot-9", 1).await), Fault::LotUnknown);
+                let last = world.corridor.refusals(u64::MAX, 2).unwrap();
+                let reasons: Vec<_> = last.iter().map(|it| it.reason.as_str()).collect();
+                assert_eq!(reasons, ["CA-0205", "CA-0206"]);
+                // A chip that has its key is finished, whatever is left.
+                let bare = Session {
+                    grant: Some(grant),
+                    ..Session::default()
+                };
+                let reason = id("LINE-0220");
+                world
+                    .corridor
+                    .close_grant(&world.grant.id, reason)
+                    .await
+                    .unwrap();
+                assert_eq!(fault(asked("lot-1", 1).await), Fault::GrantClosed);
+                let one = uids(1);
+                let again = world.corridor.challenges(&known, &bare, &one);
+                again.await.unwrap();
+                // Past its days.
+                world.clock.set(world.grant.not_after.0 + 1);
+                world.corridor.confirm_clock(world.clock.now()).unwrap();
+                assert_eq!(fault(asked("lot-1", 1).await), Fault::GrantExpired);
             });
         },
     );

@@ -82,9 +82,7 @@ pub(super) fn bound<K: Known>(body: &Bind, grant: &GrantState, known: &K) -> Cou
         };
     };
     let state = open_lot(&lot, &body.grant.grant, known)?;
-    if state.tally.live() >= state.quantity {
-        return Err(Violation::LotFull.into());
-    }
+    state.left()?;
     let tally = LotTally {
         bound: state.tally.bound.saturating_add(1),
         ..state.tally

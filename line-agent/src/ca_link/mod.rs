@@ -143,12 +143,17 @@ pub trait Ca: Sync {
     /// [`CaError`]
     fn lot(&self, grant: &DocumentHash, lot: &Id) -> Result<LotSeen, CaError>;
 
-    /// Gets a challenge for a chip, at most 64 bytes. The CA is told which program asks, and under which grant it is about to
-    /// work.
+    /// Gets a challenge for a chip, at most 64 bytes. The CA is told which program asks, under which grant it is about to
+    /// work, and for which lot, if the chip has no key yet: then it says whether there is room for one more.
     ///
     /// # Errors
     /// [`CaError`], among them a refusal with [`Fault::AgentNotApproved`].
-    fn challenge(&self, uid: &ChipUid, grant: Option<&DocumentHash>) -> Result<Vec<u8>, CaError>;
+    fn challenge(
+        &self,
+        uid: &ChipUid,
+        grant: Option<&DocumentHash>,
+        lot: Option<&Id>,
+    ) -> Result<Vec<u8>, CaError>;
 
     /// Has the one unit of an envelope certified.
     ///
@@ -418,12 +423,18 @@ impl Ca for CaLink<'_> {
         self.ask_lot(grant, lot, |answer| convert::lot(answer, (grant, lot)))
     }
 
-    fn challenge(&self, uid: &ChipUid, grant: Option<&DocumentHash>) -> Result<Vec<u8>, CaError> {
+    fn challenge(
+        &self,
+        uid: &ChipUid,
+        grant: Option<&DocumentHash>,
+        lot: Option<&Id>,
+    ) -> Result<Vec<u8>, CaError> {
         self.ask(|mut client| async move {
             let request = GetChallengesRequest {
                 uids: vec![uid.as_bytes().to_vec()],
                 agent_sha256: self.means.agent.0.to_vec(),
                 grant_hash: grant.map_or_else(Vec::new, |it| it.as_bytes().to_vec()),
+                lot_id: lot.map_or_else(String::new, ToString::to_string),
             };
             let asked = self.means.clock.now();
             let answer = client

@@ -26,7 +26,6 @@ use identity::document::{
     Document as _, Grant, KeyOriginRule, Profile, SubjectAttribute, UidRule, Version1,
 };
 use identity::evidence::Grade;
-use identity::fault::Fault;
 use identity::message::{Endorsement, Message as _};
 use identity::serial_pattern::SerialPattern;
 use identity::sources::EntropyError;

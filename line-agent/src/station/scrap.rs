@@ -6,7 +6,7 @@
 
 use super::floor::Floor;
 use super::journal::{Event, HexRequest, History, OpenUnit, Scrapping};
-use super::spool::waits;
+use super::spool::{is_fresh, waits};
 use super::{Failure, Step, void};
 use crate::ca_link::{CaError, LeafProof};
 use crate::orders::Order;
@@ -159,7 +159,7 @@ fn dated(floor: &Floor<'_>, id: RequestId, scrapping: Scrapping) -> Step<Scrappi
         return Ok(scrapping);
     };
     let now = floor.clock.now();
-    if void::is_fresh(asked.time, now) {
+    if is_fresh(asked.time, now) {
         return Ok(scrapping);
     }
     let signed = floor.sign(&ScrapRequest { time: now, ..asked })?;

@@ -4,6 +4,7 @@ use super::checks::{check_genuine, check_unused, endorsed};
 use super::floor::{Floor, Queue};
 use super::inspect::Expected;
 use super::journal::{Event, IssuedFacts, Keyed as KeyedEntry, OpenUnit, SignedRequest};
+use super::spool::is_fresh;
 use super::{Failure, Step};
 use crate::ca_link::{Answer, CaError};
 use crate::injector::{Original, Target, WrappedKey};
@@ -13,7 +14,9 @@ use crate::programmer::{Programmer, ProgrammerError};
 use crate::records::{Shipment, Trail};
 use der::asn1::OctetString;
 use identity::document::KeyOriginRule;
-use identity::envelope::{ConfirmRequest, Envelope, Observation, Purpose, Unit, Version1};
+use identity::envelope::{
+    ConfirmRequest, Envelope, Observation, Purpose, StationRequest as _, Unit, Version1,
+};
 use identity::evidence::{Bytes32, Evidence, Injected, OnChip, Signature};
 use identity::fault::Fault;
 use identity::field::Tag;
@@ -21,7 +24,7 @@ use identity::key::AwsLcVerifier;
 use identity::message::{Confirmation, Message as _, Possession};
 use identity::{
     CertificateHash, ChipUid, DeviceSerial, Id, LeafHash, P256Key, PartNumber, RequestId,
-    VerifyP256 as _,
+    Timestamp, VerifyP256 as _,
 };
 use koseki_device::{ChipState, Identification, Injection, Proof, Refusal};
 
@@ -109,10 +112,10 @@ impl Bench<'_> {
 }
 
 impl Bench<'_> {
-    /// A challenge for the chip in the socket, under the grant of its unit.
-    fn challenge(&self, uid: &ChipUid) -> Step<Vec<u8>> {
+    /// A challenge for the chip in the socket, under the grant of its unit; for its lot, if it has no key yet.
+    fn challenge(&self, uid: &ChipUid, lot: Option<&Id>) -> Step<Vec<u8>> {
         let grant = &self.task.order.grant_hash;
-        Ok(self.floor.ca.challenge(uid, Some(grant))?)
+        Ok(self.floor.ca.challenge(uid, Some(grant), lot)?)
     }
 }
 
@@ -252,7 +255,7 @@ impl Checked {
         Ok(Self(chip))
     }
 
-    /// Gets a challenge, so that nothing is burnt while the CA cannot be reached, and a key. When this returns, the
+    /// Gets a challenge, so that nothing is burnt while the CA cannot be reached or grant and lot have no room, and a key. When this returns, the
     /// journal knows request, chip, key and evidence; the key is in no place that outlives a power cut.
     ///
     /// # Errors
@@ -260,7 +263,7 @@ impl Checked {
     /// [`Fault::Journal`], or the chip's.
     pub fn make_key(self, bench: &mut Bench<'_>) -> Step<Keyed> {
         bench.floor.stop.check()?;
-        let challenge = bench.challenge(&self.0.uid)?;
+        let challenge = bench.challenge(&self.0.uid, Some(&bench.task.lot))?;
         let (key, evidence, load) = match bench.task.order.profile.origin {
             KeyOriginRule::OnChip => self.make_on_chip(bench)?,
             KeyOriginRule::Injected => self.make_in_hsm(bench)?,
@@ -404,7 +407,7 @@ impl Burnt {
         bench.trail.measure("key_readback", "denied");
         let challenge = self
             .challenge
-            .map_or_else(|| bench.challenge(&self.unit.uid), Ok)?;
+            .map_or_else(|| bench.challenge(&self.unit.uid, None), Ok)?;
         let possession = prove_possession(&self.unit, &challenge, bench)?;
         if let Some(original) = self.original {
             original.destroy()?;
@@ -444,6 +447,13 @@ impl Sent {
             challenge: None,
             original: None,
         }
+    }
+
+    /// Whether the envelope was sealed not long ago, by the clock that is there now.
+    #[must_use]
+    pub fn is_fresh(&self, now: Timestamp) -> bool {
+        let sealed = Envelope::from_bytes(&self.envelope.der);
+        sealed.is_ok_and(|envelope| is_fresh(envelope.time, now))
     }
 
     /// Sends the envelope and verifies the answer; the same envelope gets the same answer for ever.

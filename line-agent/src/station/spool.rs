@@ -11,6 +11,9 @@ use std::collections::BTreeSet;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+/// What was signed longer ago, in milliseconds, is dated anew; the CA takes nothing that is a day off its clock.
+const FRESH_MS: u64 = 60 * 60 * 1000;
+
 /// The line of units that wait.
 #[derive(Debug)]
 pub struct Spool {
@@ -109,6 +112,12 @@ impl Drop for Place<'_> {
     }
 }
 
+/// Whether what was signed then is of the present, by the clock that is there now.
+#[must_use]
+pub const fn is_fresh(then: Timestamp, now: Timestamp) -> bool {
+    now.0.abs_diff(then.0) <= FRESH_MS
+}
+
 /// Faults that pass by themselves: the unit stays in its socket, and nobody need do anything to it.
 #[must_use]
 pub const fn passes(fault: Fault) -> bool {
@@ -130,13 +139,22 @@ pub const fn waits(fault: Fault) -> bool {
     passes(fault) || matches!(fault, Fault::StationClock)
 }
 
-/// Refusals of what stands in the journal that waiting does not mend: the unit is set aside, for a person to look at.
+/// Refusals of what stands in the journal that waiting does not mend: the unit is set aside, for a person to look at. A
+/// grant or lot that had room when its key was made, and has none any more, is among them.
 #[must_use]
 pub const fn lasts(fault: Fault) -> bool {
     matches!(
         fault,
         Fault::EnvelopeMalformed
             | Fault::TooLarge
+            | Fault::GrantUnknown
+            | Fault::GrantExpired
+            | Fault::GrantUsedUp
+            | Fault::GrantClosed
+            | Fault::WrongLine
+            | Fault::LotUnknown
+            | Fault::LotFull
+            | Fault::LotClosed
             | Fault::RequestConflict
             | Fault::NotHolder
             | Fault::Alarmed

@@ -146,11 +146,16 @@ fn check_attempts(open: &OpenUnit, bench: &Bench<'_>) -> Step<()> {
 }
 
 /// A challenge that went stale, as after a long power cut, is answered by a new proof under the same request; so is a
-/// signature of a request key that the station had before it was enrolled anew, and an envelope of another program than
-/// the one that runs now.
+/// signature of a request key that the station had before it was enrolled anew, an envelope of another program than
+/// the one that runs now, and one that was sealed while the clock was another.
 fn issue(sent: Sent, bench: &mut Bench<'_>) -> Step<Issued> {
     let again = sent.before_proof();
+    let is_dated = !sent.is_fresh(bench.floor.clock.now());
     match sent.provision(bench) {
+        Err(Failure {
+            fault: Fault::StationClock,
+            ..
+        }) if is_dated => again.prove(bench)?.provision(bench),
         Err(Failure {
             fault:
                 Fault::ChallengeStale

@@ -6,16 +6,13 @@
 
 use super::floor::Floor;
 use super::journal::{Closed, Event, OpenUnit, SignedRequest};
-use super::spool::waits;
+use super::spool::{is_fresh, waits};
 use super::{Failure, Step};
 use crate::ca_link::{CaError, LeafProof};
 use crate::verdict::Verdict;
 use identity::envelope::{StationRequest as _, Version1, VoidRequest};
 use identity::fault::Fault;
-use identity::{DeviceSerial, Id, RequestId, Timestamp};
-
-/// How old a void or a scrapping is sent, in milliseconds.
-const FRESH_MS: u64 = 60 * 60 * 1000;
+use identity::{DeviceSerial, Id, RequestId};
 
 /// What came of a void.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,11 +119,6 @@ fn dated(floor: &Floor<'_>, request: RequestId, void: SignedRequest) -> Step<Sig
     let again = floor.sign(&VoidRequest { time: now, ..asked })?;
     floor.enter(request, Event::Voiding(again.clone()))?;
     Ok(again)
-}
-
-/// Whether what was signed then is sent now as it is.
-pub(super) const fn is_fresh(then: Timestamp, now: Timestamp) -> bool {
-    now.0.abs_diff(then.0) <= FRESH_MS
 }
 
 /// What was signed with a request key that the station had before it was enrolled anew is signed again, the same bytes,

@@ -131,8 +131,13 @@ impl Ca for Away<'_> {
     fn lot(&self, grant: &DocumentHash, lot: &Id) -> Result<LotSeen, CaError> {
         outside(|| self.0.lot(grant, lot))
     }
-    fn challenge(&self, uid: &ChipUid, grant: Option<&DocumentHash>) -> Result<Vec<u8>, CaError> {
-        outside(|| self.0.challenge(uid, grant))
+    fn challenge(
+        &self,
+        uid: &ChipUid,
+        grant: Option<&DocumentHash>,
+        lot: Option<&Id>,
+    ) -> Result<Vec<u8>, CaError> {
+        outside(|| self.0.challenge(uid, grant, lot))
     }
     fn provision(&self, envelope: &SignedRequest) -> Result<Answer, CaError> {
         outside(|| self.0.provision(envelope))

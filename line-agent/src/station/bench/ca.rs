@@ -70,9 +70,13 @@ pub(in crate::station) struct Register {
     pub(in crate::station) refuses_only: Option<ChipUid>,
     /// The void of this request is refused.
     pub(in crate::station) refuses_void: Option<RequestId>,
+    /// What a challenge for a chip without key is refused with.
+    pub(in crate::station) has_no_room: Option<Fault>,
+    /// What every new binding is refused with.
+    pub(in crate::station) refuses_bind: Option<Fault>,
     /// What every void and scrapping is refused with.
     pub(in crate::station) refuses_ends: Option<Fault>,
-    /// Voids and scrappings that were signed before this time are a day off the CA's clock.
+    /// What was signed before this time is a day off the CA's clock.
     pub(in crate::station) day_off_below: u64,
 }
 
@@ -131,6 +135,20 @@ impl Register {
         Err(CaError::Refused(Fault::EnvelopeSignature, refused))
     }
 
+    /// Why nothing new is bound for this envelope.
+    fn refuses_new(&self, envelope: &Envelope) -> Option<Fault> {
+        let challenge = envelope.units[0].challenge.as_bytes();
+        let made = u64::from_be_bytes(challenge.try_into().unwrap());
+        let reasons = [
+            (envelope.time.0 < self.day_off_below, Fault::StationClock),
+            (made < self.stale_below, Fault::ChallengeStale),
+            (made < self.unapproved_below, Fault::AgentNotApproved),
+        ];
+        let mut reasons = reasons.iter().filter(|(is, _)| *is);
+        self.refuses_bind
+            .or_else(|| reasons.next().map(|(_, fault)| *fault))
+    }
+
     /// Whether a void or a scrapping is looked at now.
     fn check_end(&self, signed: Timestamp) -> Result<(), CaError> {
         let is_off = signed.0 < self.day_off_below;
@@ -181,12 +199,8 @@ impl FakeCa {
             return Ok(bound.answer.clone());
         }
         let refused = |fault| Err(CaError::Refused(fault, "refused".to_owned()));
-        let made = u64::from_be_bytes(unit.challenge.as_bytes().try_into().unwrap());
-        if made < register.stale_below {
-            return refused(Fault::ChallengeStale);
-        }
-        if made < register.unapproved_below {
-            return refused(Fault::AgentNotApproved);
+        if let Some(fault) = register.refuses_new(&envelope) {
+            return refused(fault);
         }
         let key = unit.fixed_key().unwrap();
         if register
@@ -282,8 +296,16 @@ impl Ca for FakeCa {
         self.reach(|register| Ok(register.seen()))
     }
 
-    fn challenge(&self, _uid: &ChipUid, _grant: Option<&DocumentHash>) -> Result<Vec<u8>, CaError> {
+    fn challenge(
+        &self,
+        _uid: &ChipUid,
+        _grant: Option<&DocumentHash>,
+        lot: Option<&Id>,
+    ) -> Result<Vec<u8>, CaError> {
         self.reach(|register| {
+            if let Some(fault) = register.has_no_room.filter(|_| lot.is_some()) {
+                return Err(CaError::Refused(fault, "refused".to_owned()));
+            }
             register.challenges += 1;
             Ok(register.challenges.to_be_bytes().to_vec())
         })
