@@ -276,6 +276,7 @@ fn on_floor<T>(
     let (runtime, stop) = (Runtime::new()?, Stop::default());
     let ca = CaLink::new(
         &config.ca,
+        &config.station.id,
         vault.tls().clone(),
         means(&runtime, &stop, (Some(&seen), agent)),
     )?;

@@ -310,7 +310,7 @@ fn ask_ca(config: &Config, vault: &Vault) -> Result<(Told, Finding), AppError> {
     let (runtime, stop) = (Runtime::new()?, Stop::default());
     let seen = SeenCheckpoint::open(&config.paths.state)?;
     let means = means(&runtime, &stop, (Some(&seen), ProgramHash::measure()?));
-    let link = CaLink::new(&config.ca, vault.tls().clone(), means)?;
+    let link = CaLink::new(&config.ca, &config.station.id, vault.tls().clone(), means)?;
     let away = |error| AppError::Unreachable(Failure::from(error));
     // The question names no chip that exists; the answer is bound to it, and of no use to anybody.
     let uid = ChipUid::new(b"doctor").map_err(io::Error::other)?;

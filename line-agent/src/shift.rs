@@ -13,7 +13,7 @@ use crate::metrics::{self, Counted, Meters};
 use crate::programmer;
 use crate::sources::SystemClock;
 use crate::station::floor::{Called, Floor, Queue, Stop};
-use crate::station::journal::History;
+use crate::station::journal::{History, Journal};
 use crate::station::socket::{SCRAPPING, Socket, VOID, tell_alarms};
 use crate::station::{Failure, scrap, void};
 use crate::verdict::Verdict;
@@ -64,7 +64,7 @@ pub fn work(
         !used_up.contains(&unit.serial) && floor.journal.with(wanted)
     });
     let queue = if config.scan { queue.by_call() } else { queue };
-    let panel = (audience == Audience::Screen).then(|| panel(config, lot, queue.remaining()));
+    let panel = (audience == Audience::Screen).then(|| panel(config, lot, floor.journal));
     let meters = Arc::new(Meters::new());
     metrics::show(config, runtime, &meters).map_err(AppError::Metrics)?;
     let desk = desk(config, audience, panel.as_ref(), &meters);
@@ -108,12 +108,12 @@ pub fn work(
     })
 }
 
-fn panel(config: &Config, lot: &Lot, wanted: usize) -> Panel {
-    let units = lot.units.len();
+fn panel(config: &Config, lot: &Lot, journal: &Journal) -> Panel {
+    let serials = lot.units.iter().map(|unit| &unit.serial);
     let head = Head {
         lot: lot.id,
-        units,
-        before: units.saturating_sub(wanted),
+        units: lot.units.len(),
+        before: journal.with(|history| history.passed(&lot.id, serials)),
         language: config.language,
     };
     let sockets = config.sockets.iter().map(|socket| socket.name);

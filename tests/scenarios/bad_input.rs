@@ -48,7 +48,7 @@ fn a_unit_beyond_the_quota_gets_no_certificate() {
     });
     let made = shop.make(SENSORS, 1, 3);
     assert_eq!(made.code, Some(0), "{}", made.said);
-    let before = leaves(&shop);
+    let (before, keys) = (leaves(&shop), shop.station.journalled("keyed"));
     let more = shop.make(SENSORS, 10, 1);
     assert_eq!(more.code, Some(20), "{}", more.said);
     assert!(
@@ -57,6 +57,8 @@ fn a_unit_beyond_the_quota_gets_no_certificate() {
         more.said
     );
     assert_eq!(shop.station.devices().unwrap().len(), 3);
+    let more = shop.station.journalled("keyed");
+    assert_eq!(more, keys, "a chip got a key for nothing");
     let after = leaves(&shop);
     assert_eq!(after["kinds"]["bind"], before["kinds"]["bind"]);
     assert!(

@@ -63,6 +63,11 @@ impl Admission {
         let asked = self.asked::<ScrapRequest>(peer, signed)?;
         let request = &asked.request;
         self.check_time(request.time)?;
+        if let Some(serial) = &request.serial
+            && !asked.lot.order.serials().holds(serial)
+        {
+            return Err(Refusal::new(Fault::SerialOutsideLot, serial));
+        }
         let bound = match &request.request {
             None => None,
             Some(request) => Some(confirm::subject_of(request, reader)?),

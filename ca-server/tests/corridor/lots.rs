@@ -8,10 +8,19 @@ use identity::document::SerialRange;
 use identity::fault::Fault;
 use identity::leaf::{Body, Leaf};
 use identity::lot::{LotCloseRequest, LotCounts, LotSeen, LotTally, ScrapRequest};
-use identity::{ChipUid, Clock as _, RequestId, SubjectId};
+use identity::{ChipUid, Clock as _, DeviceSerial, RequestId, SubjectId};
 
 /// Scraps a board that is bound, or a chip that never had a key.
 async fn scrap(world: &World, number: u8, unit: Result<u16, [u8; 4]>) -> Result<u64, Refusal> {
+    scrap_serial(world, number, unit, None).await
+}
+
+async fn scrap_serial(
+    world: &World,
+    number: u8,
+    unit: Result<u16, [u8; 4]>,
+    serial: Option<&str>,
+) -> Result<u64, Refusal> {
     let (der, signature) = seal(&ScrapRequest {
         version: identity::envelope::Version1,
         station: id("st-1"),
@@ -21,7 +30,7 @@ async fn scrap(world: &World, number: u8, unit: Result<u16, [u8; 4]>) -> Result<
         lot: id("lot-1"),
         request: unit.ok().map(request),
         uid: unit.err().map(|uid| ChipUid::new(&uid).unwrap()),
-        serial: None,
+        serial: serial.map(|serial| DeviceSerial::new(serial).unwrap()),
         reason: id("LINE-0105"),
     });
     let receipt = world.corridor.scrap(&id("st-1"), der, signature).await;
@@ -157,6 +166,27 @@ fn the_scrap_allowance_holds_for_boards_and_for_chips_without_a_key() {
                 assert_eq!(fault(used), Fault::ChipScrapped);
                 let views = world.corridor.grants().unwrap();
                 assert_eq!((views[0].scrapped, views[0].issued), (5, 2));
+            });
+        },
+    );
+}
+
+#[test]
+fn a_serial_of_another_lot_is_not_scrapped_in_this_one() {
+    run(
+        concat!(
+            module_path!(),
+            "::a_serial_of_another_lot_is_not_scrapped_in_this_one"
+        ),
+        |room| {
+            tell(async {
+                let world = World::open(room, Places::below(room)).await;
+                let chip = Err([0xc0, 0, 2, 1]);
+                let asked = scrap_serial(&world, 1, chip, Some("SN001000")).await;
+                assert_eq!(fault(asked), Fault::SerialOutsideLot);
+                scrap_serial(&world, 2, chip, Some("SN000999"))
+                    .await
+                    .unwrap();
             });
         },
     );

@@ -6,8 +6,8 @@ use crate::files::{FileError, read_bounded};
 use crate::sources::rfc3339;
 use der::Decode as _;
 use hyper_util::rt::TokioIo;
-use identity::Timestamp;
 use identity::fault::Fault;
+use identity::{Id, Timestamp};
 use keyvault::{Key, VaultError};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, InvalidDnsNameError, ServerName};
@@ -21,6 +21,9 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tonic::transport::{Channel, Endpoint};
 use tower::service_fn;
+use x509_cert::Certificate;
+use x509_cert::ext::pkix::SubjectAltName;
+use x509_cert::ext::pkix::name::GeneralName;
 
 /// Longest PEM file in bytes.
 const MAX_PEM: usize = 64 * 1024;
@@ -37,6 +40,14 @@ pub enum ChannelError {
     /// The certificate is not of the HSM's key, or the key is unusable.
     #[error("ca.certificate: {0}")]
     Vault(#[from] VaultError),
+    /// The certificate is another station's. What was signed in this one's name would be refused for ever.
+    #[error("ca.certificate is of {named}, station.id is {station}")]
+    Station {
+        /// The URIs that it names.
+        named: String,
+        /// The name in the settings.
+        station: Id,
+    },
     /// A certificate or version is refused.
     #[error("TLS: {0}")]
     Tls(#[from] rustls::Error),
@@ -63,7 +74,7 @@ impl Validity {
     /// # Errors
     /// [`der::Error`] if it is none.
     pub fn of(certificate: &[u8]) -> Result<Self, der::Error> {
-        let certificate = x509_cert::Certificate::from_der(certificate)?;
+        let certificate = Certificate::from_der(certificate)?;
         let validity = certificate.tbs_certificate().validity();
         let millis = |time: x509_cert::time::Time| {
             let since = time.to_unix_duration().as_millis();
@@ -93,12 +104,43 @@ impl Validity {
     }
 }
 
+/// That a certificate, DER, is this station's: its URI ends with the station's name (SPIFFE ID §2.2).
+fn check_station(certificate: &[u8], station: &Id) -> Result<Result<(), ChannelError>, der::Error> {
+    let certificate = Certificate::from_der(certificate)?;
+    let names = certificate.tbs_certificate();
+    let names = names.get_extension::<SubjectAltName>()?;
+    let names = names.map(|(_critical, names)| names.0).unwrap_or_default();
+    let uris: Vec<_> = names
+        .iter()
+        .filter_map(|name| {
+            if let GeneralName::UniformResourceIdentifier(uri) = name {
+                Some(uri.as_str())
+            } else {
+                None
+            }
+        })
+        .collect();
+    let own = format!("/station/{station}");
+    match uris.iter().any(|uri| uri.ends_with(&own)) {
+        true => Ok(Ok(())),
+        false => Ok(Err(ChannelError::Station {
+            named: uris.join(", "),
+            station: *station,
+        })),
+    }
+}
+
 /// A channel that connects when it is used, and when the station's own certificate is valid.
-pub(super) fn lazy(settings: &config::Ca, key: Key) -> Result<(Channel, Validity), ChannelError> {
+pub(super) fn lazy(
+    settings: &config::Ca,
+    station: &Id,
+    key: Key,
+) -> Result<(Channel, Validity), ChannelError> {
     let own = certificates(&settings.certificate)?;
     let wrong = |error| FileError::content(&settings.certificate, error);
     let leaf = own.first().map(|leaf| leaf.as_ref()).unwrap_or_default();
     let validity = Validity::of(leaf).map_err(wrong)?;
+    check_station(leaf, station).map_err(wrong)??;
     let connector = TlsConnector::from(Arc::new(client_config(settings, own, key)?));
     let name = ServerName::try_from(settings.server_name.clone())?;
     let address: Arc<str> = settings.address.as_str().into();
@@ -161,6 +203,30 @@ mod tests {
         params.not_after = rcgen::date_time_ymd(until.0, until.1, until.2);
         let key = rcgen::KeyPair::generate().unwrap();
         params.self_signed(&key).unwrap().der().to_vec()
+    }
+
+    #[test]
+    fn a_certificate_of_another_station_is_told_before_anything_is_signed() {
+        let named = |uri: &str| {
+            let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+            let uri = rcgen::SanType::URI(uri.try_into().unwrap());
+            params.subject_alt_names = vec![uri];
+            let key = rcgen::KeyPair::generate().unwrap();
+            params.self_signed(&key).unwrap().der().to_vec()
+        };
+        let station = Id::new("ota-l2-prov-01").unwrap();
+        let check = |certificate: &[u8]| check_station(certificate, &station).unwrap();
+        check(&named("spiffe://ca.example/station/ota-l2-prov-01")).unwrap();
+        for other in [
+            "spiffe://ca.example/station/ota-l2-prov-02",
+            "spiffe://ca.example/station/x-ota-l2-prov-01",
+            "spiffe://ca.example/auditor/ota-l2-prov-01",
+        ] {
+            let error = check(&named(other)).unwrap_err();
+            let said = error.to_string();
+            assert!(said.contains(other) && said.contains("prov-01"), "{said}");
+        }
+        check(&certificate((2026, 1, 1), (2026, 12, 31))).unwrap_err();
     }
 
     #[test]

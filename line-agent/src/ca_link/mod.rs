@@ -272,15 +272,16 @@ impl<'a> CaLink<'a> {
     /// Prepares the line; the connection is made with the first call, and made anew whenever it breaks.
     ///
     /// # Errors
-    /// [`ChannelError`] if certificates or key do not fit.
+    /// [`ChannelError`] if certificates, station or key do not fit.
     pub fn new(
         settings: &config::Ca,
+        station: &Id,
         tls_key: Key,
         means: Means<'a>,
     ) -> Result<Self, ChannelError> {
         let (channel, own) = {
             let _inside = means.runtime.enter();
-            channel::lazy(settings, tls_key)?
+            channel::lazy(settings, station, tls_key)?
         };
         Ok(Self::over(channel, own, settings, means))
     }

@@ -4,6 +4,7 @@
 //! As a void, it is in the journal before it is sent, waits there while the CA is away or cannot take it, and is dated
 //! anew when it waited long.
 
+use super::close::Outcome;
 use super::floor::Floor;
 use super::journal::{Event, HexRequest, History, OpenUnit, Scrapping};
 use super::spool::{is_fresh, waits};
@@ -34,11 +35,27 @@ pub struct Scrapped {
 ///
 /// # Errors
 /// [`Fault::CaUnreachable`], what the CA cannot take now ([`waits`]), or [`Fault::ProofInvalid`] if the answer is not
-/// believed: the scrapping waits for the next run. Any other refusal of the CA: the unit stands as it was.
+/// believed: the scrapping waits for the next run. [`Fault::ChipScrapped`] if nothing was made under the serial since it
+/// was scrapped. Any other refusal of the CA: the unit stands as it was.
 pub fn scrap(floor: &Floor<'_>, order: &Order, unit: &Scrapped) -> Step<RequestId> {
+    check_not_twice(floor, unit)?;
     let bound = floor.journal.with(|history| bound(history, unit));
     let id = announce(floor, order, unit, bound)?;
     send(floor, id)
+}
+
+/// A serial is scrapped once, unless a board or a chip is named that only has it on its label.
+fn check_not_twice(floor: &Floor<'_>, unit: &Scrapped) -> Step<()> {
+    let is_named = unit.uid.is_some() || unit.voided.is_some();
+    let outcome = |history: &History| history.outcome(&unit.lot, &unit.serial);
+    if is_named || floor.journal.with(outcome) != Outcome::Scrapped {
+        return Ok(());
+    }
+    let detail = format!(
+        "{} of lot {} is scrapped already, and no chip got a key for it since",
+        unit.serial, unit.lot
+    );
+    Err(Failure::new(Fault::ChipScrapped, detail))
 }
 
 /// The request under which the CA may know the unit.

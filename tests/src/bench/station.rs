@@ -236,7 +236,9 @@ fn shift(config: &Config, lot: &std::path::Path, _tool: &Tool) -> Outcome<(Times
         seen: Some(&seen),
         agent: ProgramHash([0; 32]),
     };
-    let link = CaLink::new(&config.ca, vault.tls().clone(), means).map_err(Failure::new)?;
+    let station = &config.station.id;
+    let link = CaLink::new(&config.ca, station, vault.tls().clone(), means);
+    let link = link.map_err(Failure::new)?;
     let floor = Floor {
         station: &config.station,
         orders: &orders,

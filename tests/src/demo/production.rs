@@ -127,12 +127,16 @@ fn try_one_more(factory: &Factory, station: &Station, teller: &mut Teller<'_>) -
     let mut tray = Tray::new(&factory.path("tray-c"));
     tray.put(&factory.vendor, INJECTED, 800, 1)?;
     let programmer = tray.present(1)?;
+    let keys = station.journalled("keyed");
     let ended = station.run(&lot, &programmer.sockets)?;
     require(
         ended.code == Some(20) && ended.said.contains("CA-0203"),
         format_args!("one more ended with {:?}: {}", ended.code, ended.said),
     )?;
-    teller.claim("one unit more than the quota: HOLD CA-0203, exit 20, no certificate")
+    require(station.journalled("keyed") == keys, "its chip got a key")?;
+    teller.claim(
+        "one unit more than the quota: HOLD CA-0203, exit 20, no certificate, no key in its chip",
+    )
 }
 
 /// Each kind of planted trouble under its own code, and no certificate for it.

@@ -70,6 +70,8 @@ pub(in crate::station) struct Register {
     pub(in crate::station) refuses_only: Option<ChipUid>,
     /// The void of this request is refused.
     pub(in crate::station) refuses_void: Option<RequestId>,
+    /// Scrappings that were taken.
+    pub(in crate::station) scrapped: usize,
     /// What a challenge for a chip without key is refused with.
     pub(in crate::station) has_no_room: Option<Fault>,
     /// What every new binding is refused with.
@@ -350,6 +352,7 @@ impl Ca for FakeCa {
             register.check_signature::<ScrapRequest>(request)?;
             let scrap = ScrapRequest::from_bytes(&request.der).unwrap();
             register.check_end(scrap.time)?;
+            register.scrapped += 1;
             let Some(unit) = scrap.request else {
                 return Ok(leaf_proof("scrap"));
             };

@@ -392,6 +392,13 @@ impl History {
         }
     }
 
+    /// How many of these serials of a lot passed.
+    #[must_use]
+    pub fn passed<'a>(&self, lot: &Id, serials: impl Iterator<Item = &'a DeviceSerial>) -> usize {
+        let passed = |serial: &&DeviceSerial| self.outcome(lot, serial) == Outcome::Passed;
+        serials.filter(passed).count()
+    }
+
     /// Units that are neither done nor dropped, by request.
     pub fn open_units(&self) -> impl Iterator<Item = &OpenUnit> {
         self.open.values()
@@ -564,6 +571,29 @@ mod tests {
             ..keyed(1)
         };
         assert!(wanted(&after(&[keyed(1), dropped])));
+    }
+
+    #[test]
+    fn what_is_open_failed_or_void_did_not_pass() {
+        let passed = |history: &History| {
+            let serials = [DeviceSerial::new("26480001001").unwrap()];
+            history.passed(&Id::new("26W48-A").unwrap(), serials.iter())
+        };
+        let bound = [keyed(1), sent(1), issued(1)];
+        let mut history = after(&bound);
+        assert_eq!(passed(&history), 0, "open");
+        history.apply(&closed(1)).unwrap();
+        assert_eq!(passed(&history), 0, "failed behind its binding");
+        history.apply(&voiding(1)).unwrap();
+        history.apply(&bare(1, Event::Voided)).unwrap();
+        assert_eq!(passed(&history), 0, "void");
+        let mut history = after(&bound);
+        let mut pass = closed(1);
+        if let Event::Closed(end) = &mut pass.event {
+            (end.verdict, end.fault) = (Verdict::Pass, None);
+        }
+        history.apply(&pass).unwrap();
+        assert_eq!(passed(&history), 1);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use crate::station::floor::lock;
 use crate::station::journal::Journal;
 use crate::verdict::Verdict;
 use identity::fault::Fault;
+use std::sync::atomic::Ordering;
 
 /// What the CA refuses now and takes later.
 const NOT_NOW: [Fault; 6] = [
@@ -84,4 +85,15 @@ fn a_unit_that_was_sealed_by_a_wrong_clock_goes_on_when_the_clock_is_right() {
     lock(&world.register).day_off_below = world.morning;
     assert_eq!(world.run_to_end(), Verdict::Pass);
     world.assert_all_made_once();
+}
+
+#[test]
+fn what_is_scrapped_already_uses_up_no_more_of_the_allowance() {
+    let mut world = failed_behind_its_binding(1);
+    world.scraps = Some(scrapped_by_hand());
+    for _ in 0..2 {
+        world.tray.position.store(1, Ordering::Relaxed);
+        world.run_to_end();
+        assert_eq!(lock(&world.register).scrapped, 1);
+    }
 }
