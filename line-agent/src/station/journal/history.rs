@@ -388,6 +388,8 @@ impl History {
         match state.taken {
             true if !is_bound => Outcome::Passed,
             false if self.ends.is_scrapped(lot, serial, state.attempts) => Outcome::Scrapped,
+            // A key was made, and its chip was blank still when it was gone.
+            false if state.failures == 0 => Outcome::Unused,
             true | false => Outcome::Failed,
         }
     }
@@ -594,6 +596,18 @@ mod tests {
         }
         history.apply(&pass).unwrap();
         assert_eq!(passed(&history), 1);
+    }
+
+    #[test]
+    fn a_serial_whose_only_key_never_reached_a_chip_is_unused() {
+        let (lot, serial) = (Id::new("26W48-A"), DeviceSerial::new("26480001001"));
+        let (lot, serial) = (lot.unwrap(), serial.unwrap());
+        let dropped = bare(1, Event::Dropped);
+        let history = after(&[keyed(1), dropped.clone()]);
+        assert_eq!(history.outcome(&lot, &serial), Outcome::Unused);
+        // One that failed before is a failure still.
+        let history = after(&[keyed(1), closed(1), keyed(1), dropped]);
+        assert_eq!(history.outcome(&lot, &serial), Outcome::Failed);
     }
 
     #[test]
