@@ -33,6 +33,7 @@ mod half_sent;
 mod holders;
 mod kept_out;
 mod licences;
+mod long_waits;
 mod lots;
 mod no_telemetry;
 mod once_and_for_ever;
