@@ -143,6 +143,93 @@ fn what_was_finished_with_others_is_only_answered() {
     );
 }
 
+/// A station has seen more of the log than is here. What was reserved before that is neither published nor signed: if a
+/// backup was restored, its places are others' already.
+#[test]
+fn what_is_reserved_when_somebody_is_ahead_is_not_signed_before_a_restart() {
+    run(
+        concat!(
+            module_path!(),
+            "::what_is_reserved_when_somebody_is_ahead_is_not_signed_before_a_restart"
+        ),
+        |room| {
+            tell(async {
+                let world = World::open(room, Places::below(room)).await;
+                let (world, mut steps) = world.stepwise_ahead(2);
+                let before = (signed(), world.corridor.checkpoint().unwrap());
+                let now = |world: &World| (signed(), world.corridor.checkpoint().unwrap());
+                let waiting = [1, 2].map(|chip| {
+                    let pending = world.submit(chip).unwrap();
+                    assert!(steps.reserve());
+                    pending
+                });
+                assert_eq!(fault(world.submit_seen(3, 1000)), Fault::LogAhead);
+                let ahead = Some((Fault::LogAhead, Ends::ByRepair));
+                assert_eq!(stop(&world), ahead);
+                for pending in waiting {
+                    assert!(steps.finish());
+                    assert_eq!(refused(pending), Fault::LogAhead);
+                    assert_eq!(now(&world), before);
+                }
+                steps.look_after();
+                assert!(!steps.finish());
+                assert_eq!((stop(&world), now(&world)), (ahead, before.clone()));
+                assert_eq!(world.corridor.status().unwrap().in_flight, 2);
+                drop(steps);
+
+                let world = world.restart();
+                assert_eq!(signed(), before.0 + 2, "what was durable is finished");
+                let size = world.corridor.status().unwrap().log_size;
+                for chip in [1, 2] {
+                    assert!(world.provision(chip).await.unwrap().index < size);
+                }
+                assert_eq!((counts(&world).0, signed()), (2, before.0 + 2));
+            });
+        },
+    );
+}
+
+/// The disk has room again, and the finisher is about to look for what is open; before it does, somebody is found to be
+/// ahead.
+#[test]
+fn what_a_full_disk_left_open_is_not_signed_either_once_somebody_is_ahead() {
+    run(
+        concat!(
+            module_path!(),
+            "::what_a_full_disk_left_open_is_not_signed_either_once_somebody_is_ahead"
+        ),
+        |room| {
+            tell(async {
+                let world = World::open(room, Places::below(room)).await;
+                let (world, mut steps) = world.stepwise();
+                let before = signed();
+                let first = world.submit(1).unwrap();
+                assert!(steps.reserve());
+                let (log, aside) = (&world.places.log, room.join("aside"));
+                std::fs::rename(log, &aside).unwrap();
+                std::fs::write(log, "").unwrap();
+                assert!(steps.finish());
+                assert_eq!(refused(first), Fault::StoreUnavailable);
+                std::fs::remove_file(log).unwrap();
+                std::fs::rename(&aside, log).unwrap();
+
+                steps.look_after();
+                assert_eq!(fault(world.submit_seen(2, 1000)), Fault::LogAhead);
+                assert!(steps.finish());
+                steps.look_after();
+                assert!(!steps.finish());
+                assert_eq!(stop(&world), Some((Fault::LogAhead, Ends::ByRepair)));
+                assert_eq!(signed(), before);
+                drop(steps);
+
+                let world = world.restart();
+                world.provision(1).await.unwrap();
+                assert_eq!((counts(&world).0, signed()), (1, before + 1));
+            });
+        },
+    );
+}
+
 /// The store's write-ahead log may not grow: COMMIT fails, and what became durable is not known.
 fn fail_commits(world: &World) {
     let wal = world.places.store.with_extension("sqlite-wal");

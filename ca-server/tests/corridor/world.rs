@@ -33,7 +33,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use translog::checkpoint::Checkpoint;
 use translog::note::NoteSigner as _;
+use translog::tree::Hash;
 use zeroize::Zeroizing;
 
 const ORIGIN: &str = "log.example/koseki";
@@ -363,20 +365,42 @@ impl World {
 
     fn sealed_for(&self, purpose: Purpose, time: u64, units: Vec<Unit>) -> (Vec<u8>, Vec<u8>) {
         seal(&Envelope {
-            version: Version1,
             purpose,
+            ..self.envelope(time, units)
+        })
+    }
+
+    fn envelope(&self, time: u64, units: Vec<Unit>) -> Envelope {
+        Envelope {
+            version: Version1,
+            purpose: Purpose::Provision,
             station: id("st-1"),
             time: Timestamp(time),
             grant: self.grant.hash(),
             lot: id("lot-1"),
             seen: None,
             units,
-        })
+        }
     }
 
     /// Asks for a unit and does not wait; the next step finds it queued.
     pub(crate) fn submit(&self, device: u16) -> Result<Pending, Refusal> {
         let (der, signature) = self.sealed_one(device);
+        let station = id("st-1");
+        let mut replies = self
+            .corridor
+            .submit(&station, Call::Provision, der, signature)?;
+        replies.remove(0)
+    }
+
+    /// The same by a station that shows a checkpoint of so many leaves, signed by the log's key, that is not of this log.
+    pub(crate) fn submit_seen(&self, device: u16, size: u64) -> Result<Pending, Refusal> {
+        let checkpoint = Checkpoint::new(ORIGIN, size, Hash::new([0x5e; 32])).unwrap();
+        let note = checkpoint.sign(&self.log_key).unwrap().to_string();
+        let (der, signature) = seal(&Envelope {
+            seen: Some(octets(note.as_bytes())),
+            ..self.envelope(self.clock.now().0, vec![self.unit(device, device)])
+        });
         let station = id("st-1");
         let mut replies = self
             .corridor

@@ -108,9 +108,9 @@ impl State {
         self.behind.load(Ordering::Acquire)
     }
 
-    /// The stop that only a restart ends.
-    pub(super) fn stopped_for_restart(&self) -> Option<Stop> {
-        self.stopped().filter(|stop| stop.ends == Ends::ByRestart)
+    /// The stop that does not end as long as this process lives.
+    pub(super) fn stopped_for_good(&self) -> Option<Stop> {
+        self.stopped().filter(|stop| stop.ends >= Ends::ByRepair)
     }
 
     pub(super) fn stopped(&self) -> Option<Stop> {

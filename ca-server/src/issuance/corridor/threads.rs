@@ -337,17 +337,19 @@ impl Finisher {
             Work::Open(held) => (None, held),
         };
         self.held = Some(held);
-        let outcome = match batch {
-            // What became durable is unknown: the next process finds it out, and answers from that.
-            Some(batch) if let Some(stop) = state.stopped_for_restart() => {
-                Err(with((stop.refusal, stop.ends), batch.into_parts().waiting))
+        let outcome = match (state.stopped_for_good(), batch) {
+            // What became durable is unknown, or whether anything may be signed at all: the next process finds it out,
+            // finishes what is open and answers from that.
+            (Some(stop), batch) => {
+                let waiting = batch.map_or_else(Vec::new, |batch| batch.into_parts().waiting);
+                Err(with((stop.refusal, stop.ends), waiting))
             }
             // A batch that an earlier recovery finished with what was open is only answered, from the rows.
-            Some(batch) if !state.is_behind() && batch.size() >= self.ledger.size() => {
+            (None, Some(batch)) if !state.is_behind() && batch.size() >= self.ledger.size() => {
                 self.pass(batch, partials)
             }
-            Some(batch) => self.recover(batch.into_parts().waiting),
-            None => self
+            (None, Some(batch)) => self.recover(batch.into_parts().waiting),
+            (None, None) => self
                 .recover(Vec::new())
                 .inspect(|()| self.state.resume(Ends::ByItself)),
         };
