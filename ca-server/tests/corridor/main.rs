@@ -32,3 +32,5 @@ mod sessions;
 mod set_aside;
 #[cfg(test)]
 mod steps;
+#[cfg(test)]
+mod threads;

@@ -31,7 +31,7 @@ use signer::{CaKey, CaKeyError, Signer, SignerConfig};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use translog::checkpoint::Checkpoint;
 use translog::note::NoteSigner as _;
@@ -85,12 +85,16 @@ struct SoftCaKey(SigningKey);
 /// How often the CA's key was used; each test has a process of its own.
 static SIGNED: AtomicU64 = AtomicU64::new(0);
 
+/// Whether the thread that uses the CA's key next ends badly.
+static ENDS_BADLY: AtomicBool = AtomicBool::new(false);
+
 impl CaKey for SoftCaKey {
     fn public_key(&self) -> P256Key {
         public(&self.0)
     }
 
     fn sign_digest(&self, digest: &[u8; 32]) -> Result<[u8; 64], CaKeyError> {
+        assert!(!ENDS_BADLY.swap(false, Ordering::SeqCst), "ends badly");
         SIGNED.fetch_add(1, Ordering::SeqCst);
         Ok(sign(&self.0, digest).0)
     }
@@ -99,6 +103,11 @@ impl CaKey for SoftCaKey {
 /// How often the CA's key was used so far.
 pub(crate) fn signed() -> u64 {
     SIGNED.load(Ordering::SeqCst)
+}
+
+/// The thread that uses the CA's key next ends badly.
+pub(crate) fn end_whoever_signs() {
+    ENDS_BADLY.store(true, Ordering::SeqCst);
 }
 
 /// Where the parts live.

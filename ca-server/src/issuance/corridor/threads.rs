@@ -300,6 +300,8 @@ type Failed = (Refusal, Ends, Vec<Waiting>);
 impl Finisher {
     /// Until the writer is gone.
     pub(super) fn run(&mut self, batches: &Receiver<Work>) {
+        let state = Arc::clone(&self.state);
+        let _ended = Ended("finisher", &state);
         loop {
             match self.lag.left() {
                 None => match batches.recv() {
