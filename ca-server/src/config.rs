@@ -147,7 +147,7 @@ pub struct Limits {
     pub drain_seconds: u16,
     /// Units, confirmations, voids, and looks at grants and lots, a second of one station, for longer than its burst lasts.
     pub writes_per_second: u32,
-    /// The same of one station at once.
+    /// The same of one station at once. An envelope with more units passes, and is waited for after it.
     pub writes_burst: u32,
 }
 

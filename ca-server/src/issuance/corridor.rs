@@ -296,7 +296,7 @@ impl Corridor {
         match offered {
             Ok(challenges) => Ok(challenges),
             Err(refusal) => {
-                self.keep_pace(station, 1)?;
+                self.keep_pace(station)?;
                 Err(self.recorded(station, refusal, None).await)
             }
         }
@@ -537,7 +537,7 @@ impl Corridor {
     /// Has a refusal recorded that nobody waits for, unless the station's name comes faster than it may.
     pub(crate) fn note(&self, peer: &Id, refusal: &Refusal) {
         let noted = self
-            .keep_pace(peer, 1)
+            .keep_pace(peer)
             .and_then(|()| self.record(peer, refusal, None));
         if let Err(instead) = noted {
             tracing::debug!(%instead, "a refusal is not recorded");

@@ -177,17 +177,30 @@ fn an_envelope_is_paced_by_its_units() {
         |room| {
             tell(async {
                 let world = World::open(room, Places::below(room)).await;
+                // Eight units are more than a station may have made at once. They pass, and what is too much is owed.
                 world.corridor.set_pace(1, 4);
-                let made = world.provision_gang(&[1, 2, 3]).await.unwrap();
-                assert!(made.iter().all(Result::is_ok));
-                assert_eq!(
-                    fault(world.provision_gang(&[4, 5]).await),
-                    Fault::Overloaded
-                );
-                assert_eq!(counts(&world).0, 3, "nothing of it is bound");
-                world.clock.set(world.clock.now().0 + 2_000);
-                let made = world.provision_gang(&[4, 5]).await.unwrap();
-                assert!(made.iter().all(Result::is_ok));
+                let made = world.provision_gang(&[1, 2, 3, 4, 5, 6, 7, 8]).await;
+                assert!(made.unwrap().iter().all(Result::is_ok));
+                let refused = async |units: &[u16]| {
+                    let refusal = world.provision_gang(units).await.unwrap_err();
+                    assert_eq!(refusal.fault, Fault::Overloaded);
+                    refusal.retry_after_ms.unwrap()
+                };
+                assert_eq!(refused(&[9, 10]).await, 5_000);
+                assert_eq!(counts(&world).0, 8, "nothing of it is bound");
+                let told = world.clock.now().0 + 5_000;
+                world.clock.set(told - 1);
+                assert_eq!(refused(&[9, 10]).await, 1);
+                // Who waits exactly as long as it was told passes, each time.
+                let mut at = told;
+                for units in [&[9, 10][..], &[11], &[12, 13, 14]] {
+                    world.clock.set(at);
+                    let made = world.provision_gang(units).await.unwrap();
+                    assert!(made.iter().all(Result::is_ok));
+                    at += refused(&[20]).await;
+                }
+                let units = u64::from(counts(&world).0);
+                assert_eq!(at - NOW, (units + 1 - 4) * 1_000, "one a second");
             });
         },
     );

@@ -102,10 +102,11 @@ impl Asked {
     }
 
     fn make_room(&self, units: usize) -> Result<(), Refusal> {
+        self.held().room.grow(units)?;
         // One piece was taken when it came.
         let more = units.saturating_sub(1);
-        self.corridor.keep_pace(&self.station, more)?;
-        self.held().room.grow(units)
+        self.corridor.owe_pace(&self.station, more);
+        Ok(())
     }
 
     fn queue_up(&self, jobs: Vec<Job>, coming: OnTheWay, reply: oneshot::Sender<Answer>) {

@@ -39,7 +39,7 @@ impl Corridor {
         if let Some(stopped) = self.shared.state.stopped() {
             return Err(stopped.refusal);
         }
-        self.keep_pace(peer, 1)?;
+        self.keep_pace(peer)?;
         let taken = 1 + bytes / BYTES_OF_A_UNIT;
         let all = self.shared.inside.take((), taken);
         let all = all.ok_or_else(|| overloaded("the queue is full"))?;
@@ -48,13 +48,20 @@ impl Corridor {
         Ok(Room { taken, own, all })
     }
 
-    /// A station that asks faster than it may is told when to come again.
-    pub(super) fn keep_pace(&self, peer: &Id, pieces: usize) -> Result<(), Refusal> {
+    /// One piece of a station's work. A station that asks faster than it may is told when to come again.
+    pub(super) fn keep_pace(&self, peer: &Id) -> Result<(), Refusal> {
         let now = self.shared.admission.clock.now();
-        let taken = self.shared.rates.take(*peer, pieces, now);
+        let taken = self.shared.rates.take(*peer, now);
         taken.map_err(|wait_ms| {
             let detail = "the station asks faster than it may";
             Refusal::passing(Fault::Overloaded, detail, wait_ms)
         })
+    }
+
+    /// More pieces of work that was let in with one: how many units an envelope has is known when it is verified, and then
+    /// it passes with all of them. What that is more than the station may, it waits for before it comes in again.
+    pub(super) fn owe_pace(&self, peer: &Id, pieces: usize) {
+        let now = self.shared.admission.clock.now();
+        self.shared.rates.owe(*peer, pieces, now);
     }
 }

@@ -105,7 +105,7 @@ impl Corridor {
     /// station that asks faster than it may.
     pub async fn receipts(&self, station: Option<Id>, unit: UnitName) -> Result<Receipts, Refusal> {
         if let Some(station) = &station {
-            self.keep_pace(station, 1)?;
+            self.keep_pace(station)?;
         }
         let this = self.clone();
         blocking(move || {
@@ -165,7 +165,7 @@ impl Corridor {
     /// # Errors
     /// [`Fault::GrantUnknown`] also for a grant of others; [`Fault::Overloaded`] for who asks faster than it may.
     pub async fn own_grant(&self, station: Id, name: GrantName) -> Result<GrantView, Refusal> {
-        self.keep_pace(&station, 1)?;
+        self.keep_pace(&station)?;
         let directory = &self.shared.admission.directory;
         let grant = match name {
             GrantName::Hash(hash) => directory.grant(&hash),
@@ -186,7 +186,7 @@ impl Corridor {
         grant: Option<DocumentHash>,
         lot: Id,
     ) -> Result<LotView, Refusal> {
-        self.keep_pace(&station, 1)?;
+        self.keep_pace(&station)?;
         let directory = &self.shared.admission.directory;
         let grants = match grant {
             Some(hash) => directory.grant(&hash).into_iter().collect(),
