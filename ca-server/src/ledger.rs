@@ -80,6 +80,23 @@ pub enum LedgerError {
     Checkpoint(String),
 }
 
+impl LedgerError {
+    /// Whether the same may succeed later: a file or row that the system did not give just now.
+    #[must_use]
+    pub fn passes(&self) -> bool {
+        match self {
+            Self::File { .. } => true,
+            Self::Store(error) => error.passes(),
+            Self::Key(_)
+            | Self::Differs(_)
+            | Self::Ahead { .. }
+            | Self::HeadFileMissing(_)
+            | Self::Root
+            | Self::Checkpoint(_) => false,
+        }
+    }
+}
+
 /// Publishes heads, in the order the store commits them.
 #[derive(Debug)]
 pub struct Ledger {

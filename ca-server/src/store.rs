@@ -80,14 +80,15 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Whether nothing was kept and the same may succeed later: no room, or a disk that failed before COMMIT.
+    /// Whether nothing was kept and the same may succeed later: no room, a disk that failed before COMMIT, or a file that
+    /// the system did not open.
     #[must_use]
     pub fn passes(&self) -> bool {
         match self {
             Self::Full(_) => true,
             Self::Sqlite(error) => matches!(
                 error.sqlite_error_code(),
-                Some(ErrorCode::SystemIoFailure | ErrorCode::DatabaseBusy)
+                Some(ErrorCode::SystemIoFailure | ErrorCode::DatabaseBusy | ErrorCode::CannotOpen)
             ),
             Self::Open { .. }
             | Self::Newer { .. }

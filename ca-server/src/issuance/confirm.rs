@@ -67,7 +67,7 @@ impl Admission {
         let certificate = identity::idevid::assemble(&binding.tbs, &stored).map_err(internal)?;
         let (leaf, _) = reader
             .leaf(binding.bind)
-            .map_err(internal)?
+            .map_err(Refusal::unread)?
             .ok_or(Fault::NotBound)?;
         let issued = CertificateHash::of(&certificate);
         if request.certificate != issued || request.leaf != leaf {
@@ -169,13 +169,13 @@ pub(super) fn subject_of(request: &RequestId, reader: &Reader) -> Result<Subject
 fn bound(request: &RequestId, reader: &Reader) -> Result<(StoredBinding, Unit), Refusal> {
     let bind = reader
         .owner(&ClaimKey::request(request))
-        .map_err(internal)?
+        .map_err(Refusal::unread)?
         .ok_or(Fault::NotBound)?;
     let binding = reader
         .binding(bind)
-        .map_err(internal)?
+        .map_err(Refusal::unread)?
         .ok_or(Fault::NotBound)?;
-    let unit = super::release::unit_of(&binding, reader).map_err(internal)?;
+    let unit = super::release::unit_of(&binding, reader)?;
     Ok((binding, unit))
 }
 

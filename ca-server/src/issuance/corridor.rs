@@ -471,7 +471,7 @@ impl Corridor {
     /// [`Fault::NotBound`] if no unit of this request is set aside, or why nothing can be signed now.
     pub async fn retry(&self, request: RequestId) -> Result<Option<SetAside>, Refusal> {
         let find = |this: &Self| {
-            let units = this.with_reader(|reader| reader.set_aside().map_err(internal))?;
+            let units = this.with_reader(|reader| reader.set_aside().map_err(Refusal::unread))?;
             Ok(units.into_iter().find(|unit| unit.request == request))
         };
         let unit = find(self)?.ok_or_else(|| Refusal::new(Fault::NotBound, request))?;
@@ -515,12 +515,12 @@ impl Corridor {
     fn known_requests(&self, envelope: &Envelope) -> Result<Vec<bool>, Refusal> {
         let is_known = |reader: &Reader, unit: &Unit| {
             let owner = reader.owner(&ClaimKey::request(&unit.request));
-            owner.map_err(internal).map(|owner| owner.is_some())
+            owner.map_err(Refusal::unread).map(|owner| owner.is_some())
         };
         self.with_reader(|reader| {
             let units = envelope.units.iter();
             let together = (units.len() > 1).then(|| reader.snapshot());
-            let _together = together.transpose().map_err(internal)?;
+            let _together = together.transpose().map_err(Refusal::unread)?;
             units.map(|unit| is_known(reader, unit)).collect()
         })
     }
@@ -584,7 +584,7 @@ impl Corridor {
 
     /// A station's clock says otherwise than ours. If nobody can tell which is right, an operator must.
     fn judge_clock(&self) -> Result<(), Refusal> {
-        let head = self.with_reader(|reader| reader.head().map_err(internal))?;
+        let head = self.with_reader(|reader| reader.head().map_err(Refusal::unread))?;
         let judged = time::judge_doubted(self.shared.admission.clock.now(), head.wall_ms);
         judged.inspect_err(|doubt| self.shared.state.stop(doubt, Ends::ByOperator))
     }
@@ -609,7 +609,7 @@ impl Corridor {
             .pop();
         let reader = match lent {
             Some(reader) => reader,
-            None => self.shared.store.reader().map_err(internal)?,
+            None => self.shared.store.reader().map_err(Refusal::unread)?,
         };
         let value = read(&reader);
         // A reader that met damage is not lent again: the pages that are sound can still be read through others.

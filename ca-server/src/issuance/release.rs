@@ -4,7 +4,7 @@ use super::record::Recorded;
 use super::reserve::{Due, Waiting};
 use super::{Answer, Issued, Outcome, Receipt, Refusal};
 use crate::challenge::ChallengeKey;
-use crate::ledger::LogTiles;
+use crate::ledger::{LedgerError, LogTiles};
 use crate::store::{Reader, StoredBinding};
 use der::asn1::OctetString;
 use identity::document::Version1;
@@ -17,7 +17,7 @@ use std::cell::RefCell;
 use std::fmt::Display;
 use translog::checkpoint::Checkpoint;
 use translog::note::SignedNote;
-use translog::proof::{TileHashes, prove_inclusion};
+use translog::proof::{ProveError, TileHashes, TileReadError, prove_inclusion};
 use translog::receipt::TlogProof;
 
 /// Makes answers from what is stored, under one published checkpoint.
@@ -42,7 +42,7 @@ impl std::fmt::Debug for Releaser<'_> {
 /// Answers everybody who waits for a recorded batch.
 pub fn release(reader: &Reader, tiles: &LogTiles, challenge: &ChallengeKey, batch: Recorded) {
     let (note, waiting) = batch.into_parts();
-    let together = reader.snapshot().map_err(internal);
+    let together = reader.snapshot().map_err(Refusal::unread);
     let releaser = together.and_then(|together| {
         let releaser = Releaser::new(reader, tiles, challenge, &note)?;
         Ok((releaser, together))
@@ -109,7 +109,7 @@ impl<'a> Releaser<'a> {
         let binding = self
             .reader
             .binding(bind)
-            .map_err(internal)?
+            .map_err(Refusal::unread)?
             .ok_or(Fault::NotBound)?;
         if let Some(alarm) = &binding.alarm {
             return Err(Refusal::new(Fault::Alarmed, alarm));
@@ -126,7 +126,7 @@ impl<'a> Releaser<'a> {
         let (leaf, bytes) = self
             .reader
             .leaf(bind)
-            .map_err(internal)?
+            .map_err(Refusal::unread)?
             .ok_or(Fault::NotBound)?;
         let Body::Bind(body) = Leaf::from_bytes(&bytes).map_err(internal)?.body else {
             return Err(Refusal::new(Fault::Internal, "a binding without its leaf"));
@@ -153,13 +153,13 @@ impl<'a> Releaser<'a> {
                 let binding = self
                     .reader
                     .binding(bind)
-                    .map_err(internal)?
+                    .map_err(Refusal::unread)?
                     .ok_or(Fault::NotBound)?;
                 let history = self.history(bind, entry.index)?;
                 (Some(self.extra(&binding, history)?), None)
             }
             None => {
-                let leaf = self.reader.leaf(entry.index).map_err(internal)?;
+                let leaf = self.reader.leaf(entry.index).map_err(Refusal::unread)?;
                 (None, leaf.map(|(_, bytes)| bytes))
             }
         };
@@ -176,7 +176,7 @@ impl<'a> Releaser<'a> {
     /// # Errors
     /// [`Refusal`].
     pub fn proof(&self, index: u64, extra: Option<Vec<u8>>) -> Result<String, Refusal> {
-        let hashes = prove_inclusion(&self.hashes, index, self.size).map_err(internal)?;
+        let hashes = prove_inclusion(&self.hashes, index, self.size).map_err(unproved)?;
         let proof = TlogProof::new(index, hashes, self.note.clone()).map_err(internal)?;
         let proof = match extra {
             Some(extra) => proof.with_extra(extra).map_err(internal)?,
@@ -208,7 +208,10 @@ impl<'a> Releaser<'a> {
             .as_ref()
             .is_none_or(|(row, _)| *row != binding.envelope)
         {
-            let (envelope, _) = self.reader.envelope(binding.envelope).map_err(internal)?;
+            let (envelope, _) = self
+                .reader
+                .envelope(binding.envelope)
+                .map_err(Refusal::unread)?;
             *last = Some((binding.envelope, envelope));
         }
         let envelope = last.as_ref().map(|(_, envelope)| envelope.as_slice());
@@ -225,7 +228,7 @@ impl<'a> Releaser<'a> {
             let (_, bytes) = self
                 .reader
                 .leaf(at)
-                .map_err(internal)?
+                .map_err(Refusal::unread)?
                 .ok_or(Fault::NotBound)?;
             let previous = Leaf::from_bytes(&bytes).map_err(internal)?.body.previous();
             history.push(bytes);
@@ -242,24 +245,30 @@ impl<'a> Releaser<'a> {
 /// The unit that a binding came with.
 ///
 /// # Errors
-/// The stored envelope cannot be read.
-pub(super) fn unit_of(binding: &StoredBinding, reader: &Reader) -> Result<Unit, String> {
+/// [`Refusal`] if the stored envelope cannot be read.
+pub(super) fn unit_of(binding: &StoredBinding, reader: &Reader) -> Result<Unit, Refusal> {
     let mut units = envelope_of(binding, reader)?.units;
     match usize::try_from(binding.unit) {
         Ok(at) if at < units.len() => Ok(units.swap_remove(at)),
-        _ => Err("a unit beyond its envelope".to_owned()),
+        _ => Err(internal("a unit beyond its envelope")),
     }
 }
 
 /// The envelope that a binding came in.
 ///
 /// # Errors
-/// It cannot be read.
-pub(super) fn envelope_of(binding: &StoredBinding, reader: &Reader) -> Result<Envelope, String> {
-    let (der, _) = reader
-        .envelope(binding.envelope)
-        .map_err(|error| error.to_string())?;
-    Envelope::from_bytes(&der).map_err(|error| error.to_string())
+/// [`Refusal`] if it cannot be read.
+pub(super) fn envelope_of(binding: &StoredBinding, reader: &Reader) -> Result<Envelope, Refusal> {
+    let (der, _) = reader.envelope(binding.envelope).map_err(Refusal::unread)?;
+    Envelope::from_bytes(&der).map_err(internal)
+}
+
+/// Why there is no proof: mostly a tile that could not be read.
+fn unproved(error: ProveError<TileReadError<LedgerError>>) -> Refusal {
+    if let ProveError::Reader(TileReadError::Reader(error)) = error {
+        return Refusal::unread(error);
+    }
+    internal(error)
 }
 
 fn internal(error: impl Display) -> Refusal {

@@ -23,6 +23,8 @@ mod numbers;
 #[cfg(test)]
 mod older;
 #[cfg(test)]
+mod reads;
+#[cfg(test)]
 mod receipts;
 #[cfg(test)]
 mod refusals;

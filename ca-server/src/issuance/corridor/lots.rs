@@ -122,7 +122,7 @@ impl Corridor {
 
 /// What a `lot-close` leaf says, and where its numbers differ.
 fn closing(reader: &Reader, entry: u64) -> Result<(LotClose, Vec<Difference>), Refusal> {
-    let leaf = reader.leaf(entry).map_err(internal)?;
+    let leaf = reader.leaf(entry).map_err(Refusal::unread)?;
     let leaf = leaf.and_then(|(_, bytes)| Leaf::from_bytes(&bytes).ok());
     let Some(Leaf {
         body: Body::LotClose(close),
@@ -132,7 +132,7 @@ fn closing(reader: &Reader, entry: u64) -> Result<(LotClose, Vec<Difference>), R
         let damaged = StoreError::Damaged("a lot is closed by another leaf");
         return Err(internal(damaged));
     };
-    let state = reader.lot_state(&close.lot).map_err(internal)?;
+    let state = reader.lot_state(&close.lot).map_err(Refusal::unread)?;
     let state = state.ok_or_else(|| internal("a lot that is not counted"))?;
     let differences = differences(state.quantity, &close.counts, &close.tally).collect();
     Ok((close, differences))

@@ -1,4 +1,4 @@
-use super::{Corridor, Ends, blocking, internal};
+use super::{Corridor, Ends, blocking};
 use crate::auth::Peer;
 use crate::issuance::Refusal;
 use crate::policy::Role;
@@ -56,7 +56,7 @@ impl Corridor {
         })?;
         let seen = opened.checkpoint();
         let (size, root) = (seen.size(), *seen.root().as_bytes());
-        let ours = self.with_reader(|reader| reader.past_root(size).map_err(internal))?;
+        let ours = self.with_reader(|reader| reader.past_root(size).map_err(Refusal::unread))?;
         if ours == Some(root) {
             return Ok(());
         }

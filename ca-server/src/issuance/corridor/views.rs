@@ -1,6 +1,6 @@
 //! What the corridor shows: to stations their own, to operators and auditors all. Nothing here waits for the writer.
 
-use super::{Corridor, Stop, blocking, internal};
+use super::{Corridor, Stop, blocking};
 use crate::directory::{GrantEntry, LotEntry};
 use crate::issuance::release::{self, Releaser};
 use crate::issuance::{Issued, Receipt, Refusal};
@@ -135,8 +135,7 @@ impl Corridor {
         if binding.holder == station.as_str() || !matches!(unit, UnitName::Chip(_)) {
             return Ok(binding.holder == station.as_str());
         }
-        let asked =
-            self.with_reader(|reader| release::envelope_of(binding, reader).map_err(internal))?;
+        let asked = self.with_reader(|reader| release::envelope_of(binding, reader))?;
         let grant = self.shared.admission.directory.grant(&asked.grant);
         Ok(grant.is_some_and(|entry| entry.grant.stations.contains(station)))
     }
@@ -147,9 +146,13 @@ impl Corridor {
     /// [`Refusal`] if the store cannot be read.
     pub fn status(&self) -> Result<Status, Refusal> {
         let (head, in_flight, set_aside) = self.with_reader(|reader| {
-            let head = reader.head().map_err(internal)?;
-            let in_flight = reader.in_flight().map_err(internal)?;
-            Ok((head, in_flight, reader.set_aside().map_err(internal)?))
+            let head = reader.head().map_err(Refusal::unread)?;
+            let in_flight = reader.in_flight().map_err(Refusal::unread)?;
+            Ok((
+                head,
+                in_flight,
+                reader.set_aside().map_err(Refusal::unread)?,
+            ))
         })?;
         Ok(Status {
             log_size: head.size,
@@ -212,7 +215,7 @@ impl Corridor {
     fn view(&self, entry: &GrantEntry) -> Result<GrantView, Refusal> {
         let lots = self.shared.admission.directory.lots(&entry.hash);
         self.with_reader(|reader| {
-            let state = reader.grant(&entry.hash).map_err(internal)?;
+            let state = reader.grant(&entry.hash).map_err(Refusal::unread)?;
             let state = state.ok_or(Fault::GrantUnknown)?;
             let lots = lots.iter().map(|lot| lot_view(reader, lot));
             Ok(GrantView {
@@ -238,7 +241,7 @@ impl Corridor {
     /// # Errors
     /// [`Refusal`] if there is none, or it is not published yet.
     pub fn entry(&self, index: u64) -> Result<(Vec<u8>, String), Refusal> {
-        let leaf = self.with_reader(|reader| reader.leaf(index).map_err(internal))?;
+        let leaf = self.with_reader(|reader| reader.leaf(index).map_err(Refusal::unread))?;
         let (_, bytes) = leaf.ok_or_else(|| Refusal::new(Fault::NotBound, "no such entry"))?;
         let proof = self.with_releaser(|releaser| releaser.proof(index, None))?;
         Ok((bytes, proof))
@@ -249,7 +252,11 @@ impl Corridor {
     /// # Errors
     /// [`Refusal`] if the store cannot be read.
     pub fn entries(&self, first: u64, count: u64) -> Result<Vec<Vec<u8>>, Refusal> {
-        self.with_reader(|reader| reader.leaves(first, count.min(1000)).map_err(internal))
+        self.with_reader(|reader| {
+            reader
+                .leaves(first, count.min(1000))
+                .map_err(Refusal::unread)
+        })
     }
 
     /// Copies the store as it is in this moment into a file that must not be there.
@@ -268,18 +275,18 @@ impl Corridor {
     /// # Errors
     /// [`Refusal`] if the store cannot be read.
     pub fn refusals(&self, below: u64, count: u32) -> Result<Vec<StoredRefusal>, Refusal> {
-        self.with_reader(|reader| reader.refusals(below, count).map_err(internal))
+        self.with_reader(|reader| reader.refusals(below, count).map_err(Refusal::unread))
     }
 }
 
 fn lot_view(reader: &Reader, lot: &LotEntry) -> Result<LotView, Refusal> {
-    let counts = reader.lot(&lot.hash).map_err(internal)?;
-    let state = reader.lot_state(&lot.hash).map_err(internal)?;
+    let counts = reader.lot(&lot.hash).map_err(Refusal::unread)?;
+    let state = reader.lot_state(&lot.hash).map_err(Refusal::unread)?;
     Ok(LotView {
         order: lot.order.clone(),
         counts: counts.unwrap_or_default(),
         tally: state.map(|state| state.tally).unwrap_or_default(),
-        closed: reader.lot_end(&lot.hash).map_err(internal)?,
+        closed: reader.lot_end(&lot.hash).map_err(Refusal::unread)?,
     })
 }
 
@@ -288,12 +295,14 @@ fn find(reader: &Reader, unit: UnitName) -> Result<StoredBinding, Refusal> {
         UnitName::Index(index) => Some(index),
         UnitName::Request(request) => reader
             .owner(&ClaimKey::request(&request))
-            .map_err(internal)?,
-        UnitName::Chip(uid) => reader.owner(&ClaimKey::uid(&uid)).map_err(internal)?,
+            .map_err(Refusal::unread)?,
+        UnitName::Chip(uid) => reader
+            .owner(&ClaimKey::uid(&uid))
+            .map_err(Refusal::unread)?,
     };
     let binding = reader
         .binding(bind.ok_or(Fault::NotBound)?)
-        .map_err(internal)?;
+        .map_err(Refusal::unread)?;
     Ok(binding.ok_or(Fault::NotBound)?)
 }
 
