@@ -308,7 +308,7 @@ impl wire::FactoryService for Factory {
             None => return Err(malformed("no unit is named")),
         };
         let receipts = self.corridor.receipts(station, unit).await;
-        let receipts = receipts.map_err(|refusal| status::status(&refusal))?;
+        let receipts = receipts.map_err(|refusal| self.refused(&refusal))?;
         Ok(Response::new(wire::GetReceiptResponse {
             issued: receipts.issued.map(issued_message),
             confirmed: receipts.confirmed.map(leaf_receipt),
@@ -320,10 +320,8 @@ impl wire::FactoryService for Factory {
         &self,
         _request: Request<wire::GetCheckpointRequest>,
     ) -> Result<Response<wire::GetCheckpointResponse>, Status> {
-        let checkpoint = self
-            .corridor
-            .checkpoint()
-            .map_err(|refusal| status::status(&refusal))?;
+        let checkpoint = self.corridor.checkpoint();
+        let checkpoint = checkpoint.map_err(|refusal| self.refused(&refusal))?;
         Ok(Response::new(wire::GetCheckpointResponse {
             checkpoint: checkpoint.into_bytes(),
         }))

@@ -1,13 +1,15 @@
 //! The gate before every service: role of the peer against the table, before any byte of the message is read.
 
-use super::status;
+use super::status::Refuser;
 use super::weight::{Room, Weight, Weights};
 use crate::auth::{Peer, allows_path};
 use crate::issuance::{Corridor, Refusal};
+use crate::metrics::Meters;
 use identity::Id;
 use identity::fault::Fault;
 use std::future::{Future, ready};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::timeout;
@@ -25,6 +27,7 @@ pub struct Gate<S> {
     limit: Option<Duration>,
     weights: Option<Weights>,
     answers: Option<(Weights, usize)>,
+    refuser: Refuser,
 }
 
 /// What a call has until it is over: the bytes of its request, and room for its answer.
@@ -40,19 +43,23 @@ impl<S> Gate<S> {
             limit: None,
             weights: None,
             answers: None,
+            refuser: Refuser(None),
         }
     }
 
-    /// The same, and a station is let in only with the TLS key of its enrolment in force.
+    /// The same, and a station is let in only with the TLS key of its enrolment in force. Whoever is not is counted.
     #[must_use]
-    pub const fn for_enrolled(inner: S, corridor: Corridor) -> Self {
-        Self {
-            inner,
-            enrolled: Some(corridor),
-            limit: None,
-            weights: None,
-            answers: None,
-        }
+    pub fn for_enrolled(inner: S, corridor: Corridor) -> Self {
+        let mut gate = Self::new(inner).counting(corridor.meters());
+        gate.enrolled = Some(corridor);
+        gate
+    }
+
+    /// The same, and whoever is sent away here is counted.
+    #[must_use]
+    pub fn counting(mut self, meters: &Arc<Meters>) -> Self {
+        self.refuser = Refuser(Some(Arc::clone(meters)));
+        self
     }
 
     /// The same, and the bytes of requests are counted with all others that their peer has unanswered.
@@ -83,7 +90,7 @@ impl<S> Gate<S> {
     fn weigh(
         &self,
         request: http::Request<Body>,
-    ) -> Result<(http::Request<Body>, Places), Box<Status>> {
+    ) -> Result<(http::Request<Body>, Places), Refusal> {
         let peer = request.extensions().get::<Peer>();
         let peer = *self.admit(request.uri().path(), peer)?;
         let answers = self.answers.as_ref();
@@ -91,7 +98,7 @@ impl<S> Gate<S> {
         let room = room.transpose()?;
         match &self.weights {
             Some(weights) => {
-                let (request, weight) = weights.weigh(&peer, request)?;
+                let (request, weight) = weights.weigh(&peer, request, &self.refuser)?;
                 Ok((request, (Some(weight), room)))
             }
             None => Ok((request, (None, room))),
@@ -99,19 +106,18 @@ impl<S> Gate<S> {
     }
 
     /// Role first, then enrolment.
-    fn admit<'p>(&self, path: &str, peer: Option<&'p Peer>) -> Result<&'p Peer, Box<Status>> {
+    fn admit<'p>(&self, path: &str, peer: Option<&'p Peer>) -> Result<&'p Peer, Refusal> {
         let peer = admit(path, peer)?;
         let in_force = self
             .enrolled
             .as_ref()
             .map(|corridor| corridor.in_force(peer));
         let admitted = in_force.unwrap_or(Ok(())).map(|()| peer);
-        admitted.map_err(|refusal| {
+        admitted.inspect_err(|refusal| {
             tracing::warn!(%peer, path, "a TLS key that is not enrolled any more");
             if let Some(corridor) = &self.enrolled {
-                corridor.note(&peer.id, &refusal);
+                corridor.note(&peer.id, refusal);
             }
-            Box::new(status::status(&refusal))
         })
     }
 }
@@ -137,7 +143,10 @@ where
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let (request, (weight, room)) = match self.weigh(request) {
             Ok(weighed) => weighed,
-            Err(status) => return Box::pin(ready(Ok(status.into_http()))),
+            Err(refusal) => {
+                let status = self.refuser.refuse(&refusal);
+                return Box::pin(ready(Ok(status.into_http())));
+            }
         };
         let limit = self.limit;
         let Some(corridor) = self.enrolled.clone() else {
@@ -147,11 +156,11 @@ where
         // The service that was asked whether it is ready is the one that is called.
         let next = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, next);
-        let seen = seen(&request);
+        let (seen, refuser) = (seen(&request), self.refuser.clone());
         let call = async move {
             match saw(&corridor, seen).await {
                 Ok(()) => inner.call(request).await,
-                Err(status) => Ok(status.into_http()),
+                Err(refusal) => Ok(refuser.refuse(&refusal).into_http()),
             }
         };
         Box::pin(limited((limit, weight), held(room, call)))
@@ -179,7 +188,7 @@ fn seen(request: &http::Request<Body>) -> Seen {
 }
 
 /// Holds it against the log, before anything is done for the request.
-async fn saw(corridor: &Corridor, seen: Seen) -> Result<(), Box<Status>> {
+async fn saw(corridor: &Corridor, seen: Seen) -> Result<(), Refusal> {
     let Some((note, peer)) = seen else {
         return Ok(());
     };
@@ -187,11 +196,10 @@ async fn saw(corridor: &Corridor, seen: Seen) -> Result<(), Box<Status>> {
         Ok(note) => corridor.saw(note).await,
         Err(refusal) => Err(refusal),
     };
-    outcome.map_err(|refusal| {
+    outcome.inspect_err(|refusal| {
         if let Some(peer) = peer.filter(|_| refusal.fault == Fault::EnvelopeMalformed) {
-            corridor.note(&peer, &refusal);
+            corridor.note(&peer, refusal);
         }
-        Box::new(status::status(&refusal))
     })
 }
 
@@ -226,15 +234,13 @@ async fn limited<E>(
 }
 
 /// Lets a call in if the table does. A connection without a peer, and an RPC without a row, are not let in.
-fn admit<'p>(path: &str, peer: Option<&'p Peer>) -> Result<&'p Peer, Box<Status>> {
+fn admit<'p>(path: &str, peer: Option<&'p Peer>) -> Result<&'p Peer, Refusal> {
     if let Some(peer) = peer.filter(|peer| allows_path(path, peer.role)) {
         return Ok(peer);
     }
     let who = peer.map_or_else(|| "nobody".to_owned(), Peer::to_string);
     tracing::warn!(peer = who, path, "call not authorized");
-    Err(Box::new(status::status(&Refusal::from(
-        Fault::NotAuthorized,
-    ))))
+    Err(Fault::NotAuthorized.into())
 }
 
 #[cfg(test)]
@@ -242,7 +248,11 @@ mod tests {
     use super::*;
     use crate::auth::allows;
     use crate::policy::Role;
+    use crate::rpc::status::status;
+    use crate::rpc::weight::{MOST_UNREAD, UNIT_UNDER_WAY};
+    use hyper::body::Body as _;
     use proto::Rpc;
+    use std::future::poll_fn;
     use tonic::Code;
 
     fn peer(role: Role) -> Peer {
@@ -269,10 +279,86 @@ mod tests {
         let provision = Rpc::FactoryProvision.path();
         let unknown = "/koseki.factory.v1.FactoryService/RaiseQuota";
         for (path, peer) in [(provision, None), (unknown, Some(peer(Role::Station)))] {
-            let status = admit(path, peer.as_ref()).unwrap_err();
+            let status = status(&admit(path, peer.as_ref()).unwrap_err());
             assert_eq!(status.code(), Code::PermissionDenied);
             let fault = proto::fault::fault_from_status(&status).unwrap();
             assert_eq!(fault.code, Fault::NotAuthorized.code());
         }
+    }
+
+    /// Reads what it is sent, and answers nothing.
+    #[derive(Clone, Debug)]
+    struct Reads;
+
+    impl Service<http::Request<Body>> for Reads {
+        type Response = http::Response<Body>;
+        type Error = Status;
+        type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Status>> + Send>>;
+
+        fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Status>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+            let mut body = request.into_body();
+            Box::pin(async move {
+                while let Some(frame) = poll_fn(|at| Pin::new(&mut body).poll_frame(at)).await {
+                    frame?;
+                }
+                Ok(http::Response::new(Body::empty()))
+            })
+        }
+    }
+
+    #[tokio::test]
+    async fn whoever_is_sent_away_at_the_gate_is_counted() {
+        let (weights, answers) = (Weights::default(), Weights::of_unread());
+        let meters = Arc::<Meters>::default();
+        let gate = Gate::new(Reads)
+            .weighing(weights.clone())
+            .holding(answers.clone(), UNIT_UNDER_WAY)
+            .counting(&meters);
+        let station = peer(Role::Station);
+        let call = async |peer: Option<Peer>| {
+            let body = Body::new("request".to_owned());
+            let mut request = http::Request::new(body);
+            *request.uri_mut() = Rpc::FactoryProvision.path().parse().unwrap();
+            if let Some(peer) = peer {
+                request.extensions_mut().insert(peer);
+            }
+            let answered = gate.clone().call(request).await;
+            let refused = match &answered {
+                Ok(answer) => Status::from_header_map(answer.headers()),
+                Err(status) => Some(status.clone()),
+            };
+            refused.map(|status| proto::fault::fault_from_status(&status).unwrap().code)
+        };
+        let counted = |fault: Fault| {
+            let line = format!("koseki_refused_total{{code=\"{}\"}} ", fault.code());
+            let text = meters.text();
+            let count = text
+                .lines()
+                .find_map(|it| it.strip_prefix(&line)?.parse().ok());
+            count.unwrap_or(0)
+        };
+        assert_eq!(call(Some(station)).await, None);
+        let stranger = call(None).await;
+        assert_eq!(stranger.as_deref(), Some(Fault::NotAuthorized.code()));
+        // It leaves its answers unread.
+        let unread = answers.room(&station, MOST_UNREAD).unwrap();
+        let refused = call(Some(station)).await;
+        assert_eq!(refused.as_deref(), Some(Fault::Overloaded.code()));
+        drop(unread);
+        assert_eq!(call(Some(station)).await, None);
+        // Its other requests weigh what they may, and this one is only beginning to come.
+        let others = weights.full(&station);
+        let refused = call(Some(station)).await;
+        assert_eq!(refused.as_deref(), Some(Fault::Overloaded.code()));
+        drop(others);
+        assert_eq!(call(Some(station)).await, None);
+        assert_eq!(
+            (counted(Fault::NotAuthorized), counted(Fault::Overloaded)),
+            (1, 2)
+        );
     }
 }

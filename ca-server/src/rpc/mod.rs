@@ -97,6 +97,7 @@ pub async fn serve(
         )
         .add_service(
             audit_service(audit)
+                .counting(corridor.meters())
                 .within(limits.call())
                 .weighing(weights.clone())
                 .holding(answers, PAGE_UNDER_WAY),

@@ -3,8 +3,10 @@
 //! Detail of a fault of the caller's own request goes with it; detail of the CA's own faults is logged and not sent.
 
 use crate::issuance::Refusal;
+use crate::metrics::Meters;
 use identity::fault::{Blame, Fault};
 use proto::common;
+use std::sync::Arc;
 use tonic::{Code, Status};
 
 const INVALID: [Fault; 2] = [Fault::EnvelopeMalformed, Fault::TooLarge];
@@ -20,6 +22,20 @@ const DENIED: [Fault; 4] = [
 #[must_use]
 pub fn status(refusal: &Refusal) -> Status {
     proto::fault::status_from_fault(code(refusal.fault), &fault(refusal))
+}
+
+/// Who refuses calls, and counts them where there are meters.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Refuser(pub(super) Option<Arc<Meters>>);
+
+impl Refuser {
+    /// The refusal of a whole call, counted.
+    pub(super) fn refuse(&self, refusal: &Refusal) -> Status {
+        if let Some(meters) = &self.0 {
+            meters.refuse(refusal.fault);
+        }
+        status(refusal)
+    }
 }
 
 /// The refusal of one unit.

@@ -3,7 +3,7 @@
 //! never read, in however many calls and connections, does not become memory. Whether there is room for an answer is asked
 //! before anything of its request is done: what was done is answered.
 
-use super::status;
+use super::status::{self, Refuser};
 use crate::auth::Peer;
 use crate::issuance::Refusal;
 use crate::policy::Role;
@@ -74,12 +74,12 @@ impl Weights {
     ///
     /// # Errors
     /// The peer leaves too much unread.
-    pub(super) fn room(&self, peer: &Peer, reserved: usize) -> Result<Room, Box<Status>> {
+    pub(super) fn room(&self, peer: &Peer, reserved: usize) -> Result<Room, Refusal> {
         let share = self.held.take((peer.role, peer.id), reserved);
-        share.map(Room).ok_or_else(|| Box::new(unread()))
+        share.map(Room).ok_or_else(unread)
     }
 
-    /// Has the bytes of a request counted as they come.
+    /// Has the bytes of a request counted as they come. Once they are too many, the rest is refused by `refuser`.
     ///
     /// # Errors
     /// The peer has all that it may have.
@@ -87,15 +87,16 @@ impl Weights {
         &self,
         peer: &Peer,
         request: Request<Body>,
-    ) -> Result<(Request<Body>, Weight), Box<Status>> {
+        refuser: &Refuser,
+    ) -> Result<(Request<Body>, Weight), Refusal> {
         let share = self.held.take((peer.role, peer.id), 0);
-        let share = share.ok_or_else(|| Box::new(too_much()))?;
-        let weight = Weight(Arc::new(Mutex::new(share)));
-        let counted = weight.clone();
+        let weight = Weight(Arc::new(Mutex::new(share.ok_or_else(too_much)?)));
+        let (counted, refuser) = (weight.clone(), refuser.clone());
         let request = request.map(|inner| {
             Body::new(Weighed {
                 inner,
                 weight: counted,
+                refuser,
             })
         });
         Ok((request, weight))
@@ -178,6 +179,7 @@ impl Weight {
 struct Weighed {
     inner: Body,
     weight: Weight,
+    refuser: Refuser,
 }
 
 impl HttpBody for Weighed {
@@ -193,7 +195,7 @@ impl HttpBody for Weighed {
             && let Some(data) = frame.data_ref()
             && !self.weight.grow(data.len())
         {
-            return Poll::Ready(Some(Err(too_much())));
+            return Poll::Ready(Some(Err(self.refuser.refuse(&too_much()))));
         }
         polled
     }
@@ -207,9 +209,9 @@ impl HttpBody for Weighed {
     }
 }
 
-fn unread() -> Status {
+fn unread() -> Refusal {
     let why = "too many answers to this peer are not read yet";
-    status::status(&Refusal::passing(Fault::Overloaded, why, AGAIN_MS))
+    Refusal::passing(Fault::Overloaded, why, AGAIN_MS)
 }
 
 fn too_long() -> Status {
@@ -217,14 +219,21 @@ fn too_long() -> Status {
     status::status(&Refusal::new(Fault::Internal, why))
 }
 
-fn too_much() -> Status {
+fn too_much() -> Refusal {
     let why = "too many bytes of this peer are not answered yet";
-    status::status(&Refusal::passing(Fault::Overloaded, why, AGAIN_MS))
+    Refusal::passing(Fault::Overloaded, why, AGAIN_MS)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl Weights {
+        /// Bytes of requests, as many as a peer may have.
+        pub(in super::super) fn full(&self, peer: &Peer) -> impl Sized {
+            self.held.take((peer.role, peer.id), MOST).unwrap()
+        }
+    }
 
     #[test]
     fn the_longest_requests_that_a_connection_may_have_under_way_are_far_below() {
@@ -265,7 +274,7 @@ mod tests {
             unread.push(held);
         }
         let refused = room("a").unwrap_err();
-        assert_eq!(code(&refused), Fault::Overloaded.code());
+        assert_eq!(refused.fault, Fault::Overloaded);
         room("b").expect("another has its own");
         // The transport has it all, and the peer none of it yet.
         let mut taken = Vec::new();
@@ -305,7 +314,7 @@ mod tests {
     #[test]
     fn a_peer_has_its_bytes_and_gets_them_back() {
         let weights = Weights::default();
-        let weigh = |id| weights.weigh(&peer(id), Request::new(Body::empty()));
+        let weigh = |id| weights.weigh(&peer(id), Request::new(Body::empty()), &Refuser::default());
         let (_, first) = weigh("a").unwrap();
         let (_, second) = weigh("a").unwrap();
         assert!(first.grow(MOST - 1) && second.grow(1) && !second.grow(1));

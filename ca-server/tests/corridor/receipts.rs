@@ -1,11 +1,18 @@
 use crate::child::run;
-use crate::world::{Places, World, fault, id, request, tell};
+use crate::world::{Places, SetClock, World, fault, id, request, tell};
+use ca_server::auth::Peer;
 use ca_server::challenge::ChallengeKey;
 use ca_server::issuance::release::Releaser;
 use ca_server::issuance::{Receipts, UnitName};
 use ca_server::ledger::{LogFiles, LogTiles};
+use ca_server::policy::Role;
+use ca_server::rpc::{Chain, Factory};
 use ca_server::store::Reader;
 use identity::fault::Fault;
+use proto::factory::get_receipt_request::Unit;
+use proto::factory::{FactoryService as _, GetReceiptRequest};
+use std::sync::Arc;
+use tonic::{Code, Request};
 use translog::checkpoint::Checkpoint;
 use translog::proof::verify_inclusion;
 use translog::receipt::TlogProof;
@@ -72,6 +79,53 @@ fn a_station_reads_its_own_units_and_an_auditor_all() {
                         }
                     }
                 }
+            });
+        },
+    );
+}
+
+/// The factory service as the station `st-1` meets it behind the gate.
+fn ask(request: GetReceiptRequest) -> Request<GetReceiptRequest> {
+    let mut request = Request::new(request);
+    request.extensions_mut().insert(Peer {
+        role: Role::Station,
+        id: id("st-1"),
+        key: None,
+    });
+    request
+}
+
+#[test]
+fn a_station_that_looks_too_often_is_counted_like_one_that_makes_too_much() {
+    run(
+        concat!(
+            module_path!(),
+            "::a_station_that_looks_too_often_is_counted_like_one_that_makes_too_much"
+        ),
+        |room| {
+            tell(async {
+                let world = World::open(room, Places::below(room)).await;
+                let first = world.provision(1).await.unwrap();
+                let chain = Chain {
+                    issuing: Vec::new(),
+                    root: Vec::new(),
+                    log_vkey: String::new(),
+                };
+                let corridor = world.corridor.clone();
+                let factory = Factory::new(corridor, chain, Arc::<SetClock>::clone(&world.clock));
+                world.corridor.set_pace(1, 1);
+                let unit = Some(Unit::Index(first.index));
+                factory
+                    .get_receipt(ask(GetReceiptRequest { unit: unit.clone() }))
+                    .await
+                    .unwrap();
+                let sent_away = factory.get_receipt(ask(GetReceiptRequest { unit })).await;
+                assert_eq!(sent_away.unwrap_err().code(), Code::ResourceExhausted);
+                let text = world.corridor.meters().text();
+                assert!(
+                    text.contains("koseki_refused_total{code=\"CA-0108\"} 1"),
+                    "{text}"
+                );
             });
         },
     );
