@@ -82,11 +82,18 @@ struct State {
 }
 
 impl Meters {
-    /// Nothing has happened yet.
+    /// Nothing has happened yet, in none of these sockets: each stands at nought. A series that comes into being with its
+    /// first one has not grown for Prometheus, and one that is not there has no share of anything.
     #[must_use]
-    pub fn new() -> Self {
+    pub fn new(sockets: impl IntoIterator<Item = Id>) -> Self {
         let mut registry = Registry::with_prefix("koseki_line");
         let meters = Self::default();
+        for socket in sockets {
+            for verdict in Verdict::ALL.into_iter().filter(|it| it.is_final()) {
+                drop(meters.in_socket(&socket, verdict));
+            }
+            drop(meters.out_of_use(&socket));
+        }
         meters.register_units(&mut registry);
         meters.register_state(&mut registry);
         Self { registry, ..meters }
@@ -154,8 +161,7 @@ impl Meters {
         match event {
             Event::Ended(line) => self.end(line),
             Event::SocketFailed { socket, .. } => {
-                let label = [("socket", socket.to_string())];
-                self.socket_failures.get_or_create(&label).inc();
+                self.out_of_use(socket).inc();
             }
             Event::Alarm { .. } => {
                 self.alarms.inc();
@@ -191,6 +197,11 @@ impl Meters {
             ("verdict", verdict.name().to_owned()),
         ];
         self.socket_units.get_or_create_owned(&labels)
+    }
+
+    fn out_of_use(&self, socket: &Id) -> Counter {
+        let label = [("socket", socket.to_string())];
+        self.socket_failures.get_or_create_owned(&label)
     }
 
     /// What the CA says is left of a grant.
@@ -311,12 +322,68 @@ mod tests {
     use identity::fault::Fault;
     use vitals::metrics::{described, named};
 
+    fn sockets() -> [Id; 2] {
+        ["1", "2"].map(|name| Id::new(name).unwrap())
+    }
+
+    /// What comes into being with its first one has not grown, for whoever asks how much it grew.
+    #[test]
+    fn every_socket_of_the_settings_stands_at_nought_before_its_first_unit() {
+        let text = Meters::new(sockets()).text();
+        for socket in sockets() {
+            for series in [
+                format!("units_total{{socket=\"{socket}\",verdict=\"PASS\"}} 0\n"),
+                format!("units_total{{socket=\"{socket}\",verdict=\"FAIL\"}} 0\n"),
+                format!("failures_total{{socket=\"{socket}\"}} 0\n"),
+            ] {
+                let wanted = format!("koseki_line_socket_{series}");
+                assert!(text.contains(&wanted), "{wanted}: {text}");
+            }
+        }
+    }
+
+    /// Selectors of this program's meters that an alert asks a growth of, and all that it asks.
+    fn asked(rules: &str) -> (Vec<&str>, Vec<&str>) {
+        let code = |c: char| !(c.is_alphanumeric() || "_{}=\"".contains(c));
+        let exprs = rules.split("expr: ").skip(1);
+        let exprs = exprs.filter_map(|it| it.split("labels: ").next());
+        let (mut grown, mut all) = (Vec::new(), Vec::new());
+        for expr in exprs {
+            for (at, _) in expr.match_indices("koseki_line_") {
+                let (before, from) = expr.split_at(at);
+                let selector = from.split(code).next().unwrap();
+                if before.ends_with("increase(") || before.ends_with("rate(") {
+                    grown.push(selector);
+                }
+                all.push(selector);
+            }
+        }
+        (grown, all)
+    }
+
+    /// Nor has what is told before the page is read for the first time, as a socket that is not there.
+    #[test]
+    fn what_an_alert_asks_the_growth_of_is_there_from_the_start_and_comes_more_than_once() {
+        let (grown, all) = asked(include_str!("../../deploy/prometheus/koseki-alerts.yml"));
+        assert!(grown.len() >= 3 && all.len() > grown.len(), "{all:?}");
+        let text = Meters::new(sockets()).text();
+        for selector in grown {
+            let (name, label) = selector.split_once('{').unwrap_or((selector, ""));
+            let label = label.trim_end_matches('}');
+            let of_name = text.lines().filter(|line| line.starts_with(name));
+            let there = of_name.filter(|line| line.contains(label)).count();
+            assert!(there > 0, "{selector}: {text}");
+            let once = ["socket_failures_total", "alarms_total"];
+            assert!(!once.iter().any(|it| name.ends_with(it)), "{selector}");
+        }
+    }
+
     #[test]
     fn the_page_names_exactly_what_is_measured() {
         let mut described = described(include_str!("../../docs/metrics.md"));
         described.retain(|name| name.starts_with("koseki_line_"));
-        let meters = Meters::new();
         let id = Id::new("1").unwrap();
+        let meters = Meters::new([id]);
         meters.apply(&Event::Ended(line("1", None)));
         meters.apply(&Event::SocketFailed {
             socket: id,
@@ -335,7 +402,7 @@ mod tests {
 
     #[test]
     fn units_are_counted_by_verdict_blame_and_socket() {
-        let meters = Meters::new();
+        let meters = Meters::new(sockets());
         for fault in [
             None,
             None,
@@ -350,8 +417,8 @@ mod tests {
             "koseki_line_units_total{verdict=\"PASS\",reason=\"none\"} 2",
             "koseki_line_units_total{verdict=\"FAIL\",reason=\"unit\"} 1",
             "koseki_line_units_total{verdict=\"HOLD\",reason=\"",
-            ",verdict=\"PASS\"} 2",
-            ",verdict=\"FAIL\"} 1",
+            "koseki_line_socket_units_total{socket=\"2\",verdict=\"PASS\"} 2",
+            "koseki_line_socket_units_total{socket=\"2\",verdict=\"FAIL\"} 1",
             "koseki_line_unit_seconds_count 3",
             "koseki_line_takt_seconds_count 2",
         ] {

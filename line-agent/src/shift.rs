@@ -65,7 +65,8 @@ pub fn work(
     });
     let queue = if config.scan { queue.by_call() } else { queue };
     let panel = (audience == Audience::Screen).then(|| panel(config, lot, floor.journal));
-    let meters = Arc::new(Meters::new());
+    let sockets = config.sockets.iter().map(|socket| socket.name);
+    let meters = Arc::new(Meters::new(sockets));
     metrics::show(config, runtime, &meters).map_err(AppError::Metrics)?;
     let desk = desk(config, audience, panel.as_ref(), &meters);
     tell_alarms(SCRAPPING, scrappings, &desk);
