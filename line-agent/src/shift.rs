@@ -5,7 +5,7 @@ use crate::config::{Config, Line, Socket as SocketSettings};
 use crate::display::json::JsonLines;
 use crate::display::lines::Lines;
 use crate::display::screen::Panel;
-use crate::display::screen::state::{Head, State};
+use crate::display::screen::state::{Aside, Head, State};
 use crate::display::{Desk, Sink};
 use crate::gs1;
 use crate::lot::Lot;
@@ -13,7 +13,7 @@ use crate::metrics::{self, Counted, Meters};
 use crate::programmer;
 use crate::sources::SystemClock;
 use crate::station::floor::{Called, Floor, Queue, Stop};
-use crate::station::journal::{History, Journal};
+use crate::station::journal::{History, Journal, OpenUnit};
 use crate::station::socket::{SCRAPPING, Socket, VOID, tell_alarms};
 use crate::station::{Failure, scrap, void};
 use crate::verdict::Verdict;
@@ -109,6 +109,20 @@ pub fn work(
     })
 }
 
+/// What waits for a person to look at.
+fn aside(history: &History) -> Vec<Aside> {
+    let of = |unit: &OpenUnit| {
+        let fault = unit.aside?;
+        let (socket, serial) = (unit.keyed.socket, unit.keyed.serial);
+        Some(Aside {
+            socket,
+            serial,
+            fault,
+        })
+    };
+    history.aside().filter_map(of).collect()
+}
+
 fn panel(config: &Config, lot: &Lot, journal: &Journal) -> Panel {
     let serials = lot.units.iter().map(|unit| &unit.serial);
     let head = Head {
@@ -118,7 +132,9 @@ fn panel(config: &Config, lot: &Lot, journal: &Journal) -> Panel {
         language: config.language,
     };
     let sockets = config.sockets.iter().map(|socket| socket.name);
-    Panel::new(State::new(head, sockets))
+    let mut state = State::new(head, sockets);
+    state.aside = journal.with(aside);
+    Panel::new(state)
 }
 
 fn desk(config: &Config, audience: Audience, panel: Option<&Panel>, meters: &Arc<Meters>) -> Desk {

@@ -244,6 +244,83 @@ mod tests {
         assert!(colours.iter().all(|colour| *colour == Color::Magenta));
     }
 
+    /// Its socket goes on at once; whoever comes to the screen a minute later reads what to do all the same.
+    #[test]
+    fn a_unit_that_was_set_aside_stays_on_the_screen_until_its_chip_is_back() {
+        let mut state = at_work();
+        let on = |socket, serial, fault| UnitLine {
+            socket: id(socket),
+            ..line(serial, fault)
+        };
+        let aside = |serial| UnitLine {
+            set_aside: true,
+            ..on("2", serial, Some(Fault::Alarmed))
+        };
+        let begun = |serial: &str| {
+            Event::Begun(Begun {
+                serial: DeviceSerial::new(serial).unwrap(),
+                label: "見守りカメラ".to_owned(),
+                socket: id("2"),
+                attempt: Attempt { number: 1, most: 3 },
+            })
+        };
+        let mut tell = |event| {
+            state.apply(&event, Timestamp(5_000));
+            drawn(&state, 80, 24).0
+        };
+        tell(Event::Ended(aside("26480001000")));
+        tell(begun("26480001004"));
+        tell(Event::Ended(on("2", "26480001004", None)));
+        tell(begun("26480001005"));
+        tell(Event::Ended(aside("26480001005")));
+        let failed = on("3", "26480001002", Some(Fault::ChipWrongPart));
+        let text = tell(Event::Ended(failed));
+        assert_eq!(
+            text,
+            include_str!("../../../golden/screen-aside.txt"),
+            "{text}"
+        );
+        for word in [
+            "取り置き 2 台",
+            "[2] 26480001005",
+            "[2] 26480001000",
+            "CA-0503",
+            "LINE-0102",
+        ] {
+            assert!(text.contains(word), "{word}: {text}");
+        }
+        // One is back in a socket and is not to be taken out; then the other.
+        let text = tell(begun("26480001005"));
+        assert!(text.contains("取り置き 1 台"), "{text}");
+        assert!(text.contains("26480001000 CA-0503"), "{text}");
+        let text = tell(begun("26480001000"));
+        assert!(!text.contains("取り置き"), "{text}");
+    }
+
+    fn aside() -> state::Aside {
+        state::Aside {
+            socket: id("4"),
+            serial: DeviceSerial::new("26480001000").unwrap(),
+            fault: Fault::NotHolder,
+        }
+    }
+
+    #[test]
+    fn what_an_earlier_run_set_aside_is_on_the_screen_from_the_start() {
+        let mut state = lot(1);
+        state.aside = vec![aside()];
+        state.head.language = Language::En;
+        let (text, _) = drawn(&state, 80, 24);
+        for word in [
+            "1 set aside",
+            "[4] 26480001000",
+            "CA-0406",
+            "finish the unit",
+        ] {
+            assert!(text.contains(word), "{word}: {text}");
+        }
+    }
+
     #[test]
     fn a_run_that_is_over_says_what_was_not_begun_and_why() {
         let mut state = at_work();
@@ -280,12 +357,19 @@ mod tests {
             assert!(page.contains(&row), "{row}");
         }
         assert!(page.contains(include_str!("../../../golden/screen-4.txt")));
+        let aside = include_str!("../../../golden/screen-aside.txt");
+        let lines = aside.lines().skip_while(|it| !it.contains("取り置き"));
+        let lines: Vec<_> = lines.take(3).collect();
+        assert!(page.contains(&lines.join("\n")), "{lines:?}");
     }
 
     #[test]
     fn the_smallest_terminal_and_the_most_sockets_draw_without_a_fault() {
+        let mut with_aside = lot(64);
+        with_aside.aside = vec![aside()];
         for (width, height) in [(1, 1), (10, 3), (80, 24), (300, 100)] {
             drawn(&lot(64), width, height);
+            drawn(&with_aside, width, height);
         }
     }
 }

@@ -6,7 +6,8 @@ use crate::config::Language;
 use crate::gs1::{self, MAX_SCAN, SEPARATOR, Scan};
 use crate::station::Failure;
 use crate::verdict::Verdict;
-use identity::{Id, Timestamp};
+use identity::fault::Fault;
+use identity::{DeviceSerial, Id, Timestamp};
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use std::collections::VecDeque;
 
@@ -118,6 +119,17 @@ pub struct Reason {
     pub words: Words,
 }
 
+/// A unit that waits for a person to look at, its chip in no socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Aside {
+    /// The socket that it was taken out of.
+    pub socket: Id,
+    /// Its serial.
+    pub serial: DeviceSerial,
+    /// Why.
+    pub fault: Fault,
+}
+
 /// The whole screen.
 #[derive(Clone, Debug)]
 pub struct State {
@@ -129,6 +141,8 @@ pub struct State {
     pub quota: Option<Quota>,
     /// The last reason.
     pub reason: Option<Reason>,
+    /// Units that were set aside and are not back yet, the newest last.
+    pub aside: Vec<Aside>,
     /// What the scanner has typed so far.
     pub typed: String,
     /// What came of the last scan.
@@ -165,6 +179,7 @@ impl State {
             sockets: sockets.into_iter().map(face).collect(),
             quota: None,
             reason: None,
+            aside: Vec::new(),
             typed: String::new(),
             note: None,
             over: None,
@@ -179,6 +194,8 @@ impl State {
                 let label = begun.attempt.label(&begun.label, self.head.language);
                 let unit = (begun.serial.to_string(), label);
                 self.turn(&begun.socket, Face::Work, Some(unit));
+                // It is in a socket again, and nobody is to take it out.
+                self.aside.retain(|it| it.serial != begun.serial);
             }
             Event::Waits(line) => self.show_unit(line),
             Event::Ended(line) => {
@@ -210,8 +227,18 @@ impl State {
         let label = line.attempt.label(&line.label, self.head.language);
         let unit = (line.serial.to_string(), label);
         self.turn(&line.socket, Face::of(line.verdict()), Some(unit));
-        if let Some(failure) = &line.failure {
-            self.explain(format!("[{}] {}", line.socket, line.serial), failure);
+        match &line.failure {
+            // What is said of it stands by itself until it is dealt with: its socket goes on, and has other reasons.
+            Some(failure) if line.set_aside => {
+                self.reason = None;
+                self.aside.push(Aside {
+                    socket: line.socket,
+                    serial: line.serial,
+                    fault: failure.fault,
+                });
+            }
+            Some(failure) => self.explain(format!("[{}] {}", line.socket, line.serial), failure),
+            None => {}
         }
     }
 
@@ -313,7 +340,6 @@ mod tests {
     use super::*;
     use crate::display::Tally;
     use crate::display::samples::line;
-    use identity::fault::Fault;
 
     fn keys(state: &mut State, text: &str) -> Option<Wish> {
         let code = |c| match c {

@@ -3,6 +3,7 @@
 use super::letters;
 use super::state::{Face, SocketFace, State};
 use crate::config::Language;
+use crate::display::Words;
 use crate::verdict::Verdict;
 use ratatui::Frame;
 use ratatui::layout::{Alignment, Constraint, Layout, Rect};
@@ -15,15 +16,19 @@ const FIELD: u16 = 18;
 
 /// Draws the whole screen.
 pub fn view(state: &State, frame: &mut Frame<'_>) {
-    let [head, sockets, reason, scanner] = Layout::vertical([
+    let aside_lines = aside_of(state);
+    let height = u16::try_from(aside_lines.len()).unwrap_or_default();
+    let [head, sockets, aside, reason, scanner] = Layout::vertical([
         Constraint::Length(1),
         Constraint::Min(3),
+        Constraint::Length(height),
         Constraint::Length(3),
         Constraint::Length(1),
     ])
     .areas(frame.area());
     frame.render_widget(Paragraph::new(headline(state)).style(bold()), head);
     draw_sockets(state, frame, sockets);
+    frame.render_widget(Paragraph::new(aside_lines).style(colour(Face::Hold)), aside);
     frame.render_widget(reason_of(state), reason);
     frame.render_widget(Paragraph::new(scanner_line(state)), scanner);
 }
@@ -134,6 +139,30 @@ const fn colour(face: Face) -> Style {
         Face::Abort => (Color::Gray, Color::Black),
     };
     Style::new().bg(back).fg(text)
+}
+
+/// Three lines on the colour of what is held, for as long as units that were set aside are not back: which, the newest
+/// first, and what to do about that one.
+fn aside_of(state: &State) -> Vec<Line<'static>> {
+    let Some(newest) = state.aside.last() else {
+        return Vec::new();
+    };
+    let language = state.head.language;
+    let units = state.aside.iter().rev();
+    let units: Vec<_> = units
+        .map(|it| format!("[{}] {}", it.socket, it.serial))
+        .collect();
+    let (count, units) = (units.len(), units.join(" "));
+    let Words { code, text, hint } = Words::of(newest.fault, language);
+    let which = match language {
+        Language::Ja => format!("取り置き {count} 台 取り出して保管: {units}"),
+        Language::En => format!("{count} set aside, take out and keep: {units}"),
+    };
+    vec![
+        Line::styled(which, bold()),
+        Line::from(format!("{} {code} {text}", newest.serial)),
+        Line::styled(format!("→ {hint}"), bold()),
+    ]
 }
 
 fn reason_of(state: &State) -> Paragraph<'static> {
