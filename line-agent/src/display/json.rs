@@ -1,10 +1,10 @@
 //! One line of JSON for each thing that happened, for logs and other programs.
 //!
 //! `event` says what a line is about: `unit` (a unit's session has ended: one line a unit), `wait` (it is on hold until
-//! the CA can be reached), `socket` (a socket is out of use), `alarm`, `lot` (the last line, with why units were not begun). Keys
-//! never change meaning.
+//! the CA can be reached), `socket` (a socket is out of use), `alarm`, `lot` (the last line, with why units were not begun; units
+//! that were left over from other lots stand there by themselves). Keys never change meaning.
 
-use super::{Event, Sink, Summary, UnitLine, put};
+use super::{Event, Sink, Summary, Tally, UnitLine, put};
 use crate::records::FaultRecord;
 use crate::station::Failure;
 use crate::verdict::Verdict;
@@ -61,6 +61,7 @@ impl Sink for JsonLines {
 struct UnitEvent<'a> {
     event: &'static str,
     verdict: &'static str,
+    lot: String,
     serial: String,
     label: &'a str,
     socket: String,
@@ -87,12 +88,16 @@ struct AlarmLine<'a> {
     fault: FaultRecord,
 }
 
+/// Counts by verdict.
+type Units = BTreeMap<&'static str, usize>;
+
 #[derive(Serialize)]
 struct LotLine {
     event: &'static str,
     verdict: &'static str,
     lot: String,
-    units: BTreeMap<&'static str, usize>,
+    units: Units,
+    other_lots: BTreeMap<String, Units>,
     not_begun: usize,
     fault: Option<FaultRecord>,
 }
@@ -101,6 +106,7 @@ fn unit(event: &'static str, line: &UnitLine) -> serde_json::Result<String> {
     serde_json::to_string(&UnitEvent {
         event,
         verdict: line.verdict().name(),
+        lot: line.lot.to_string(),
         serial: line.serial.to_string(),
         label: &line.label,
         socket: line.socket.to_string(),
@@ -117,13 +123,22 @@ fn record(failure: &Failure) -> FaultRecord {
     FaultRecord::new(failure.fault, failure.detail.clone())
 }
 
+fn units(tally: &Tally) -> Units {
+    Verdict::ALL
+        .map(|verdict| (verdict.name(), tally.count(verdict)))
+        .into()
+}
+
 fn total(summary: &Summary) -> serde_json::Result<String> {
-    let units = Verdict::ALL.map(|verdict| (verdict.name(), summary.tally.count(verdict)));
+    let others = summary.others.iter();
     serde_json::to_string(&LotLine {
         event: "lot",
         verdict: summary.verdict.name(),
         lot: summary.lot.to_string(),
-        units: BTreeMap::from(units),
+        units: units(&summary.tally),
+        other_lots: others
+            .map(|(lot, tally)| (lot.to_string(), units(tally)))
+            .collect(),
         not_begun: summary.not_begun,
         fault: summary.reason.as_ref().map(record),
     })

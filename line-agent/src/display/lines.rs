@@ -1,9 +1,10 @@
 //! Plain lines for a person: where there is no screen, or none is wanted.
 
-use super::{Event, Sink, Summary, UnitLine, Words, put};
+use super::{Event, Sink, Summary, Tally, UnitLine, Words, put};
 use crate::config::Language;
 use crate::station::Failure;
 use crate::verdict::Verdict;
+use identity::Id;
 use std::io::Write;
 
 /// Writes what a person reads, one line a unit, with reason and what to do below.
@@ -74,21 +75,39 @@ fn total(summary: &Summary, language: Language) -> String {
     let Summary {
         lot,
         tally,
+        others,
         not_begun,
         reason,
         ..
     } = summary;
-    let counts = Verdict::ALL.iter();
-    let counts: Vec<_> = counts
-        .map(|verdict| format!("{} {}", verdict.name(), tally.count(*verdict)))
-        .collect();
+    let counts = counts(tally, language);
     let total = match language {
-        Language::Ja => format!("ロット {lot}: {}、未着手 {not_begun}", counts.join("、")),
-        Language::En => format!("lot {lot}: {}, not begun {not_begun}", counts.join(", ")),
+        Language::Ja => format!("ロット {lot}: {counts}、未着手 {not_begun}"),
+        Language::En => format!("lot {lot}: {counts}, not begun {not_begun}"),
     };
-    match reason {
+    let total = match reason {
         Some(failure) => with_reason(&total, failure, language),
         None => total,
+    };
+    others.iter().fold(total, |told, (lot, tally)| {
+        other_lot(told, (lot, tally), language)
+    })
+}
+
+/// Units that were left over from another lot, on a line of their own.
+fn other_lot(told: String, (lot, tally): (&Id, &Tally), language: Language) -> String {
+    let counts = counts(tally, language);
+    match language {
+        Language::Ja => format!("{told}\n別のロット {lot}: {counts}"),
+        Language::En => format!("{told}\nother lot {lot}: {counts}"),
+    }
+}
+
+fn counts(tally: &Tally, language: Language) -> String {
+    let counts = Verdict::ALL.map(|verdict| format!("{} {}", verdict.name(), tally.count(verdict)));
+    match language {
+        Language::Ja => counts.join("、"),
+        Language::En => counts.join(", "),
     }
 }
 
@@ -105,7 +124,9 @@ mod tests {
              [2] FAIL  2 見守りカメラ (2/3 回目)\n    LINE-0102 チップの品番が製品と違います\n    → 取り外し、リールを確認してください\n\
              [2] HOLD  3 見守りカメラ\n    LINE-0203 CA に接続できません\n    → 保留のまま待ってください。自動で再開します\n\
              [2] HOLD  4 見守りカメラ ※取り置き\n    CA-0503 署名装置がこの機器を保留しました\n    → 保留し、CA 運用者に連絡してください\n\
-             ロット 26W48-A: PASS 1、HOLD 1、FAIL 1、ABORT 0、ERROR 0、未着手 3\n    LINE-0211 未着手の機器がありますが、どのソケットにもチップがありません\n    → ソケットにチップを入れてから、もう一度開始してください\n"
+             [2] PASS  5 見守りカメラ\n\
+             ロット 26W48-A: PASS 1、HOLD 1、FAIL 1、ABORT 0、ERROR 0、未着手 3\n    LINE-0211 未着手の機器がありますが、どのソケットにもチップがありません\n    → ソケットにチップを入れてから、もう一度開始してください\n\
+             別のロット 26W47-B: PASS 1、HOLD 0、FAIL 0、ABORT 0、ERROR 0\n"
         );
     }
 }

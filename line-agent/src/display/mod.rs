@@ -82,6 +82,8 @@ impl Attempt {
 /// A unit's outcome.
 #[derive(Clone, Debug)]
 pub struct UnitLine {
+    /// Its lot: that of the run, or of an earlier one that a unit was left over from.
+    pub lot: Id,
     /// Serial.
     pub serial: DeviceSerial,
     /// Label.
@@ -115,13 +117,15 @@ impl UnitLine {
 pub struct Summary {
     /// The lot.
     pub lot: Id,
-    /// Units by verdict.
+    /// Its units, by verdict.
     pub tally: Tally,
+    /// Units of other lots that were left over from earlier runs and ended in this one.
+    pub others: BTreeMap<Id, Tally>,
     /// Units whose turn never came.
     pub not_begun: usize,
     /// Why their turn never came, where no socket has said so.
     pub reason: Option<Failure>,
-    /// The lot's verdict.
+    /// The run's verdict.
     pub verdict: Verdict,
 }
 
@@ -138,14 +142,17 @@ pub struct Desk {
 
 struct Inner {
     sink: Box<dyn Sink>,
-    tally: Tally,
+    /// Units by their lot.
+    tallies: BTreeMap<Id, Tally>,
+    /// The worst that was said of a socket.
+    sockets: Verdict,
     /// Sockets that ended for want of a chip.
     empty: BTreeSet<Id>,
     /// What it came to, once the run is over.
     summary: Option<Summary>,
 }
 
-/// Outcomes of a run.
+/// Outcomes of a lot's units in a run.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
     units: BTreeMap<Verdict, usize>,
@@ -183,7 +190,8 @@ impl Desk {
         Self {
             inner: Mutex::new(Inner {
                 sink,
-                tally: Tally::default(),
+                tallies: BTreeMap::new(),
+                sockets: Verdict::Pass,
                 empty: BTreeSet::new(),
                 summary: None,
             }),
@@ -198,18 +206,19 @@ impl Desk {
     /// Shows and counts a unit.
     pub fn unit_done(&self, line: UnitLine) {
         let mut inner = lock(&self.inner);
-        *inner.tally.units.entry(line.verdict()).or_default() += 1;
+        let tally = inner.tallies.entry(line.lot).or_default();
+        *tally.units.entry(line.verdict()).or_default() += 1;
         inner.sink.show(&Event::Ended(line));
     }
 
     /// Shows a socket that cannot be worked with. Units that nobody makes for that are counted at the end; an error
-    /// counts at once.
+    /// is the run's verdict, and no unit's.
     pub fn socket_failed(&self, socket: &Id, failure: &Failure) {
         let verdict = Verdict::of(failure.fault);
         tracing::warn!(%socket, %failure, "socket out of use");
         let mut inner = lock(&self.inner);
         if verdict == Verdict::Error {
-            *inner.tally.units.entry(verdict).or_default() += 1;
+            inner.sockets = verdict;
         }
         inner.sink.show(&Event::SocketFailed {
             socket: *socket,
@@ -230,13 +239,18 @@ impl Desk {
         }
     }
 
-    /// Shows the summary. Returns the lot's verdict; units that were not begun count as `rest`.
+    /// Shows the summary. Returns the run's verdict; units that were not begun count as `rest`.
     pub fn summary(&self, lot: &Id, not_begun: usize, rest: Verdict) -> Verdict {
         let mut inner = lock(&self.inner);
-        let verdict = inner.tally.worst(not_begun, rest);
+        let mut others = inner.tallies.clone();
+        let tally = others.remove(lot).unwrap_or_default();
+        let of_others = others.values().map(|it| it.worst(0, rest));
+        let verdict = of_others.fold(tally.worst(not_begun, rest), Verdict::max);
+        let verdict = verdict.max(inner.sockets);
         let summary = Summary {
             lot: *lot,
-            tally: inner.tally.clone(),
+            tally,
+            others,
             not_begun,
             reason: why_not_begun(not_begun, rest, &inner.empty),
             verdict,
@@ -388,6 +402,7 @@ pub(crate) mod samples {
 
     pub(crate) fn line(serial: &str, fault: Option<Fault>) -> UnitLine {
         UnitLine {
+            lot: Id::new("26W48-A").unwrap(),
             serial: DeviceSerial::new(serial).unwrap(),
             label: "見守りカメラ".to_owned(),
             socket: Id::new("2").unwrap(),
@@ -399,7 +414,8 @@ pub(crate) mod samples {
         }
     }
 
-    /// One unit that passes, one that is put aside, one that waits, one that is set aside, and a summary.
+    /// One unit that passes, one that is put aside, one that waits, one that is set aside, one of another lot that passes,
+    /// and a summary.
     pub(crate) fn told(sink: impl FnOnce(Paper) -> Box<dyn Sink>) -> String {
         let paper = Paper::default();
         let desk = Desk::new(sink(paper.clone()));
@@ -412,6 +428,10 @@ pub(crate) mod samples {
         desk.unit_done(UnitLine {
             set_aside: true,
             ..line("4", Some(Fault::Alarmed))
+        });
+        desk.unit_done(UnitLine {
+            lot: Id::new("26W47-B").unwrap(),
+            ..line("5", None)
         });
         desk.socket_empty(&Id::new("2").unwrap());
         desk.summary(&Id::new("26W48-A").unwrap(), 3, Verdict::Hold);
@@ -434,6 +454,37 @@ mod tests {
         assert_eq!(found, Some(Fault::Interrupted));
         let others = BTreeSet::new();
         assert_eq!(why(1, Verdict::Hold, &others), None, "sockets have said");
+    }
+
+    #[test]
+    fn a_lot_counts_its_own_units_and_its_verdict_is_the_runs() {
+        let (desk, lot) = (Desk::new(Box::new(Silent)), Id::new("26W48-A").unwrap());
+        let other = Id::new("26W47-B").unwrap();
+        let on = |lot, fault| UnitLine {
+            lot,
+            ..samples::line("1", fault)
+        };
+        desk.unit_done(on(lot, None));
+        desk.unit_done(on(other, None));
+        desk.unit_done(on(other, Some(Fault::BurnFailed)));
+        assert_eq!(desk.summary(&lot, 0, Verdict::Hold), Verdict::Fail);
+        let counts = |tally: &Tally| Verdict::ALL.map(|verdict| tally.count(verdict));
+        let summary = lock(&desk.inner).summary.clone().unwrap();
+        assert_eq!(counts(&summary.tally), [1, 0, 0, 0, 0]);
+        let others: Vec<_> = summary.others.keys().copied().collect();
+        assert_eq!(others, [other]);
+        assert_eq!(counts(&summary.others[&other]), [1, 0, 1, 0, 0]);
+        // A socket that cannot be relied on is no unit of any lot.
+        desk.socket_failed(&lot, &Failure::new(Fault::LineHsm, ""));
+        assert_eq!(desk.summary(&lot, 0, Verdict::Hold), Verdict::Error);
+        let summary = lock(&desk.inner).summary.clone().unwrap();
+        assert_eq!(counts(&summary.tally), [1, 0, 0, 0, 0]);
+    }
+
+    struct Silent;
+
+    impl Sink for Silent {
+        fn show(&mut self, _: &Event) {}
     }
 
     #[test]

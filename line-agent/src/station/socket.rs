@@ -279,6 +279,7 @@ fn wait_for_ca<'a>(
 fn line(bench: &Bench<'_>, failure: Option<Failure>) -> UnitLine {
     let now = bench.floor.clock.now();
     UnitLine {
+        lot: bench.task.lot,
         serial: bench.task.serial,
         label: bench.task.label.clone(),
         socket: bench.task.socket,

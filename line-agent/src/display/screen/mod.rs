@@ -327,6 +327,7 @@ mod tests {
         let over = crate::display::Summary {
             lot: id("26W48-A"),
             tally: crate::display::Tally::default(),
+            others: std::collections::BTreeMap::new(),
             not_begun: 20_000,
             reason: Some(Failure::new(Fault::SocketEmpty, "no chip in 1")),
             verdict: crate::verdict::Verdict::Hold,

@@ -149,6 +149,8 @@ pub struct State {
     pub note: Option<String>,
     /// What it came to, when the run is over.
     pub over: Option<Summary>,
+    /// Good units of the lot in this run; a socket may have made others, too, left over from other lots.
+    made: usize,
     ends: VecDeque<Timestamp>,
 }
 
@@ -183,6 +185,7 @@ impl State {
             typed: String::new(),
             note: None,
             over: None,
+            made: 0,
             ends: VecDeque::new(),
         }
     }
@@ -247,6 +250,9 @@ impl State {
         if !verdict.is_final() {
             return;
         }
+        if verdict == Verdict::Pass && line.lot == self.head.lot {
+            self.made += 1;
+        }
         if let Some(it) = self.sockets.iter_mut().find(|it| it.name == line.socket) {
             match verdict == Verdict::Pass {
                 true => it.passed += 1,
@@ -264,11 +270,10 @@ impl State {
         self.reason = Some(Reason { about, words });
     }
 
-    /// Good units, those of earlier runs among them.
+    /// Good units of the lot, those of earlier runs among them.
     #[must_use]
-    pub fn passed(&self) -> usize {
-        let now = self.sockets.iter().map(|it| it.passed);
-        self.head.before + now.sum::<usize>()
+    pub const fn passed(&self) -> usize {
+        self.head.before + self.made
     }
 
     /// Good units in a hundred of this run.
@@ -340,6 +345,7 @@ mod tests {
     use super::*;
     use crate::display::Tally;
     use crate::display::samples::line;
+    use std::collections::BTreeMap;
 
     fn keys(state: &mut State, text: &str) -> Option<Wish> {
         let code = |c| match c {
@@ -377,6 +383,7 @@ mod tests {
         let over = Summary {
             lot: state.head.lot,
             tally: Tally::default(),
+            others: BTreeMap::new(),
             not_begun: 3,
             reason: Some(Failure::new(Fault::SocketEmpty, "no chip in 1")),
             verdict: Verdict::Hold,
@@ -409,6 +416,14 @@ mod tests {
         assert_eq!(of_sockets, [Some(100), Some(50)]);
         assert_eq!((state.percent(), state.takt()), (Some(75), Some(2_000)));
         assert_eq!(state.passed(), state.head.before + 3);
+        // Nor is a unit of another lot one of this lot's; its socket made it all the same.
+        let left_over = UnitLine {
+            lot: id("26W47-B"),
+            ..on("2", None)
+        };
+        state.apply(&Event::Ended(left_over), Timestamp(9_500));
+        assert_eq!(state.passed(), state.head.before + 3);
+        assert_eq!(state.sockets[1].passed, 2);
         assert_eq!(state.sockets[0].face, Face::Hold);
     }
 }
