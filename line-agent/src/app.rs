@@ -112,6 +112,11 @@ const NAME_THE_LOT: (&str, &str) = (
     "name the lot under its grant in the settings, `lots = [..]`",
     "設定の許可の `lots = [..]` にこのロットを加えてください",
 );
+/// What to do about a lot that was closed with something else than was named.
+const IT_IS_CLOSED: (&str, &str) = (
+    "what it was closed with stands above, and is for good; leave --differs out to have it told again",
+    "締め切り時の内容は上のとおりで、変更できません。--differs を付けずに実行すると再表示されます",
+);
 /// What to do while another agent works at the station.
 const ONE_AT_A_TIME: (&str, &str) = (
     "end the other line agent of this station, or wait until it has ended",
@@ -169,6 +174,10 @@ impl AppError {
         }
         if matches!(self, Self::Journal(JournalError::Busy(_))) {
             return words.do_rather(language, ONE_AT_A_TIME);
+        }
+        if matches!(self, Self::Found { failure, .. } if matches!(failure.fault, Fault::LotClosed))
+        {
+            return words.do_rather(language, IT_IS_CLOSED);
         }
         if matches!(self, Self::NoProgrammer(_)) {
             return words.do_rather(language, START_THE_PROGRAMMER);

@@ -148,7 +148,8 @@ enum LotCommand {
     /// Close a lot for good with what became of each of its serials: nothing more is bound under it. Ends with 0 if the
     /// counts are those of the log. If lot file or counts differ from order or log, the lot stays open (65) unless what
     /// differs is named with its numbers; then it is closed (30), and the CA's operator is alarmed. It also stays open (65) if
-    /// a unit moved on at the CA meanwhile: close it again.
+    /// a unit moved on at the CA meanwhile: close it again. For a lot that is closed already it says so, with what that was
+    /// closed with, and ends as it did then; with 65 if that is not what is counted or named now.
     Close {
         #[command(flatten)]
         settings: Settings,

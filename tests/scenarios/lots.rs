@@ -42,6 +42,15 @@ fn audit(shop: &Shop) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
+/// What the command says of a lot that is closed already.
+const BEFORE: &str = "it was closed before, and nothing is changed now\n";
+
+/// What it said when it closed the lot, as it says it again.
+fn closed_before(told: &str) -> String {
+    let (closed, rest) = told.split_once('\n').unwrap();
+    format!("{closed}\n{BEFORE}{rest}")
+}
+
 fn copy(from: &Path, to: &Path) {
     std::fs::copy(from, to).unwrap();
 }
@@ -54,8 +63,22 @@ fn a_lot_closes_with_every_serial_accounted_for_and_takes_no_more() {
     assert_eq!(code, Some(0), "{told}");
     let sum = "planned 1000 = pass 3 + hold 0 + fail 0 + scrapped 0 + unused 997";
     assert!(told.contains(sum), "{told}");
-    // Again is the same leaf.
-    assert_eq!(close(&shop), (code, told));
+    // Again is the same leaf, and is said to be.
+    assert_eq!(close(&shop), (code, closed_before(&told)));
+    let (code, told) = close_as(
+        &shop,
+        &shop.lot(CAMERAS, 0, PLANNED),
+        &["--differs=pass=3:4"],
+    );
+    assert_eq!(code, Some(65), "{told}");
+    for word in [
+        BEFORE,
+        sum,
+        "CA-0212",
+        "nothing differed when it was closed",
+    ] {
+        assert!(told.contains(word), "{word}: {told}");
+    }
     let found = audit(&shop);
     assert_eq!(found["findings"].as_array().unwrap().len(), 0, "{found:#}");
     let lot = &found["lots"][0];
@@ -145,6 +168,8 @@ fn a_lot_that_closes_with_a_serial_of_no_order_says_so() {
     for word in ["closed leaf=", "serials: 26480002000 is not", "CA-0214"] {
         assert!(told.contains(word), "{word}: {told}");
     }
+    let again = close_as(&shop, &beyond, &["--differs", "serials=1"]);
+    assert_eq!(again, (code, closed_before(&told)));
     // Closed is closed: a command for it is another one's, and says so.
     let (code, told) = close_as(&shop, &shop.lot(CAMERAS, 0, 2), &[]);
     assert_eq!(code, Some(65), "{told}");
@@ -171,7 +196,14 @@ fn thirty_ghosts_are_found_when_the_lot_closes() {
     assert_eq!(code, Some(30), "{told}");
     // Who has not heard the answer asks again, and gets the same.
     let again = close_as(&shop, &whole, &["--differs", "pass=2:32"]);
-    assert_eq!(again, (code, told.clone()));
+    assert_eq!(again, (code, closed_before(&told)));
+    // Whoever names nothing is told the same; whoever names something else hears that it is not so.
+    assert_eq!(close_as(&shop, &whole, &[]), again);
+    let (wrong, contradicted) = close_as(&shop, &whole, &["--differs", "pass=2:31"]);
+    assert_eq!(wrong, Some(65), "{contradicted}");
+    for word in [BEFORE, "CA-0212", "closed with: --differs pass=2:32"] {
+        assert!(contradicted.contains(word), "{word}: {contradicted}");
+    }
     let difference = "difference pass: 2 stated, 32 found";
     assert!(
         told.contains(difference) && told.contains("CA-0214"),
@@ -353,7 +385,8 @@ fn a_lot_that_moves_on_while_it_is_closed_stays_open() {
     let share = share_of(&second, &between.shop);
     let (code, told) = close_with(&between.shop, &[&share]);
     assert_eq!(code, Some(0), "{told}");
-    assert_eq!(close_with(&between.shop, &[&share]), (code, told));
+    let again = close_with(&between.shop, &[&share]);
+    assert_eq!(again, (code, closed_before(&told)));
     let found = audit(&between.shop);
     assert_eq!(found["findings"].as_array().unwrap().len(), 0, "{found:#}");
     assert_eq!(found["kinds"]["lot-close"], 1);

@@ -6,8 +6,9 @@ use crate::display::{Words, complain};
 use crate::files::write_durably;
 use crate::lot::Lot;
 use crate::orders::{Order, Orders};
-use crate::station::close::{self, Ending};
+use crate::station::close::{self, Ending, Look};
 use crate::station::floor::Floor;
+use crate::station::inspect::LotEnd;
 use crate::station::misfit::Misfit;
 use crate::station::scrap::{self, Scrapped};
 use crate::station::{Failure, share};
@@ -102,10 +103,12 @@ pub struct Closing<'a> {
 }
 
 /// Closes a lot with what this station's journal says of it, and the shares of others. It stays open if it would close
-/// with a difference that nobody named, or if it moved on since the station looked.
+/// with a difference that nobody named, or if it moved on since the station looked. One that is closed already is told
+/// again with what it was closed with.
 ///
 /// # Errors
-/// [`AppError::Ended`] if the CA refused or did not answer; [`Fault::LotWouldDiffer`], [`Fault::LotMoved`].
+/// [`AppError::Ended`] if the CA refused or did not answer; [`Fault::LotWouldDiffer`], [`Fault::LotMoved`];
+/// [`Fault::LotClosed`] if it is closed with other counts, or not with what is named.
 pub fn close_lot(
     config: &Config,
     closing: Closing<'_>,
@@ -124,34 +127,32 @@ pub fn close_lot(
         let shares = shares.iter().map(|path| share::read(path, order, &lot));
         let shares = shares.collect::<Result<Vec<_>, _>>()?;
         let counts = close::count(&floor, &lot, &shares).map_err(AppError::Ended)?;
-        let look = close::look(&floor, order, &lot, &counts).map_err(AppError::Ended)?;
-        let misfits = look.misfits;
-        if !look.seen.closed
+        let Look { seen, misfits } =
+            close::look(&floor, order, &lot, &counts).map_err(AppError::Ended)?;
+        if !seen.closed
             && let Some(unnamed) = would_differ(&misfits, differs)
         {
             writeln!(out, "{} still open", lot.id)?;
             tell(&counts, misfits.into_values(), out)?;
             return Err(unnamed);
         }
-        // The CA counts boards, and does not hear of the lot file's serials.
-        let strange = misfits
-            .into_iter()
-            .filter_map(|(misfit, words)| match misfit {
-                Misfit::Serials(_) => Some(words),
-                Misfit::Numbers(_) => None,
-            });
         let ending = Ending {
             lot: &lot.id,
             counts,
-            seen: look.seen,
+            seen,
             shares: &shares,
         };
         let closed = close::close(&floor, order, &ending).map_err(not_closed)?;
         writeln!(out, "{} closed leaf={}", lot.id, closed.index)?;
-        let mut differences: Vec<_> = closed.differences.iter().map(said).collect();
-        differences.extend(strange);
-        tell(&counts, differences.iter().cloned(), out)?;
-        if differences.is_empty() {
+        if seen.closed {
+            writeln!(out, "it was closed before, and nothing is changed now")?;
+        }
+        let with = closed_with(&closed, misfits);
+        tell(&counts, with.values().cloned(), out)?;
+        if !differs.is_empty() && !with.keys().eq(BTreeSet::from_iter(differs)) {
+            return Err(closed_otherwise(&with));
+        }
+        if with.is_empty() {
             return Ok(Exit::Done);
         }
         let detail = format!("lot {}, leaf {}", lot.id, closed.index);
@@ -165,15 +166,42 @@ pub fn close_lot(
     })
 }
 
+/// What a lot was closed with: numbers that the log holds, and what the CA, which counts boards, does not hear of.
+fn closed_with(closed: &LotEnd, misfits: BTreeMap<Misfit, String>) -> BTreeMap<Misfit, String> {
+    let numbers = closed.differences.iter();
+    let numbers = numbers.map(|it| (Misfit::Numbers(*it), said(it)));
+    let strange = misfits
+        .into_iter()
+        .filter(|(misfit, _)| matches!(misfit, Misfit::Serials(_)));
+    numbers.chain(strange).collect()
+}
+
+/// A lot that is closed, and not with what was named.
+fn closed_otherwise(with: &BTreeMap<Misfit, String>) -> AppError {
+    let flags = flags(with);
+    let detail = match flags.is_empty() {
+        true => "nothing differed when it was closed, and something is named".to_owned(),
+        false => format!("what was named is not what it was closed with: {flags}"),
+    };
+    let failure = Failure::new(Fault::LotClosed, detail);
+    let exit = Exit::Data;
+    AppError::Found { failure, exit }
+}
+
+fn flags(misfits: &BTreeMap<Misfit, String>) -> String {
+    let flags = misfits.keys().map(|it| format!("--differs {it}"));
+    flags.collect::<Vec<_>>().join(" ")
+}
+
 /// Why a lot stays open: something differs that was not named, or was named and does not differ.
 fn would_differ(misfits: &BTreeMap<Misfit, String>, named: &[Misfit]) -> Option<AppError> {
     if misfits.keys().eq(BTreeSet::from_iter(named)) {
         return None;
     }
-    let flags: Vec<_> = misfits.keys().map(|it| format!("--differs {it}")).collect();
+    let flags = flags(misfits);
     let detail = match flags.is_empty() {
         true => "nothing differs; close it without --differs".to_owned(),
-        false => format!("if that is so, and is known: {}", flags.join(" ")),
+        false => format!("if that is so, and is known: {flags}"),
     };
     Some(stays_open(Failure::new(Fault::LotWouldDiffer, detail)))
 }

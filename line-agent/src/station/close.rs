@@ -34,7 +34,7 @@ pub fn count(floor: &Floor<'_>, lot: &Lot, shares: &[Share]) -> Step<LotCounts> 
 pub struct Look {
     /// What the station was shown.
     pub seen: LotSeen,
-    /// What does not fit, each in words for people. Nothing of a lot that is closed already: the CA knows with what.
+    /// What does not fit, each in words for people. No numbers of a lot that is closed already: the CA knows with what.
     pub misfits: BTreeMap<Misfit, String>,
 }
 
@@ -47,7 +47,10 @@ pub fn look(floor: &Floor<'_>, order: &Order, lot: &Lot, counts: &LotCounts) -> 
     let differ = differences(seen.quantity, counts, &seen.tally);
     let differ = differ.map(|it| (Misfit::Numbers(it), it.to_string()));
     let misfits = strangers(lot, &seen.serials).into_iter().chain(differ);
-    let misfits = misfits.filter(|_| !seen.closed).collect();
+    // Of serials the CA does not know, and they are the same whenever one asks.
+    let misfits =
+        misfits.filter(|(misfit, _)| !seen.closed || matches!(misfit, Misfit::Serials(_)));
+    let misfits = misfits.collect();
     Ok(Look { seen, misfits })
 }
 
