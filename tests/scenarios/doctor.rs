@@ -4,11 +4,13 @@
 use crate::support::Shop;
 use acceptance::hsm::Hsm;
 use acceptance::lines::CAMERAS;
-use acceptance::process::{finish, program, said};
+use acceptance::patience::{now, until};
+use acceptance::process::{Daemon, finish, program, said};
 use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Output};
+use std::time::Duration;
 
 /// What `doctor` tries with one socket.
 const PROBES: [&str; 9] = [
@@ -108,6 +110,51 @@ fn whatever_is_broken_has_its_line_and_its_remedy() {
     shop.factory.stop_server().unwrap();
     let away = [("ca", "LINE-0203"), ("clock", "LINE-0203")];
     assert_finds(&shop, "no CA", &away, 69);
+}
+
+/// Whatever hangs: the answer is promised after 3 s, and a machine that is busy may take a little longer over it.
+const AT_THE_LATEST: Duration = Duration::from_secs(10);
+
+/// A CA and a programmer that take the call and never say a word, as behind a cable that was pulled in the middle.
+#[test]
+fn doctor_ends_when_nobody_answers_and_names_who_did_not() {
+    let mut shop = Shop::open(Hsm::of_this_run(), &[CAMERAS]);
+    shop.factory.stop_server().unwrap();
+    let mute = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    let [ca, socket] = mute
+        .each_ref()
+        .map(|it| it.local_addr().unwrap().to_string());
+    // So patient as a line that is to wait: doctor is not.
+    shop.station.dial(&ca, 600);
+    shop.station.write_settings(&[socket]).unwrap();
+    let mut doctor = Command::new(program("line-agent").unwrap());
+    let settings = shop.station.home().join("line-agent.toml");
+    doctor.arg("doctor").arg("--config").arg(settings);
+    let log = shop.factory.path("doctor.log");
+    let began = now();
+    let mut doctor = Daemon::start(shop.factory.module().tell(&mut doctor), &log).unwrap();
+    let ended = until("doctor", || doctor.ended()).unwrap();
+    let took = began.elapsed();
+    let told = doctor.said();
+    assert!(took < AT_THE_LATEST, "{took:?}: {told}");
+    assert_eq!(ended.code(), Some(69), "{told}");
+    let silent = [
+        ("ca", "LINE-0203"),
+        ("clock", "LINE-0203"),
+        ("socket 1", "LINE-0101"),
+    ];
+    for probe in PROBES {
+        let found = silent.iter().find(|(name, _)| *name == probe);
+        let wanted = match found {
+            Some((_, code)) => format!("NG  {probe}: {code} "),
+            None => format!("ok  {probe}: "),
+        };
+        assert!(
+            told.lines().any(|it| it.starts_with(&wanted)),
+            "{wanted}: {told}"
+        );
+    }
+    assert_eq!(told.matches("    → ").count(), silent.len(), "{told}");
 }
 
 fn with(program: &Path, settings: &Path, shop: &Shop, arguments: &[&str]) -> Output {
