@@ -5,9 +5,12 @@ use crate::skipped::skipped;
 use crate::support::Shop;
 use acceptance::hsm::Hsm;
 use acceptance::lines::CAMERAS;
-use acceptance::process::{finish, program, said};
+use acceptance::patience::until;
+use acceptance::process::{Daemon, finish, program, said};
 use std::collections::BTreeSet;
 use std::fs;
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -102,4 +105,64 @@ fn programs_call_only_those_that_their_settings_name() {
         let trace = fs::read_to_string(&trace).unwrap();
         assert_eq!(trace, "", "a verifier asks nobody");
     }
+}
+
+/// Calls of a trace with these names, also those that went on in another line.
+fn calls<'a>(trace: &'a str, names: &'a [&str]) -> impl Iterator<Item = &'a str> {
+    let is_one = |line: &&str| names.iter().any(|name| line.contains(&format!(" {name}(")));
+    trace.lines().filter(is_one)
+}
+
+/// The process that `strace` watches: signals to itself it does not hand on.
+fn watched_by(strace: &Daemon) -> String {
+    let id = strace.id();
+    let children = format!("/proc/{id}/task/{id}/children");
+    let child = fs::read_to_string(children).unwrap();
+    child.trim().to_owned()
+}
+
+#[test]
+fn the_ca_server_calls_nobody_at_all() {
+    if !has_strace() {
+        return skipped("strace is not installed");
+    }
+    let mut shop = Shop::open(Hsm::of_this_run(), &[CAMERAS]);
+    shop.factory.stop_server().unwrap();
+    let (trace, log) = (shop.factory.path("trace"), shop.factory.path("traced.log"));
+    let mut command = traced(&program("ca-server").unwrap(), &trace);
+    command.arg("serve").arg("--config");
+    command.arg(shop.factory.path("ca-server.toml"));
+    // With no service manager there is nobody to tell how it goes, either.
+    command.env_remove("NOTIFY_SOCKET");
+    let mut server = Daemon::start(shop.factory.module().tell(&mut command), &log).unwrap();
+    let (admin, address) = (shop.factory.path("ca/admin.sock"), shop.factory.address());
+    until("the traced server", || {
+        assert!(server.ended().unwrap().is_none(), "{}", server.said());
+        let is_up = UnixStream::connect(&admin).is_ok() && TcpStream::connect(address).is_ok();
+        Ok(is_up.then_some(()))
+    })
+    .unwrap();
+    // It starts, makes two devices, tells an operator how it is, closes a lot, and ends.
+    let made = shop.make(CAMERAS, 0, 2);
+    assert_eq!(made.code, Some(0), "{}", made.said);
+    shop.factory.status().unwrap();
+    let lot = shop.lot(CAMERAS, 0, 1_000);
+    let close = ["lot", "close", lot.to_str().unwrap()];
+    let closed = shop.station.try_words(&close).unwrap();
+    assert!(closed.status.success(), "{}", said(&closed.stderr));
+    let told = finish(Command::new("kill").args(["-TERM", &watched_by(&server)])).unwrap();
+    assert!(told.status.success(), "{}", said(&told.stderr));
+    let status = server.wait().unwrap();
+    assert!(status.success(), "{status}: {}", server.said());
+
+    let trace = fs::read_to_string(&trace).unwrap();
+    let taken = calls(&trace, &["accept4", "accept"]).count();
+    assert!(taken >= 2, "stations and operators were let in: {trace}");
+    let connects: Vec<_> = calls(&trace, &["connect"]).collect();
+    assert!(connects.is_empty(), "{connects:#?}");
+    let sent = calls(&trace, &["sendto", "sendmsg", "sendmmsg"]);
+    let addressed: Vec<_> = sent.filter(|line| line.contains("sa_family")).collect();
+    assert!(addressed.is_empty(), "{addressed:#?}");
+    let leaves: Vec<_> = trace.lines().filter(|line| !stays_inside(line)).collect();
+    assert!(leaves.is_empty(), "{leaves:#?}");
 }
