@@ -34,7 +34,7 @@ test-only: build ## the tests alone; the stories on hsm-sim, then on SoftHSM2
 	KOSEKI_HSM=softhsm2 $(CARGO) test --workspace --locked --test scenarios -- \
 		--skip architecture --skip firmware --skip fuzzing --skip licences
 
-faults: setup build ## every durable call failed in every way, with files that lag too, then a thousand kills; about 18 minutes
+faults: setup build ## every durable call failed in every way, with files that lag too, then a thousand kills, with each restart's first answer within 2 s; about 18 minutes
 	@target/debug/faults --hsm $(HSM) calls
 	@target/debug/faults --hsm $(HSM) calls --lag-ms 50 --at-least 400
 	@target/debug/faults --hsm $(HSM) kills
@@ -65,7 +65,7 @@ bench-growth: ## the rate, memory and start of a server with 10,000 and with 1,0
 	$(CARGO) build --release --workspace --locked
 	@target/release/bench --hsm softhsm2 --grow-to 10000 --grow-to $(DEVICES) --out target/bench-growth.json
 
-overload: ## twice as much as the server can do here, with both HSMs; what of it is done, and what is said to the rest
+overload: ## twice as much as the server can do here, with both HSMs; 90 % of the peak are to be done, and the rest is to be told when to come again
 	@scripts/setup.sh
 	$(CARGO) build --release --workspace --locked
 	@target/release/bench --overload --units 6000 --out target/overload.json

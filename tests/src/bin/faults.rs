@@ -13,6 +13,7 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 /// Faults at once: most of their time the servers wait for disks and for each other.
 const AT_ONCE: usize = 4;
@@ -42,7 +43,8 @@ enum What {
         #[arg(long, default_value_t = 0)]
         lag_ms: u16,
     },
-    /// Server, agent and programmer are killed at random moments while lots are made
+    /// Server, agent and programmer are killed at random moments while lots are made. A server that takes longer from restart
+    /// to first answer than it may is a failure, too
     Kills {
         /// How many kills
         #[arg(long, default_value_t = 1_000)]
@@ -50,6 +52,9 @@ enum What {
         /// The same seed gives the same victims and pauses
         #[arg(long, default_value_t = 1)]
         seed: u64,
+        /// Milliseconds that the slowest restart may take to its first answer
+        #[arg(long, default_value_t = 2_000)]
+        restart_ms: u64,
     },
 }
 
@@ -61,7 +66,16 @@ fn main() -> ExitCode {
             at_least,
             lag_ms,
         } => calls(arguments.hsm, only, at_least, lag_ms),
-        What::Kills { count, seed } => kills(arguments.hsm, count, seed),
+        What::Kills {
+            count,
+            seed,
+            restart_ms,
+        } => kills(
+            arguments.hsm,
+            count,
+            seed,
+            Duration::from_millis(restart_ms),
+        ),
     };
     match outcome {
         Ok(()) => return ExitCode::SUCCESS,
@@ -118,7 +132,7 @@ fn calls(hsm: Hsm, only: Option<usize>, at_least: usize, lag_ms: u16) -> Outcome
     )
 }
 
-fn kills(hsm: Hsm, count: usize, seed: u64) -> Outcome<()> {
+fn kills(hsm: Hsm, count: usize, seed: u64, restart: Duration) -> Outcome<()> {
     // What is left after a failure is what somebody wants to look at.
     let home = tempfile::tempdir()?.keep();
     let bar = progress(count, "kills")?;
@@ -149,7 +163,11 @@ all of it is in {}",
         told.count(),
         told.units,
     )?;
-    require(told.count() >= count, "too few kills")
+    require(told.count() >= count, "too few kills")?;
+    require(
+        slowest <= restart,
+        format_args!("a restart took {slowest:.0?} to its first answer; {restart:.0?} are allowed"),
+    )
 }
 
 fn progress(length: usize, what: &str) -> Outcome<ProgressBar> {
