@@ -59,10 +59,9 @@ impl Admission {
         check_days(&grant.grant, self.clock.now())?;
         let entry = self.directory.lot(&grant.hash, lot);
         let entry = entry.ok_or_else(|| Refusal::new(Fault::LotUnknown, lot))?;
-        let internal = |error| Refusal::new(Fault::Internal, error);
         let states = (
-            reader.grant(&grant.hash).map_err(internal)?,
-            reader.lot_state(&entry.hash).map_err(internal)?,
+            reader.grant(&grant.hash).map_err(Refusal::unread)?,
+            reader.lot_state(&entry.hash).map_err(Refusal::unread)?,
         );
         let (Some(of_grant), Some(of_lot)) = states else {
             let detail = "a grant or lot that is not counted";
