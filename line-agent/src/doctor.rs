@@ -26,6 +26,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::Duration;
 use tokio::runtime::Runtime;
+use vitals::Stopwatch;
 
 /// After this time everything has answered or does not.
 pub const DEADLINE: Duration = Duration::from_secs(3);
@@ -116,12 +117,10 @@ fn name_of(socket: &Socket) -> String {
 
 /// Waits for all answers, or for the deadline; everything asked has a finding.
 fn collect(config: &Config, receive: &Receiver<(String, Finding)>) -> Vec<(String, Finding)> {
-    let began = SystemClock.now();
+    let began = Stopwatch::start();
     let mut answers = Vec::new();
     loop {
-        let passed = SystemClock.now().0.saturating_sub(began.0);
-        let rest = DEADLINE.saturating_sub(Duration::from_millis(passed));
-        match receive.recv_timeout(rest) {
+        match receive.recv_timeout(DEADLINE.saturating_sub(began.elapsed())) {
             Ok(answer) => answers.push(answer),
             Err(_) => break,
         }

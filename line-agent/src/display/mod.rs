@@ -146,10 +146,20 @@ struct Inner {
     tallies: BTreeMap<Id, Tally>,
     /// The worst that was said of a socket.
     sockets: Verdict,
-    /// Sockets that ended for want of a chip.
-    empty: BTreeSet<Id>,
+    idle: Idle,
     /// What it came to, once the run is over.
     summary: Option<Summary>,
+}
+
+/// Why nobody works.
+#[derive(Default)]
+struct Idle {
+    /// What stopped the line: the first error of a unit.
+    error: Option<Failure>,
+    /// Sockets that ended for want of a chip.
+    empty: BTreeSet<Id>,
+    /// The first socket that could not be worked with.
+    failed: Option<Failure>,
 }
 
 /// Outcomes of a lot's units in a run.
@@ -192,7 +202,7 @@ impl Desk {
                 sink,
                 tallies: BTreeMap::new(),
                 sockets: Verdict::Pass,
-                empty: BTreeSet::new(),
+                idle: Idle::default(),
                 summary: None,
             }),
         }
@@ -208,6 +218,9 @@ impl Desk {
         let mut inner = lock(&self.inner);
         let tally = inner.tallies.entry(line.lot).or_default();
         *tally.units.entry(line.verdict()).or_default() += 1;
+        if line.verdict() == Verdict::Error && inner.idle.error.is_none() {
+            inner.idle.error.clone_from(&line.failure);
+        }
         inner.sink.show(&Event::Ended(line));
     }
 
@@ -220,6 +233,8 @@ impl Desk {
         if verdict == Verdict::Error {
             inner.sockets = verdict;
         }
+        let first = inner.idle.failed.take();
+        inner.idle.failed = first.or_else(|| Some(failure.clone()));
         inner.sink.show(&Event::SocketFailed {
             socket: *socket,
             failure: failure.clone(),
@@ -228,7 +243,7 @@ impl Desk {
 
     /// Notes a socket that ended because no chip is in it. Only if units are left at the end does that matter.
     pub fn socket_empty(&self, socket: &Id) {
-        lock(&self.inner).empty.insert(*socket);
+        lock(&self.inner).idle.empty.insert(*socket);
     }
 
     /// Shows once more what another desk came to.
@@ -252,7 +267,7 @@ impl Desk {
             tally,
             others,
             not_begun,
-            reason: why_not_begun(not_begun, rest, &inner.empty),
+            reason: why_not_begun(not_begun, rest, &inner.idle),
             verdict,
         };
         inner.summary = Some(summary.clone());
@@ -261,18 +276,24 @@ impl Desk {
     }
 }
 
-/// Why units were not begun, unless it is that sockets cannot be worked with.
-fn why_not_begun(not_begun: usize, rest: Verdict, empty: &BTreeSet<Id>) -> Option<Failure> {
+/// Why units were not begun: an error, somebody who stopped the line, no chips, or no socket that can be worked with.
+fn why_not_begun(not_begun: usize, rest: Verdict, idle: &Idle) -> Option<Failure> {
     if not_begun == 0 {
         return None;
+    }
+    if idle.error.is_some() {
+        return idle.error.clone();
     }
     if rest == Verdict::Abort {
         let detail = "the line was stopped";
         return Some(Failure::new(Fault::Interrupted, detail));
     }
-    let sockets: Vec<_> = empty.iter().map(Id::as_str).collect();
+    if idle.empty.is_empty() {
+        return idle.failed.clone();
+    }
+    let sockets: Vec<_> = idle.empty.iter().map(Id::as_str).collect();
     let detail = format!("no chip in {}", sockets.join(", "));
-    (!sockets.is_empty()).then(|| Failure::new(Fault::SocketEmpty, detail))
+    Some(Failure::new(Fault::SocketEmpty, detail))
 }
 
 /// A fault's words in one language.
@@ -445,15 +466,22 @@ mod tests {
 
     #[test]
     fn units_that_were_not_begun_have_their_reason() {
-        let empty = BTreeSet::from([Id::new("1").unwrap(), Id::new("2").unwrap()]);
-        let why = |left, rest, empty| why_not_begun(left, rest, empty).map(|it| it.fault);
-        assert_eq!(why(0, Verdict::Hold, &empty), None, "the tray was enough");
-        let found = why(1, Verdict::Hold, &empty);
-        assert_eq!(found, Some(Fault::SocketEmpty));
-        let found = why(1, Verdict::Abort, &empty);
-        assert_eq!(found, Some(Fault::Interrupted));
-        let others = BTreeSet::new();
-        assert_eq!(why(1, Verdict::Hold, &others), None, "sockets have said");
+        let failure = |fault| Some(Failure::new(fault, ""));
+        let mut idle = Idle {
+            empty: BTreeSet::from([Id::new("1").unwrap(), Id::new("2").unwrap()]),
+            failed: failure(Fault::NoChip),
+            error: None,
+        };
+        let why = |left, rest, idle: &Idle| why_not_begun(left, rest, idle).map(|it| it.fault);
+        assert_eq!(why(0, Verdict::Hold, &idle), None, "the tray was enough");
+        assert_eq!(why(1, Verdict::Hold, &idle), Some(Fault::SocketEmpty));
+        assert_eq!(why(1, Verdict::Abort, &idle), Some(Fault::Interrupted));
+        idle.empty.clear();
+        let found = why(1, Verdict::Hold, &idle);
+        assert_eq!(found, Some(Fault::NoChip), "the programmer is off");
+        idle.error = failure(Fault::Journal);
+        let found = why(1, Verdict::Abort, &idle);
+        assert_eq!(found, Some(Fault::Journal), "that is what stopped the line");
     }
 
     #[test]
