@@ -60,7 +60,7 @@ pub enum AppError {
     #[error(transparent)]
     Journal(#[from] JournalError),
     /// The line HSM.
-    #[error(transparent)]
+    #[error("{0}; {hint}", hint = .0.hint())]
     Vault(#[from] VaultError),
     /// The trust directory.
     #[error(transparent)]

@@ -291,6 +291,7 @@ impl Config {
             has_port(&self.ca.address),
             "ca.address is host and port, such as ca.example:8443",
         )?;
+        rule(self.attempts > 0, "attempts is at least 1")?;
         rule(
             self.ca.deadline_seconds > 0,
             "ca.deadline_seconds is at least 1",

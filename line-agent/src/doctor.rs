@@ -119,11 +119,9 @@ fn name_of(socket: &Socket) -> String {
 fn collect(config: &Config, receive: &Receiver<(String, Finding)>) -> Vec<(String, Finding)> {
     let began = Stopwatch::start();
     let mut answers = Vec::new();
-    loop {
-        match receive.recv_timeout(DEADLINE.saturating_sub(began.elapsed())) {
-            Ok(answer) => answers.push(answer),
-            Err(_) => break,
-        }
+    let left = || DEADLINE.saturating_sub(began.elapsed());
+    while let Ok(answer) = receive.recv_timeout(left()) {
+        answers.push(answer);
     }
     let sockets = config.sockets.iter();
     let sockets = sockets.map(|socket| (name_of(socket), Fault::NoChip));
@@ -217,11 +215,15 @@ fn trust(config: &Config) -> Finding {
 }
 
 fn disk(config: &Config) -> Finding {
-    let free = [&config.paths.state, &config.paths.out].map(|path| writable(path));
-    let [state, out] = free;
-    let free = state?.min(out?);
+    let (state, out) = (&config.paths.state, &config.paths.out);
+    let (in_state, in_out) = (writable(state)?, writable(out)?);
+    let (free, path) = match in_state <= in_out {
+        true => (in_state, state),
+        false => (in_out, out),
+    };
     if free < FREE_BYTES {
-        let detail = format!("{} MiB free where a shift needs 256", free >> 20);
+        let (free, path) = (free >> 20, path.display());
+        let detail = format!("{path}: {free} MiB free where a shift needs 256");
         return Err(found(Fault::Journal, Exit::Io, detail));
     }
     Ok(format!("{} MiB free, writable", free >> 20).into())

@@ -77,12 +77,23 @@ pub fn read(text: &str) -> Result<Scan, ScanError> {
     match symbol {
         Some(elements) => read_elements(elements),
         None if text.contains(SEPARATOR) || begins_with_item(text) => read_elements(text),
+        None if text.starts_with('(') => read_elements(&typed(text)?),
         None => Ok(Scan {
             serial: DeviceSerial::new(text)?,
             item: None,
             lot: None,
         }),
     }
+}
+
+/// What stands below a symbol for people, typed by hand: each identifier in brackets (GS1 General Specifications §4.14).
+fn typed(text: &str) -> Result<String, ScanError> {
+    let element = |element: &str| match element.split_once(')') {
+        Some((name, value)) => Ok(format!("{name}{value}")),
+        None => Err(ScanError::Element(format!("({element}"))),
+    };
+    let elements: Result<Vec<_>, _> = text.split('(').skip(1).map(element).collect();
+    Ok(elements?.join(&SEPARATOR.to_string()))
 }
 
 /// Some scanners send no symbology identifier: then 01, a trade item whose check digit fits, and more behind it is an
@@ -182,6 +193,8 @@ mod tests {
             "]Q3\u{1d}240MD-CAM2\u{1d}21264800010",
             "\u{1d}010491234567890421264800010",
             "010491234567890421264800010\r",
+            "(01)04912345678904(21)264800010",
+            "(21)264800010",
         ] {
             assert_eq!(serial(text), "264800010", "{text:?}");
         }
@@ -194,6 +207,8 @@ mod tests {
         assert_eq!(error(&"1".repeat(MAX_SCAN + 1)), ScanError::Length);
         assert_eq!(error("]C10104912345678904"), ScanError::NoSerial);
         assert_eq!(error("]C121A\u{1d}21B"), ScanError::Twice("21"));
+        assert_eq!(error("(21)A(21)B"), ScanError::Twice("21"));
+        assert_eq!(error("(21A"), ScanError::Element("(21A".to_owned()));
     }
 
     #[test]
