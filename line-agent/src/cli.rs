@@ -8,10 +8,10 @@ use crate::doctor;
 use crate::rehearse::{Programs, Rehearsal, rehearse};
 use crate::shift::Audience;
 use crate::station::misfit::Misfit;
+use crate::station::scrap::Scrapped;
 use crate::verdict::Exit;
-use clap::{Args, CommandFactory as _, Parser, Subcommand, value_parser};
-use identity::text::TextError;
-use identity::{DeviceSerial, Id};
+use clap::{Args, Parser, Subcommand, value_parser};
+use identity::{ChipUid, DeviceSerial, Id, RequestId};
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -114,32 +114,32 @@ enum UnitCommand {
         #[command(flatten)]
         settings: Settings,
         /// Serial of the device.
-        serial: String,
+        serial: DeviceSerial,
         /// Its lot, if units of several lots have had this serial.
         #[arg(long)]
-        lot: Option<String>,
+        lot: Option<Id>,
         /// Why, as it goes into the log: a fault code, or a word of yours.
         #[arg(long)]
-        reason: String,
+        reason: Id,
     },
     /// Scrap a unit: the board that is bound under a serial, or a chip that never had a key. Uses the grant's allowance.
     Scrap {
         #[command(flatten)]
         settings: Settings,
         /// Serial that the device was to carry.
-        serial: String,
+        serial: DeviceSerial,
         /// Its lot.
         #[arg(long)]
-        lot: String,
+        lot: Id,
         /// Why, as it goes into the log: a fault code, or a word of yours.
         #[arg(long)]
-        reason: String,
+        reason: Id,
         /// UID of a chip that never had a key, hexadecimal, where it still says who it is.
-        #[arg(long)]
-        uid: Option<String>,
+        #[arg(long, value_parser = chip)]
+        uid: Option<ChipUid>,
         /// Request of a board that was voided before, hexadecimal, as `unit void` named it.
-        #[arg(long)]
-        voided: Option<String>,
+        #[arg(long, value_parser = request)]
+        voided: Option<RequestId>,
     },
 }
 
@@ -242,26 +242,7 @@ fn execute(command: Command) -> Exit {
         Command::Run { lot, shown, .. } => app::run(&config, &lot, shown.audience()),
         Command::Doctor { .. } => doctor::examine(&config, &mut io::stdout().lock()),
         Command::Enroll { out, .. } => app::enroll(&config, &out),
-        Command::Unit(UnitCommand::Void {
-            serial,
-            lot,
-            reason,
-            ..
-        }) => match given_up(&serial, lot.as_deref(), &reason) {
-            Ok(unit) => app::void_unit(&config, &unit, &mut io::stdout().lock()),
-            Err(error) => return misused(&error),
-        },
-        Command::Unit(UnitCommand::Scrap {
-            serial,
-            lot,
-            reason,
-            uid,
-            voided,
-            ..
-        }) => match ends::scrapped((&serial, &lot, &reason), uid.as_deref(), voided.as_deref()) {
-            Ok(unit) => ends::scrap_unit(&config, &unit, &mut io::stdout().lock()),
-            Err(error) => return misused(&error),
-        },
+        Command::Unit(command) => end_unit(&config, command),
         Command::Lot(LotCommand::Close {
             lot,
             shares,
@@ -311,20 +292,54 @@ fn hold_rehearsal(wish: &Rehearse) -> Exit {
     }
 }
 
-fn given_up(serial: &str, lot: Option<&str>, reason: &str) -> Result<GivenUp, TextError> {
-    Ok(GivenUp {
-        serial: DeviceSerial::new(serial)?,
-        lot: lot.map(Id::new).transpose()?,
-        reason: Id::new(reason)?,
-    })
+/// Voids or scraps a unit.
+fn end_unit(config: &Config, command: UnitCommand) -> Result<Exit, AppError> {
+    let out = &mut io::stdout().lock();
+    match command {
+        UnitCommand::Void {
+            serial,
+            lot,
+            reason,
+            ..
+        } => {
+            let unit = GivenUp {
+                serial,
+                lot,
+                reason,
+            };
+            app::void_unit(config, &unit, out)
+        }
+        UnitCommand::Scrap {
+            serial,
+            lot,
+            reason,
+            uid,
+            voided,
+            ..
+        } => {
+            let unit = Scrapped {
+                serial,
+                lot,
+                reason,
+                uid,
+                voided,
+            };
+            ends::scrap_unit(config, &unit, out)
+        }
+    }
 }
 
-fn misused(error: &impl std::fmt::Display) -> Exit {
-    let error = Cli::command().error(clap::error::ErrorKind::ValueValidation, error);
-    match error.print() {
-        Ok(()) => Exit::Usage,
-        Err(_) => Exit::Io,
-    }
+fn chip(word: &str) -> Result<ChipUid, String> {
+    ChipUid::new(&bytes(word)?).map_err(|error| error.to_string())
+}
+
+fn request(word: &str) -> Result<RequestId, String> {
+    let id = bytes(word)?.try_into().map(RequestId);
+    id.map_err(|_length| "a request id has 16 bytes".to_owned())
+}
+
+fn bytes(word: &str) -> Result<Vec<u8>, String> {
+    hex::decode(word).map_err(|error| error.to_string())
 }
 
 /// In both languages, where the settings have not said which.
@@ -363,7 +378,7 @@ mod tests {
 
     #[test]
     fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
+        <Cli as clap::CommandFactory>::command().debug_assert();
     }
 
     #[test]

@@ -15,38 +15,10 @@ use crate::station::{Failure, share};
 use crate::verdict::{Exit, Verdict};
 use identity::fault::Fault;
 use identity::lot::{Difference, LotCounts};
-use identity::{ChipUid, DeviceSerial, Id, RequestId};
+use identity::{DeviceSerial, Id};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-
-/// What the command line says of a unit to be scrapped.
-///
-/// # Errors
-/// Which word is none of its kind.
-pub fn scrapped(
-    (serial, lot, reason): (&str, &str, &str),
-    uid: Option<&str>,
-    voided: Option<&str>,
-) -> Result<Scrapped, String> {
-    let text = |error: identity::text::TextError| error.to_string();
-    let bytes = |word: &str| hex::decode(word).map_err(|error| format!("{word}: {error}"));
-    let uid = uid.map(|word| {
-        let chip = ChipUid::new(&bytes(word)?);
-        chip.map_err(|error| format!("{word}: {error}"))
-    });
-    let voided = voided.map(|word| {
-        let id = bytes(word)?.try_into().map(RequestId);
-        id.map_err(|_length| format!("{word}: a request id has 16 bytes"))
-    });
-    Ok(Scrapped {
-        serial: DeviceSerial::new(serial).map_err(text)?,
-        lot: Id::new(lot).map_err(text)?,
-        reason: Id::new(reason).map_err(text)?,
-        uid: uid.transpose()?,
-        voided: voided.transpose()?,
-    })
-}
 
 /// Scraps a unit.
 ///
