@@ -55,6 +55,9 @@ pub enum BackupError {
         /// What is wrong with it.
         what: &'static str,
     },
+    /// The directory in which the backup is to lie is not there.
+    #[error("{}: no such directory", .0.display())]
+    Above(PathBuf),
     /// A directory that others may read or write.
     #[error("{}: {error}", path.display())]
     NotPrivate {
@@ -148,6 +151,9 @@ impl BackupError {
             }
             Self::Place { .. } => {
                 "name a directory that is not there yet; to restore, move what is in the place aside, never delete it"
+            }
+            Self::Above(_) => {
+                "mount the disk, or make this directory: only the backup itself is made, so that it never fills another disk"
             }
             Self::Refused(_) => "see `ca-server status`",
             Self::Manifest { .. } | Self::Altered { .. } | Self::Unsound(_) => {

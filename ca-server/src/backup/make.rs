@@ -9,7 +9,7 @@ use crate::issuance::Corridor;
 use identity::hash::sha256;
 use identity::{Clock, Timestamp};
 use std::fs::{File, OpenOptions};
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use translog::checkpoint::TrustedLog;
@@ -39,7 +39,7 @@ pub fn make(
     (trusted, clock): (&TrustedLog, &dyn Clock),
     out: &Path,
 ) -> Result<Made, BackupError> {
-    let part = part_of(config, out)?;
+    let Places { above, out, part } = Places::of(config, out)?;
     crate::private::directory(&part).map_err(|error| BackupError::not_private(&part, &error))?;
     // Taken before the copy: the copy holds the head that it signs.
     let checkpoint = corridor.checkpoint()?;
@@ -72,8 +72,8 @@ pub fn make(
     write(&part.join(MANIFEST), text.as_bytes())?;
     sync_directory(&part.join(CEREMONY))?;
     sync_directory(&part)?;
-    std::fs::rename(&part, out).map_err(|error| BackupError::file(out, error))?;
-    sync_directory(out.parent().unwrap_or_else(|| Path::new("/")))?;
+    std::fs::rename(&part, &out).map_err(|error| BackupError::file(&out, error))?;
+    sync_directory(&above)?;
     Ok(Made {
         size: head.size,
         manifest: sha256(text.as_bytes()),
@@ -82,27 +82,54 @@ pub fn make(
     })
 }
 
-/// Where the backup is made, if it may be.
-fn part_of(config: &Config, out: &Path) -> Result<PathBuf, BackupError> {
-    if !out.is_absolute() {
-        return Err(BackupError::place(out, "not a whole path"));
+/// Where a backup lies.
+struct Places {
+    /// The directory that is there.
+    above: PathBuf,
+    /// The backup in it.
+    out: PathBuf,
+    /// The same until it is whole.
+    part: PathBuf,
+}
+
+impl Places {
+    /// Where the backup is made, if it may be. Nothing is made above it: where a disk is not mounted, it would fill
+    /// another.
+    fn of(config: &Config, out: &Path) -> Result<Self, BackupError> {
+        if !out.is_absolute() {
+            return Err(BackupError::place(out, "not a whole path"));
+        }
+        // Without a slash at its end, whoever wrote one.
+        let (Some(above), Some(name)) = (out.parent(), out.file_name()) else {
+            return Err(BackupError::place(out, "names no directory of its own"));
+        };
+        let above = there(above)?;
+        let mut part = name.to_owned();
+        part.push(".part");
+        let (out, part) = (above.join(name), above.join(part));
+        if out.starts_with(there(&config.paths.state)?) {
+            return Err(BackupError::place(&out, "inside of what is backed up"));
+        }
+        if out.symlink_metadata().is_ok() {
+            return Err(BackupError::place(&out, "is there already"));
+        }
+        if part.symlink_metadata().is_ok() {
+            return Err(BackupError::place(
+                &part,
+                "a backup broke off here, remove it",
+            ));
+        }
+        Ok(Self { above, out, part })
     }
-    if out.starts_with(&config.paths.state) {
-        return Err(BackupError::place(out, "inside of what is backed up"));
+}
+
+/// A directory that is there, by the one name that it has.
+fn there(path: &Path) -> Result<PathBuf, BackupError> {
+    match path.canonicalize() {
+        Ok(found) if found.is_dir() => Ok(found),
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(BackupError::file(path, error)),
+        Ok(_) | Err(_) => Err(BackupError::Above(path.to_owned())),
     }
-    let mut part = out.as_os_str().to_owned();
-    part.push(".part");
-    let part = PathBuf::from(part);
-    if out.symlink_metadata().is_ok() {
-        return Err(BackupError::place(out, "is there already"));
-    }
-    if part.symlink_metadata().is_ok() {
-        return Err(BackupError::place(
-            &part,
-            "a backup broke off here, remove it",
-        ));
-    }
-    Ok(part)
 }
 
 /// Copies what the ceremony left; gives the names.

@@ -83,6 +83,7 @@ impl From<BackupError> for Failure {
             | BackupError::OtherCeremony(_)
             | BackupError::Older { .. } => Exit::Configuration,
             BackupError::File { .. }
+            | BackupError::Above(_)
             | BackupError::Refused(_)
             | BackupError::Store { .. }
             | BackupError::Head(_) => Exit::Unavailable,

@@ -11,6 +11,8 @@ mod approvals;
 #[cfg(test)]
 mod ceremony;
 #[cfg(test)]
+mod keeping;
+#[cfg(test)]
 mod serving;
 #[cfg(test)]
 mod unknown;
