@@ -7,7 +7,7 @@ use crate::challenge::ChallengeKey;
 use crate::config::Config;
 use crate::hsm_health::HsmProbe;
 use crate::issuance::{Corridor, CorridorParts, Refusal, StartError};
-use crate::ledger::{LogKey, LogKeyError};
+use crate::ledger::{HeadFile, LedgerError, LogKey, LogKeyError};
 use crate::metrics::Sampler;
 use crate::rpc::{self, Audit, Chain, Factory, ServeError, TlsError, TlsIncoming};
 use crate::scheduling::give_way;
@@ -20,7 +20,7 @@ use keyvault::{KeyUse, Module, Token, VaultError};
 use signer::SignerError;
 use std::future::Future;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 use tokio::net::TcpListener;
@@ -66,6 +66,9 @@ impl Entropy for SystemEntropy {
 /// Why the server does not run.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
+    /// Nothing that a ceremony leaves is here.
+    #[error("{}: no ceremony was held here", .0.display())]
+    NotHeld(PathBuf),
     /// The ceremony's files cannot be used.
     #[error("{0}")]
     Artefacts(#[from] ArtefactError),
@@ -149,6 +152,9 @@ struct Parts {
 
 impl Parts {
     fn open(config: &Config) -> Result<Self, AppError> {
+        if was_not_held(config) {
+            return Err(AppError::NotHeld(config.paths.ceremony.clone()));
+        }
         let artefacts = Artefacts::load(&config.paths.ceremony)?;
         let module = Module::load(&config.hsm.module)?;
         let settings = &config.hsm.infrastructure;
@@ -158,13 +164,15 @@ impl Parts {
         private_directories(config)?;
         let (log_token, log_key) = log_key(config, &module, &artefacts)?;
         let probe = HsmProbe::new(vec![signer.token(), log_token, infrastructure.clone()]);
+        let (store, signer) = (config.paths.state.join("ca.sqlite"), signer.open()?);
+        may_begin(config, &store, signer.size())?;
         let corridor = Corridor::start(CorridorParts {
-            store: config.paths.state.join("ca.sqlite"),
+            store,
             log: config.paths.state.join("log"),
             head_file: config.paths.head.clone(),
             origin: artefacts.ceremony.origin.clone(),
             log_key,
-            signer: signer.open()?,
+            signer,
             issuing_certificate: artefacts.issuing.clone(),
             approvers: ApproverSet::from(&artefacts.ceremony),
             clock: Arc::new(SystemClock),
@@ -367,6 +375,37 @@ fn asked_to_stop() -> io::Result<impl Future<Output = ()>> {
             _ = interrupt.recv() => {}
         }
     })
+}
+
+/// Whether the ceremony is still to come: of one that was held and lost in part there are other things to say.
+fn was_not_held(config: &Config) -> bool {
+    let left = [
+        &config.paths.ceremony,
+        &config.paths.head,
+        &config.signer.store,
+    ];
+    left.iter().all(|path| is_missing(path))
+}
+
+/// Where no store is, a log begins, if nobody has seen any of it. Judged before a file is made: a restore wants the
+/// state's directory empty.
+fn may_begin(config: &Config, store: &Path, followed: u64) -> Result<(), StartError> {
+    if !is_missing(store) {
+        return Ok(());
+    }
+    let (size, _) = HeadFile::open(&config.paths.head)?.newest();
+    if size > 0 {
+        let source_name = "the head file";
+        return Err(LedgerError::Ahead { source_name, size }.into());
+    }
+    match followed {
+        0 => Ok(()),
+        signer => Err(StartError::SignerAhead { signer, store: 0 }),
+    }
+}
+
+fn is_missing(path: &Path) -> bool {
+    matches!(path.try_exists(), Ok(false))
 }
 
 /// Where the store, the head and the signer's store are.

@@ -223,6 +223,12 @@ impl From<AppError> for Failure {
     fn from(error: AppError) -> Self {
         match error {
             AppError::Vault(error) => error.into(),
+            AppError::NotHeld(_) => Self::new(
+                Exit::Configuration,
+                error,
+                "hold the ceremony first: `ca-server init`. Of a CA that has held it, bring head file, signer's store and \
+                 tokens here, then `ca-server restore` (docs/operations.md)",
+            ),
             AppError::Artefacts(_)
             | AppError::LogKey(_)
             | AppError::Vkey(_)

@@ -1,4 +1,4 @@
-//! Where a backup goes.
+//! Where a backup goes, and what is left of a start that was refused.
 
 use crate::room::{Ended, Room};
 use crate::serving::Server;
@@ -58,4 +58,53 @@ fn a_backup_to_a_disk_that_is_not_mounted_fills_no_other() {
     }
     assert!(!room.path("media").exists());
     server.stop();
+}
+
+#[test]
+fn a_start_before_the_ceremony_leaves_nothing_behind() {
+    let room = Room::new();
+    let before = names(&room.path(""));
+    let error = room
+        .run(&["serve", "--config", "@ca-server.toml"])
+        .refused(78);
+    assert!(
+        error.contains("To do: hold the ceremony first: `ca-server init`"),
+        "{error}"
+    );
+    assert_eq!(names(&room.path("")), before);
+}
+
+/// The disk of the state is new: whatever starts the server before the operator restores must not stand in the way.
+#[test]
+fn a_refused_start_on_an_empty_state_leaves_it_empty_for_a_restore() {
+    let room = Room::new();
+    room.init().done();
+    let server = Server::start(&room);
+    back_up(&room, "@backup").done();
+    server.stop();
+    let state = room.path("state");
+    let serve = || room.run(&["serve", "--config", "@ca-server.toml"]);
+    let refused_and_empty = || {
+        let error = serve().refused(69);
+        assert_eq!(names(&state), Vec::<String>::new(), "{error}");
+        error
+    };
+    std::fs::remove_dir_all(&state).unwrap();
+    let error = refused_and_empty();
+    assert!(error.contains("a head of 1 leaves"), "{error}");
+    // The head file is lost as well.
+    let (head, aside) = (room.path("head/head"), room.path("aside"));
+    std::fs::rename(&head, &aside).unwrap();
+    let error = refused_and_empty();
+    assert!(error.contains("head/head is missing"), "{error}");
+    std::fs::rename(&aside, &head).unwrap();
+    room.run(&[
+        "restore",
+        "--config",
+        "@ca-server.toml",
+        "--from",
+        "@backup",
+    ])
+    .done();
+    Server::start(&room).stop();
 }
