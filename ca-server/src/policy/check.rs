@@ -1,6 +1,6 @@
 use super::error::{Finding, PolicyError, PolicyFault};
 use super::grant::{GrantProposal, load_grant};
-use super::lot::{grant_of_lot, load_lot};
+use super::lot::{grant_of_lot, load_lot, share_serials};
 use super::station::{StationPlan, load_station};
 use super::{load_ceremony, load_maker, load_product, load_roles};
 use identity::Id;
@@ -204,24 +204,17 @@ fn ranges_apart(lots: &Loaded<Lot<'_>>) -> Vec<Finding> {
         let same_maker = earlier
             .iter()
             .filter(|(_, (_, other))| other.grant.maker == proposal.grant.maker);
-        for (other_path, (other, _)) in same_maker.filter(|(_, (other, _))| overlap(lot, other)) {
-            let values = (
-                format!("from {}", lot.first_serial),
-                format!("already taken to {}", other.last_serial),
-            );
-            findings.push(contradiction(
-                path,
-                "the serial range",
-                values,
-                &other_path.display(),
-            ));
+        let shared = same_maker.filter(|(_, (other, _))| share_serials(lot, other));
+        for (other_path, (other, _)) in shared {
+            let fault = PolicyFault::Overlap {
+                serials: format!("{} to {}", lot.first_serial, lot.last_serial),
+                taken: format!("{} to {}", other.first_serial, other.last_serial),
+                other: other_path.display().to_string(),
+            };
+            findings.push(PolicyError::of_file(path, fault));
         }
     }
     findings
-}
-
-fn overlap(one: &LotOrder, two: &LotOrder) -> bool {
-    one.serials().holds(&two.first_serial) || two.serials().holds(&one.first_serial)
 }
 
 /// The lots of a grant together are not more than its limit.
@@ -320,7 +313,7 @@ mod tests {
             "lots/26W48-B.toml",
             "from = \"26480002000\"",
             "from = \"26480001999\"",
-            "the serial range is from 26480001999",
+            "its serials 26480001999 to 26480002999 overlap 26480001000 to 26480001999 in ",
         ),
         (
             "lots/26W48-B.toml",

@@ -105,6 +105,16 @@ pub enum PolicyFault {
         /// Where the other value stands.
         other: String,
     },
+    /// Two lots of one maker have serials in common.
+    #[error("its serials {serials} overlap {taken} in {other}")]
+    Overlap {
+        /// The range here.
+        serials: String,
+        /// The range there.
+        taken: String,
+        /// The file of the other lot.
+        other: String,
+    },
     /// A rule of this kind of file.
     #[error("{0}")]
     Rule(&'static str),
@@ -136,6 +146,7 @@ impl PolicyFault {
             Self::Misnamed { .. } => "rename the file or correct the id",
             Self::Unknown { .. } => "correct the name, or add what it stands for first",
             Self::Contradiction { .. } => "decide which of the two is right and correct the other",
+            Self::Overlap { .. } => "give one of the two lots a range of its own",
             Self::Rule(_) => "correct the value",
             Self::Pattern(_) => "write a shorter pattern, for instance ^[0-9]{11}$",
             Self::Pem(_) | Self::Key(_) => {

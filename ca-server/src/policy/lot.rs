@@ -32,6 +32,12 @@ pub fn load_lot(path: &Path, grant: &Grant) -> Result<LotOrder, PolicyError> {
     Ok(lot)
 }
 
+/// Whether two lots have a serial in common. Serials are unique at a maker, so two of its lots never have.
+#[must_use]
+pub fn share_serials(one: &LotOrder, two: &LotOrder) -> bool {
+    one.serials().holds(&two.first_serial) || two.serials().holds(&one.first_serial)
+}
+
 /// The grant that a lot order names, to find the grant before the lot is loaded.
 ///
 /// # Errors
