@@ -2,7 +2,7 @@
 //! changed only after a commit.
 
 use crate::issuance::CLOSED;
-use crate::policy::SerialPattern;
+use crate::policy::{SerialPattern, share_serials};
 use crate::store::StoredDocument;
 use identity::Id;
 use identity::document::{Document, Grant, LotOrder, Profile, StationStatement};
@@ -120,6 +120,22 @@ impl Directory {
         self.read(|entries| {
             let of_grant = entries.lots.iter().filter(|((of, _), _)| of == grant);
             of_grant.map(|(_, lot)| Arc::clone(lot)).collect()
+        })
+    }
+
+    /// A lot that has serials in common with this order, and its grant: one of the same maker, under whichever grant, open
+    /// or closed. A lot that goes on under another grant keeps name and serials: it is no other lot.
+    #[must_use]
+    pub fn lot_sharing(&self, order: &LotOrder) -> Option<(Arc<LotEntry>, Arc<GrantEntry>)> {
+        self.read(|entries| {
+            let maker = entries.grants.get(&order.grant)?.grant.maker;
+            entries.lots.values().find_map(|lot| {
+                let grant = entries.grants.get(&lot.order.grant)?;
+                let shares = grant.grant.maker == maker
+                    && lot.order.id != order.id
+                    && share_serials(&lot.order, order);
+                shares.then(|| (Arc::clone(lot), Arc::clone(grant)))
+            })
         })
     }
 

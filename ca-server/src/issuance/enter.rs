@@ -23,6 +23,8 @@ pub struct DocumentJob {
     name: String,
     body: Body,
     support: Support,
+    /// Of a lot.
+    order: Option<LotOrder>,
 }
 
 impl DocumentJob {
@@ -99,7 +101,9 @@ impl DocumentJob {
             grant: order.grant,
             quantity: order.quantity,
         };
-        Self::new(order, order.id.to_string(), body, &[], None)
+        let job = Self::new(order, order.id.to_string(), body, &[], None)?;
+        let order = Some(order.clone());
+        Ok(Self { order, ..job })
     }
 
     fn new<D: Document>(
@@ -120,11 +124,26 @@ impl DocumentJob {
             name,
             body,
             support,
+            order: None,
         })
     }
 
-    /// Whether another grant, or another lot of the same grant, has this name. Asked inside the transaction: each
-    /// document is in force before the next is decided. A station's statement takes the place of its last one.
+    /// Why it cannot stand beside what is in force. Asked inside the transaction: each document is in force before the
+    /// next is decided.
+    fn conflict(&self, directory: &Directory) -> Option<String> {
+        if self.is_named_like_another(directory) {
+            return Some(format!("another {} {} is in force", self.kind, self.name));
+        }
+        let (lot, grant) = directory.lot_sharing(self.order.as_ref()?)?;
+        let (lot, grant) = (&lot.order, &grant.grant);
+        Some(format!(
+            "it has serials of lot {} under {}, {} to {}; give it a range of its own",
+            lot.id, grant.id, lot.first_serial, lot.last_serial
+        ))
+    }
+
+    /// Whether another grant, or another lot of the same grant, has this name. A station's statement takes the place of
+    /// its last one.
     fn is_named_like_another(&self, directory: &Directory) -> bool {
         let Ok(name) = Id::new(&self.name) else {
             return false;
@@ -163,11 +182,9 @@ pub(super) fn enter(round: &mut Round<'_, '_>, job: &DocumentJob) -> Result<Due,
             "this document was entered before",
         )));
     }
-    if job.is_named_like_another(round.directory) {
-        return Ok(Due::Refusal(Refusal::new(
-            Fault::DocumentConflict,
-            format_args!("another {} {} is in force", job.kind, job.name),
-        )));
+    if let Some(conflict) = job.conflict(round.directory) {
+        let refusal = Refusal::new(Fault::DocumentConflict, conflict);
+        return Ok(Due::Refusal(refusal));
     }
     let entry = match round.append(&leaf, Some(job.support.clone()))? {
         Ok(entry) => entry,

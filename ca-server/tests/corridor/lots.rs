@@ -2,13 +2,13 @@
 
 use crate::child::run;
 use crate::steps::{go_on, keep_going};
-use crate::world::{Places, World, fault, id, request, seal, tell};
+use crate::world::{Places, World, approval, fault, id, profile, request, seal, tell};
 use ca_server::issuance::{ClosedLot, GrantName, LotAlarm, LotEnd, Refusal, UnitName};
-use identity::document::SerialRange;
+use identity::document::{Document as _, Grant, LotOrder, SerialRange};
 use identity::fault::Fault;
 use identity::leaf::{Body, Leaf};
 use identity::lot::{LotCloseRequest, LotCounts, LotSeen, LotTally, ScrapRequest};
-use identity::{ChipUid, Clock as _, DeviceSerial, RequestId, SubjectId};
+use identity::{ChipUid, Clock as _, DeviceSerial, Id, RequestId, SubjectId};
 
 /// Scraps a board that is bound, or a chip that never had a key.
 async fn scrap(world: &World, number: u8, unit: Result<u16, [u8; 4]>) -> Result<u64, Refusal> {
@@ -455,6 +455,103 @@ fn a_station_sees_its_own_grants_and_lots_as_often_as_it_may_ask() {
                 assert_eq!(fault(others), Fault::LotUnknown);
                 world.clock.set(world.clock.now().0 + 1_000);
                 corridor.own_lot(own, None, lot).await.unwrap();
+            });
+        },
+    );
+}
+
+/// A lot of ten under a grant, with these serials.
+fn lot_of(grant: &Grant, name: &str, (first, last): (&str, &str)) -> LotOrder {
+    LotOrder {
+        version: identity::document::Version1,
+        id: id(name),
+        grant: grant.hash(),
+        work_order: id("wo-2"),
+        quantity: 10,
+        first_serial: DeviceSerial::new(first).unwrap(),
+        last_serial: DeviceSerial::new(last).unwrap(),
+    }
+}
+
+/// Another grant, for this maker.
+async fn granted(world: &World, name: &str, maker: Id) -> Grant {
+    let mut profile = profile();
+    profile.maker = maker;
+    let grant = Grant {
+        id: id(name),
+        maker,
+        profile: profile.hash(),
+        ..world.grant.clone()
+    };
+    let approvals = ["anna", "bert"].map(|name| approval(&grant, name));
+    let entered = world
+        .corridor
+        .enter_grant(grant.clone(), profile, approvals.to_vec());
+    entered.await.unwrap();
+    grant
+}
+
+#[test]
+fn no_two_lots_of_a_maker_share_a_serial() {
+    run(
+        concat!(module_path!(), "::no_two_lots_of_a_maker_share_a_serial"),
+        |room| {
+            tell(async {
+                let world = World::open(room, Places::below(room)).await;
+                let own = world.grant.clone();
+                let second = granted(&world, "grant-2", own.maker).await;
+                let others = granted(&world, "grant-3", id("maker-2")).await;
+                let size = world.corridor.status().unwrap().log_size;
+                let shared = [
+                    ("SN000999", "SN001998"),
+                    ("SN000500", "SN000509"),
+                    ("SN000000", "SN009999"),
+                ];
+                for (grant, serials) in [&own, &second]
+                    .into_iter()
+                    .flat_map(|grant| shared.map(|serials| (grant, serials)))
+                {
+                    let lot = lot_of(grant, "lot-2", serials);
+                    let refusal = world.corridor.open_lot(lot).await.unwrap_err();
+                    assert_eq!(refusal.fault, Fault::DocumentConflict);
+                    let named = "lot-1 under grant-1, SN000000 to SN000999";
+                    assert!(refusal.detail.contains(named), "{refusal}");
+                }
+                // Those that were opened stay as they are, and say so.
+                let again = world.corridor.open_lot(world.lot("lot-1")).await;
+                let again = again.unwrap_err().detail;
+                assert_eq!(again, "this document was entered before");
+                assert_eq!(world.corridor.status().unwrap().log_size, size);
+
+                // Of two at once one is in force; a closed lot has had its serials, also for the next start.
+                let (one, other) = tokio::join!(
+                    world
+                        .corridor
+                        .open_lot(lot_of(&own, "lot-2", ("SN001000", "SN001019"))),
+                    world
+                        .corridor
+                        .open_lot(lot_of(&second, "lot-3", ("SN001010", "SN001029")))
+                );
+                let refused: Vec<_> = [one, other].into_iter().filter_map(Result::err).collect();
+                assert_eq!(refused.len(), 1);
+                assert_eq!(refused[0].fault, Fault::DocumentConflict);
+                close(&world, counted(0)).await.unwrap();
+                let world = world.restart();
+                let lot = || lot_of(&second, "lot-4", shared[1]);
+                let closed = world.corridor.open_lot(lot()).await;
+                assert_eq!(fault(closed), Fault::DocumentConflict);
+
+                // The next serial is free, one of another length is another, and so is another maker's. A lot goes on
+                // under the grant that follows.
+                for (grant, name, serials) in [
+                    (&own, "lot-5", ("SN001030", "SN001039")),
+                    (&own, "lot-6", ("SN0000500", "SN0000509")),
+                    (&others, "lot-7", shared[1]),
+                    (&second, "lot-1", shared[1]),
+                ] {
+                    let lot = lot_of(grant, name, serials);
+                    world.corridor.open_lot(lot).await.unwrap();
+                }
             });
         },
     );

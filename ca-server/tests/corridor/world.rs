@@ -247,15 +247,18 @@ impl World {
         Ok((world, more))
     }
 
+    /// A lot of a thousand serials; those of `lot-1` begin with SN000, of `lot-2` with SN001.
     pub(crate) fn lot(&self, name: &str) -> LotOrder {
+        let number: u16 = name.strip_prefix("lot-").unwrap().parse().unwrap();
+        let serial = |last| DeviceSerial::new(&format!("SN{:03}{last:03}", number - 1)).unwrap();
         LotOrder {
             version: Version1,
             id: id(name),
             grant: self.grant.hash(),
             work_order: id("wo-1"),
             quantity: 1000,
-            first_serial: DeviceSerial::new("SN000000").unwrap(),
-            last_serial: DeviceSerial::new("SN000999").unwrap(),
+            first_serial: serial(0),
+            last_serial: serial(999),
         }
     }
 

@@ -324,7 +324,7 @@ impl Ground {
             corridor
                 .enter_grant(self.grant.clone(), profile(), approvals.to_vec())
                 .await?;
-            for lot in LOTS {
+            for lot in 0..LOTS.len() {
                 corridor.open_lot(self.lot(lot)).await?;
             }
             Ok::<_, ca_server::issuance::Refusal>(())
@@ -348,15 +348,15 @@ impl Ground {
         }
     }
 
-    fn lot(&self, name: &str) -> LotOrder {
+    fn lot(&self, lot: usize) -> LotOrder {
         LotOrder {
             version: Version1,
-            id: id(name),
+            id: id(LOTS[lot]),
             grant: self.grant.hash(),
             work_order: id("wo-1"),
             quantity: LOT,
-            first_serial: serial(0),
-            last_serial: serial(999),
+            first_serial: serial(lot, 0),
+            last_serial: serial(lot, 999),
         }
     }
 }
@@ -371,9 +371,9 @@ pub(super) fn request_key(station: usize) -> SigningKey {
     key(11 + u16::try_from(station).unwrap_or_default() * 50)
 }
 
-/// A device serial.
-pub(super) fn serial(number: u32) -> DeviceSerial {
-    DeviceSerial::new(&format!("SN{number:06}")).expect("a serial of the pattern")
+/// A device serial of one of the lots, below 1,000.
+pub(super) fn serial(lot: usize, number: u32) -> DeviceSerial {
+    DeviceSerial::new(&format!("SN{lot:03}{number:03}")).expect("a serial of the pattern")
 }
 
 /// A name that is one.

@@ -106,10 +106,15 @@ impl Work {
                 let serial = if chance.one_in(16) { 1 } else { number };
                 Piece::new(chip, serial, chance)
             });
-            let pieces = pieces.collect();
+            let pieces: Vec<Piece> = pieces.collect();
+            let station = chance.place(STATIONS.len());
+            let lot = chance.place(LOTS.len());
+            // A serial is of one lot: who takes another's takes it from there.
+            let first = works.first().map(|first: &Self| first.lot);
+            let is_anothers = pieces.iter().any(|piece| piece.serial == 1);
             works.push(Self {
-                station: chance.place(STATIONS.len()),
-                lot: chance.place(LOTS.len()),
+                station,
+                lot: first.filter(|_| is_anothers).unwrap_or(lot),
                 purpose: Purpose::Provision,
                 pieces,
                 sealed: None,
@@ -162,7 +167,7 @@ impl Work {
 
     fn unit(&self, ground: &Ground, piece: &Piece, challenge: &[u8]) -> Unit {
         let chip = &ground.chips[piece.chip];
-        let serial = ground::serial(piece.serial);
+        let serial = ground::serial(self.lot, piece.serial);
         let possession = Possession {
             challenge,
             request: &piece.request,
