@@ -15,6 +15,7 @@ use koseki_verify::{
 };
 use show::Show;
 use std::io::{self, Write as _};
+use std::path::Path;
 use std::process::ExitCode;
 
 /// The device is not accepted, or the audit found something.
@@ -103,7 +104,9 @@ fn audit(arguments: &AuditArguments) -> Result<u8, Stop> {
         Audited::Whole => Scope::Whole,
         Audited::Leaves => Scope::Leaves,
     };
-    let findings = audit_log_with(&arguments.dir, &trust, scope, &mut progress)?;
+    let dir = &arguments.dir;
+    let audited = audit_log_with(dir, &trust, scope, &mut progress);
+    let findings = audited.map_err(|error| in_log(dir, error))?;
     if let Some(bar) = bar {
         bar.finish_and_clear();
     }
@@ -116,6 +119,13 @@ fn audit(arguments: &AuditArguments) -> Result<u8, Stop> {
     } else {
         REJECTED
     })
+}
+
+/// Says which log it is: the error names the file below its directory.
+fn in_log(dir: &Path, error: LogDirError) -> Stop {
+    let Stop { code, why } = error.into();
+    let why = format!("log directory {}: {why}", dir.display());
+    Stop { code, why }
 }
 
 fn compare_logs(arguments: &CompareArguments) -> Result<u8, Stop> {

@@ -77,20 +77,7 @@ impl Show {
             .map(|(kind, count)| format!("{kind} {count}"))
             .collect();
         writeln!(self.out, "  entries   {}", kinds.join(", "))?;
-        match findings.documents {
-            Some(held) => {
-                let named = findings.documents_named;
-                let style = if held == named { Style::new() } else { BAD };
-                writeln!(
-                    self.out,
-                    "  {style}documents{style:#} {held} of {named} as their entries say, approved"
-                )?;
-            }
-            None => writeln!(
-                self.out,
-                "  {OPEN}documents{OPEN:#} not looked at: nothing is said about approvals"
-            )?,
-        }
+        self.documents(findings)?;
         for grant in &findings.grants {
             let (issued, limit, scrapped, most) =
                 (grant.issued, grant.limit, grant.scrapped, grant.scrap_limit);
@@ -108,6 +95,27 @@ impl Show {
             self.lot(lot)?;
         }
         self.found(findings)
+    }
+
+    fn documents(&mut self, findings: &Findings) -> io::Result<()> {
+        let Some(held) = findings.documents else {
+            return writeln!(
+                self.out,
+                "  {OPEN}documents{OPEN:#} not looked at: nothing is said about approvals"
+            );
+        };
+        let named = findings.documents_named;
+        if named == 0 {
+            return writeln!(
+                self.out,
+                "  {OPEN}documents{OPEN:#} none: no entry was read that names one"
+            );
+        }
+        let style = if held == named { Style::new() } else { BAD };
+        writeln!(
+            self.out,
+            "  {style}documents{style:#} {held} of {named} as their entries say, approved"
+        )
     }
 
     /// The findings, of each kind the first ones and then their number.

@@ -202,10 +202,21 @@ fn an_audit_reads_like_this() {
         (code, &findings["findings"][0]["code"]),
         (1, &"VERIFY-0205".into())
     );
-    assert_eq!(
-        run(dir.path(), &["log", "nowhere", "--trust", "trust"]).0,
-        66
-    );
+}
+
+#[test]
+fn a_log_that_cannot_be_read_is_named_and_nothing_is_said_of_its_documents() {
+    let dir = place(House::confirm);
+    let (code, text, errors) = run(dir.path(), &["log", "nowhere", "--trust", "trust"]);
+    assert_eq!((code, text.as_str()), (66, ""));
+    let named = "koseki-verify: log directory nowhere: cannot read checkpoint: ";
+    assert!(errors.starts_with(named), "{errors}");
+    fs::remove_dir_all(dir.path().join("log/tile/entries")).unwrap();
+    let (code, text, _) = run(dir.path(), &["log", "log", "--trust", "trust"]);
+    assert!(code == 1 && text.contains("VERIFY-0202"), "{text}");
+    let none = "  documents none: no entry was read that names one\n";
+    assert!(text.contains(none), "{text}");
+    assert!(!text.contains("approved"), "{text}");
 }
 
 #[test]
