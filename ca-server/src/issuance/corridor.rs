@@ -555,7 +555,8 @@ impl Corridor {
         job.map(|job| self.enqueue(job)).transpose()
     }
 
-    /// What records a refusal; nothing, if the station is not known.
+    /// What records a refusal; nothing, if the station is not known, or if a challenge has expired by a clock that nobody
+    /// can tell to be right: no leaf is dated by it.
     fn refusing(
         &self,
         peer: &Id,
@@ -574,6 +575,9 @@ impl Corridor {
         if refusal.fault == Fault::StationClock {
             self.judge_clock()?;
         }
+        if refusal.fault == Fault::ChallengeStale && self.clock_in_doubt()?.is_some() {
+            return Ok(None);
+        }
         Ok(Some(Admission::refuse(
             peer,
             refusal.clone(),
@@ -584,9 +588,18 @@ impl Corridor {
 
     /// A station's clock says otherwise than ours. If nobody can tell which is right, an operator must.
     fn judge_clock(&self) -> Result<(), Refusal> {
+        let Some(doubt) = self.clock_in_doubt()? else {
+            return Ok(());
+        };
+        self.shared.state.stop(&doubt, Ends::ByOperator);
+        Err(doubt)
+    }
+
+    /// Why nobody can tell whether our clock is right, if a station's says otherwise.
+    fn clock_in_doubt(&self) -> Result<Option<Refusal>, Refusal> {
         let head = self.with_reader(|reader| reader.head().map_err(Refusal::unread))?;
-        let judged = time::judge_doubted(self.shared.admission.clock.now(), head.wall_ms);
-        judged.inspect_err(|doubt| self.shared.state.stop(doubt, Ends::ByOperator))
+        let now = self.shared.admission.clock.now();
+        Ok(time::judge_doubted(now, head.wall_ms).err())
     }
 
     fn enqueue(&self, job: Job) -> Result<Pending, Refusal> {

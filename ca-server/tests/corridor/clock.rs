@@ -157,9 +157,11 @@ fn a_request_that_waited_over_a_weekend_says_nothing_of_its_stations_clock() {
                 let friday = world.clock.now();
                 let waiting = world.sealed_one(1);
                 world.clock.set(friday.0 + 3 * DAY);
+                let before = size(&world);
                 let asked = world.send(&waiting).await;
                 assert_eq!(fault(asked), Fault::ChallengeStale);
                 assert_eq!(stop(&world), None, "nobody's clock is in doubt");
+                assert_eq!(size(&world), before, "if it is wrong no leaf has its date");
                 // Proved anew under the same request it is made.
                 let issued = world.provision(1).await.unwrap();
                 // And the old bytes get what is bound, however old they are.
