@@ -41,7 +41,7 @@ fn the_walk_through_leads_to_a_confirmed_device() {
     let (told, complained) = (said(&output.stdout), said(&output.stderr));
     assert!(output.status.success(), "{told}\n{complained}");
     for claim in [
-        "\"verdict\":\"PASS\",\"serial\":\"26480001000\"",
+        "\"verdict\":\"PASS\",\"lot\":\"26W48-A\",\"serial\":\"26480001000\"",
         "LINE-0211",
         "planned 1000 = pass 1 + hold 0 + fail 0 + scrapped 0 + unused 999",
         "accepted confirmed",
