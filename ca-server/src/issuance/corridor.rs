@@ -312,6 +312,7 @@ impl Corridor {
         let Some(lot) = session.lot else {
             return Ok(());
         };
+        self.keep_pace(station)?;
         let grant = session
             .grant
             .ok_or_else(|| Refusal::new(Fault::GrantUnknown, "none is named"))?;

@@ -206,7 +206,8 @@ pub(super) fn scrap(round: &mut Round<'_, '_>, job: &ScrapJob) -> Decided {
     let asked = &job.asked;
     let id = ClaimKey::scrapping(&asked.request.id);
     if let Some(entry) = round.transaction.owner(&id)? {
-        return Ok(Due::Leaf(round.transaction.entry_ref(entry)?, None));
+        let bind = job.bound.as_ref().map(|bound| bound.bind);
+        return Ok(Due::Leaf(round.transaction.entry_ref(entry)?, bind));
     }
     let (subject, previous, in_lot) = match &job.bound {
         Some(bound) => match scrappable(round, job, bound)? {

@@ -39,6 +39,9 @@ pub struct Scrapped {
 /// was scrapped. Any other refusal of the CA: the unit stands as it was.
 pub fn scrap(floor: &Floor<'_>, order: &Order, unit: &Scrapped) -> Step<RequestId> {
     check_not_twice(floor, unit)?;
+    if let Some(waiting) = floor.journal.with(|history| waiting(history, unit)) {
+        return send(floor, waiting);
+    }
     let bound = floor.journal.with(|history| bound(history, unit));
     let id = announce(floor, order, unit, bound)?;
     send(floor, id)
@@ -56,6 +59,17 @@ fn check_not_twice(floor: &Floor<'_>, unit: &Scrapped) -> Step<()> {
         unit.serial, unit.lot
     );
     Err(Failure::new(Fault::ChipScrapped, detail))
+}
+
+/// The scrapping of this serial that waits for the CA's answer already.
+fn waiting(history: &History, unit: &Scrapped) -> Option<RequestId> {
+    let is_it = |id: &RequestId| {
+        let of = history.scrapping(id);
+        of.is_some_and(|it| (it.lot, it.serial) == (unit.lot, unit.serial))
+    };
+    let is_named = unit.uid.is_some() || unit.voided.is_some();
+    let mut ids = history.scrappings().into_iter();
+    ids.find(is_it).filter(|_| !is_named)
 }
 
 /// The request under which the CA may know the unit.

@@ -11,8 +11,9 @@ use std::collections::BTreeSet;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-/// What was signed longer ago, in milliseconds, is dated anew; the CA takes nothing that is a day off its clock.
-const FRESH_MS: u64 = 60 * 60 * 1000;
+/// What was signed longer ago, in milliseconds, is dated anew; the CA takes nothing that is a day off its clock. Until then
+/// the same bytes go out: they get the same answer.
+const FRESH_MS: u64 = 20 * 60 * 60 * 1000;
 
 /// The line of units that wait.
 #[derive(Debug)]

@@ -389,7 +389,7 @@ impl History {
             true if !is_bound => Outcome::Passed,
             false if self.ends.is_scrapped(lot, serial, state.attempts) => Outcome::Scrapped,
             // A key was made, and its chip was blank still when it was gone.
-            false if state.failures == 0 => Outcome::Unused,
+            false if state.failures == 0 && state.attempts > 0 => Outcome::Unused,
             true | false => Outcome::Failed,
         }
     }

@@ -1,7 +1,7 @@
 //! What the CA cannot take now: voids, scrappings, and what was signed by a wrong clock.
 
 use super::{failed_behind_its_binding, good, scrapped_by_hand, torn_behind_its_binding};
-use crate::station::bench::World;
+use crate::station::bench::{World, id};
 use crate::station::floor::lock;
 use crate::station::journal::Journal;
 use crate::verdict::Verdict;
@@ -96,4 +96,21 @@ fn what_is_scrapped_already_uses_up_no_more_of_the_allowance() {
         world.run_to_end();
         assert_eq!(lock(&world.register).scrapped, 1);
     }
+}
+
+#[test]
+fn a_scrapping_that_waits_is_not_announced_again() {
+    let mut world = failed_behind_its_binding(1);
+    world.scraps = Some(scrapped_by_hand());
+    lock(&world.register).refuses_ends = Some(Fault::Stopped);
+    for _ in 0..2 {
+        world.tray.position.store(1, Ordering::Relaxed);
+        world.run_to_end();
+        assert_eq!(Journal::peek(world.path()).unwrap().scrappings().len(), 1);
+    }
+    lock(&world.register).refuses_ends = None;
+    world.run_to_end();
+    assert_eq!(lock(&world.register).scrapped, 1);
+    let boards = Journal::peek(world.path()).unwrap().boards(&id("lot"));
+    assert_eq!(boards.scrapped, 1);
 }
