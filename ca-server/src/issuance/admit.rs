@@ -55,6 +55,9 @@ pub enum Job {
     Refuse(Box<RefusedJob>),
 }
 
+/// What door 1 makes of a unit: what may pass, or a refusal that is said and not recorded.
+pub type Judged = Result<Job, Refusal>;
+
 /// A station's envelope, shared by its units.
 #[derive(Debug)]
 pub struct SignedEnvelope {

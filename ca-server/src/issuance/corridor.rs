@@ -24,7 +24,7 @@ pub use state::{Ends, Stop};
 pub use steps::{Call, Pending, Steps};
 pub use views::{GrantName, GrantView, LotEnd, LotView, Receipts, Status, UnitName};
 
-use super::admit::{Admission, DebugClock, DebugEntropy, Job};
+use super::admit::{Admission, DebugClock, DebugEntropy, Job, Judged};
 use super::confirm::VoidJob;
 use super::release::Releaser;
 use super::{Answer, Challenge, Issued, Outcome, Receipt, Refusal, Session, time};
@@ -445,7 +445,7 @@ impl Corridor {
         admit: impl FnOnce(&Self, &Id) -> Result<Job, Refusal> + Send + 'static,
     ) -> Result<Receipt, Refusal> {
         let room = self.room(peer, 0)?;
-        let admit = move |this: &Self, station: &Id| Ok(vec![admit(this, station)?]);
+        let admit = move |this: &Self, station: &Id| Ok(vec![Ok(admit(this, station)?)]);
         let mut answers = self.ask(peer, name, room, admit).await?;
         let answer = answers.pop().ok_or_else(|| internal("no answer"))?;
         receipt(answer?)
@@ -488,7 +488,7 @@ impl Corridor {
         peer: &Id,
         envelope: Vec<u8>,
         signature: Vec<u8>,
-    ) -> Result<Vec<Job>, Refusal> {
+    ) -> Result<Vec<Judged>, Refusal> {
         let admission = &self.shared.admission;
         let seen = |request: &Envelope| match &request.seen {
             Some(note) => self.check_seen(note.as_bytes()),
@@ -497,16 +497,19 @@ impl Corridor {
         let opened = admission.open(peer, envelope, signature, seen)?;
         let known = self.known_requests(&opened.request)?;
         let now = admission.check_now(&opened);
-        if let Err(refusal) = &now
-            && !known.contains(&true)
-        {
-            return Err(refusal.clone());
-        }
+        let is_recorded = match &now {
+            Err(refusal) if !known.contains(&true) => return Err(refusal.clone()),
+            Err(refusal) if known.contains(&false) => self.may_record(refusal)?,
+            Ok(()) | Err(_) => true,
+        };
         let units = opened.request.units.iter().enumerate().zip(known);
         let job = |((position, unit), is_known)| match (is_known, &now) {
-            (true, _) => admission.known_unit(&opened, position, unit),
-            (false, Ok(())) => admission.unit(&opened, position, unit),
-            (false, Err(refusal)) => admission.refuse_unit(&opened, refusal.clone(), unit),
+            (true, _) => Ok(admission.known_unit(&opened, position, unit)),
+            (false, Ok(())) => Ok(admission.unit(&opened, position, unit)),
+            (false, Err(refusal)) if is_recorded => {
+                Ok(admission.refuse_unit(&opened, refusal.clone(), unit))
+            }
+            (false, Err(refusal)) => Err(refusal.clone()),
         };
         Ok(units.map(job).collect())
     }
@@ -556,8 +559,7 @@ impl Corridor {
         job.map(|job| self.enqueue(job)).transpose()
     }
 
-    /// What records a refusal; nothing, if the station is not known, or if a challenge has expired by a clock that nobody
-    /// can tell to be right: no leaf is dated by it.
+    /// What records a refusal; nothing, if the station is not known or no leaf may be dated now.
     fn refusing(
         &self,
         peer: &Id,
@@ -570,30 +572,25 @@ impl Corridor {
             detail = refusal.detail,
             "refused"
         );
-        if self.shared.admission.directory.station(peer).is_none() {
-            return Ok(None);
-        }
-        if refusal.fault == Fault::StationClock {
-            self.judge_clock()?;
-        }
-        if refusal.fault == Fault::ChallengeStale && self.clock_in_doubt()?.is_some() {
-            return Ok(None);
-        }
-        Ok(Some(Admission::refuse(
-            peer,
-            refusal.clone(),
-            request,
-            None,
-        )))
+        let is_known = self.shared.admission.directory.station(peer).is_some();
+        let job = || Admission::refuse(peer, refusal.clone(), request, None);
+        Ok((is_known && self.may_record(refusal)?).then(job))
     }
 
-    /// A station's clock says otherwise than ours. If nobody can tell which is right, an operator must.
-    fn judge_clock(&self) -> Result<(), Refusal> {
-        let Some(doubt) = self.clock_in_doubt()? else {
-            return Ok(());
-        };
-        self.shared.state.stop(&doubt, Ends::ByOperator);
-        Err(doubt)
+    /// Whether a refusal may be a leaf: not if a challenge has expired by a clock that nobody can tell to be right, because
+    /// no leaf is dated by it. If a station's clock says otherwise than such a one, issuing stops.
+    fn may_record(&self, refusal: &Refusal) -> Result<bool, Refusal> {
+        let of_clocks = [Fault::StationClock, Fault::ChallengeStale];
+        if !of_clocks.contains(&refusal.fault) {
+            return Ok(true);
+        }
+        match self.clock_in_doubt()? {
+            Some(doubt) if refusal.fault == Fault::StationClock => {
+                self.shared.state.stop(&doubt, Ends::ByOperator);
+                Err(doubt)
+            }
+            doubt => Ok(doubt.is_none()),
+        }
     }
 
     /// Why nobody can tell whether our clock is right, if a station's says otherwise.

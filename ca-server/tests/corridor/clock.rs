@@ -172,6 +172,39 @@ fn a_request_that_waited_over_a_weekend_says_nothing_of_its_stations_clock() {
     );
 }
 
+/// Units that were asked for before travel with others that were not: those get their bytes, and of these nothing is dated.
+#[test]
+fn what_is_known_beside_it_does_not_settle_a_doubt_of_the_clock() {
+    run(
+        concat!(
+            module_path!(),
+            "::what_is_known_beside_it_does_not_settle_a_doubt_of_the_clock"
+        ),
+        |room| {
+            tell(async {
+                let world = World::open(room, Places::below(room)).await;
+                let first = world.provision(1).await.unwrap();
+                let friday = world.clock.now().0;
+                let waiting = world.sealed_gang(friday, &[2, 1, 3]);
+                world.clock.set(friday + 3 * DAY);
+                let before = size(&world);
+                let [second, known, third] =
+                    <[_; 3]>::try_from(world.send_gang(&waiting).await.unwrap()).unwrap();
+                assert_eq!(known.unwrap().certificate, first.certificate);
+                assert_eq!(fault(second), Fault::ChallengeStale);
+                assert_eq!(fault(third), Fault::ChallengeStale);
+                assert_eq!((stop(&world), size(&world)), (None, before));
+                // A challenge of today beside a date of Friday: a clock is wrong, and nobody can tell whose.
+                let doubtful = world.sealed_gang(friday, &[1, 2]);
+                let refused = world.send_gang(&doubtful).await;
+                assert_eq!(fault(refused), Fault::ClockForward);
+                assert_eq!(stop(&world), Some((Fault::ClockForward, Ends::ByOperator)));
+                assert_eq!(size(&world), before);
+            });
+        },
+    );
+}
+
 #[test]
 fn a_log_that_an_operator_had_dated_ahead_costs_no_unit() {
     run(

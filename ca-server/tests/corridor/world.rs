@@ -345,9 +345,23 @@ impl World {
         &self,
         devices: &[u16],
     ) -> Result<Vec<Result<Issued, Refusal>>, Refusal> {
-        let units = devices.iter().map(|device| self.unit(*device, *device));
-        self.provision_units(self.clock.now().0, units.collect())
+        self.send_gang(&self.sealed_gang(self.clock.now().0, devices))
             .await
+    }
+
+    /// A request for several units, not sent; their challenges are of now.
+    pub(crate) fn sealed_gang(&self, time: u64, devices: &[u16]) -> (Vec<u8>, Vec<u8>) {
+        let units = devices.iter().map(|device| self.unit(*device, *device));
+        self.sealed(time, units.collect())
+    }
+
+    /// Sends a request for several units.
+    pub(crate) async fn send_gang(
+        &self,
+        sealed: &(Vec<u8>, Vec<u8>),
+    ) -> Result<Vec<Result<Issued, Refusal>>, Refusal> {
+        let (der, signature) = sealed.clone();
+        self.corridor.provision(&id("st-1"), der, signature).await
     }
 
     async fn provision_units(
@@ -366,9 +380,7 @@ impl World {
 
     /// Sends a request for one unit.
     pub(crate) async fn send(&self, sealed: &(Vec<u8>, Vec<u8>)) -> Result<Issued, Refusal> {
-        let (der, signature) = sealed.clone();
-        let answers = self.corridor.provision(&id("st-1"), der, signature).await;
-        answers?.remove(0)
+        self.send_gang(sealed).await?.remove(0)
     }
 
     fn sealed(&self, time: u64, units: Vec<Unit>) -> (Vec<u8>, Vec<u8>) {

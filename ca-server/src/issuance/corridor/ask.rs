@@ -4,7 +4,7 @@
 use super::queue::OnTheWay;
 use super::room::Room;
 use super::{Corridor, Pending, internal, unknown, wait};
-use crate::issuance::admit::Job;
+use crate::issuance::admit::Judged;
 use crate::issuance::reserve::Queued;
 use crate::issuance::{Answer, Refusal};
 use identity::Id;
@@ -39,8 +39,8 @@ enum CameTo {
 }
 
 impl Corridor {
-    /// Has a verifier's thread check a request and put the jobs that follow from it into the queue; one answer a job, in
-    /// their order. All that goes on when the caller hangs up, and what it takes stays counted until it is done.
+    /// Has a verifier's thread check a request and put the jobs that follow from it into the queue; one answer a unit, in
+    /// their order, and of those that are refused without a record at once. All that goes on when the caller hangs up, and what it takes stays counted until it is done.
     ///
     /// # Errors
     /// [`Refusal`] of the whole request, recorded if the station is known.
@@ -49,7 +49,7 @@ impl Corridor {
         station: &Id,
         name: RequestHash,
         room: Room,
-        admit: impl FnOnce(&Self, &Id) -> Result<Vec<Job>, Refusal> + Send + 'static,
+        admit: impl FnOnce(&Self, &Id) -> Result<Vec<Judged>, Refusal> + Send + 'static,
     ) -> Result<Vec<Answer>, Refusal> {
         let asked = Arc::new(Asked {
             corridor: self.clone(),
@@ -79,7 +79,7 @@ impl Asked {
     /// Puts the jobs into the queue, each for itself. The first answers with `reply`, as does whatever refuses all.
     fn enter(
         &self,
-        admitted: Result<Vec<Job>, Refusal>,
+        admitted: Result<Vec<Judged>, Refusal>,
         coming: OnTheWay,
         reply: oneshot::Sender<Answer>,
     ) {
@@ -109,19 +109,25 @@ impl Asked {
         Ok(())
     }
 
-    fn queue_up(&self, jobs: Vec<Job>, coming: OnTheWay, reply: oneshot::Sender<Answer>) {
+    fn queue_up(&self, jobs: Vec<Judged>, coming: OnTheWay, reply: oneshot::Sender<Answer>) {
         let (mut first, mut others) = (Some(reply), Vec::new());
-        let mut queued = Vec::with_capacity(jobs.len());
+        let (mut queued, mut refused) = (Vec::with_capacity(jobs.len()), Vec::new());
         for job in jobs {
             let reply = first.take().unwrap_or_else(|| {
                 let (reply, answer) = oneshot::channel();
                 others.push(answer);
                 reply
             });
-            queued.push(Queued { job, reply });
+            match job {
+                Ok(job) => queued.push(Queued { job, reply }),
+                Err(refusal) => refused.push((reply, refusal)),
+            }
         }
         // Before anybody can answer.
         self.held().came_to = CameTo::Units(others);
+        for (reply, refusal) in refused {
+            tell(reply, refusal);
+        }
         self.arrive(queued, coming);
     }
 

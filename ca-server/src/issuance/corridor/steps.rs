@@ -7,7 +7,7 @@ use super::queue::Taker;
 use super::releases::Releaser;
 use super::threads::{Finisher, Work, Writer};
 use super::{Corridor, StartError, State};
-use crate::issuance::admit::{Admission, Job};
+use crate::issuance::admit::{Admission, Job, Judged};
 use crate::issuance::{Answer, Refusal};
 use crate::ledger::Partials;
 use crate::store::Store;
@@ -154,7 +154,10 @@ impl Corridor {
             Call::Void => request_hash::<VoidRequest>(&request),
         };
         match self.admit_call(peer, call, request, signature) {
-            Ok(jobs) => Ok(jobs.into_iter().map(|job| self.enqueue(job)).collect()),
+            Ok(judged) => {
+                let judged = judged.into_iter();
+                Ok(judged.map(|unit| self.enqueue(unit?)).collect())
+            }
             Err(refusal) => match self.record(peer, &refusal, Some(name))? {
                 Some(pending) => Ok(vec![Ok(pending)]),
                 None => Err(refusal),
@@ -168,17 +171,17 @@ impl Corridor {
         call: Call,
         request: Vec<u8>,
         signature: Vec<u8>,
-    ) -> Result<Vec<Job>, Refusal> {
+    ) -> Result<Vec<Judged>, Refusal> {
         let admission = &self.shared.admission;
         match call {
             Call::Provision => self.admit_units(peer, request, signature),
             Call::Confirm => self.with_reader(|reader| {
                 let job = admission.confirm(peer, &request, &signature, reader)?;
-                Ok(vec![Job::Confirm(Box::new(job))])
+                Ok(vec![Ok(Job::Confirm(Box::new(job)))])
             }),
             Call::Void => self.with_reader(|reader| {
                 let job = admission.void(peer, &request, &signature, reader)?;
-                Ok(vec![Job::Void(Box::new(job))])
+                Ok(vec![Ok(Job::Void(Box::new(job)))])
             }),
         }
     }
