@@ -2,7 +2,7 @@
 //! changed only after a commit.
 
 use crate::issuance::CLOSED;
-use crate::policy::{SerialPattern, share_serials};
+use crate::policy::{SerialPattern, collide};
 use crate::store::StoredDocument;
 use identity::Id;
 use identity::document::{Document, Grant, LotOrder, Profile, StationStatement};
@@ -123,18 +123,15 @@ impl Directory {
         })
     }
 
-    /// A lot that has serials in common with this order, and its grant: one of the same maker, under whichever grant, open
-    /// or closed. A lot that goes on under another grant keeps name and serials: it is no other lot.
+    /// A lot that cannot be beside this order, and its grant: one of the same maker, under whichever grant, open or closed.
     #[must_use]
     pub fn lot_sharing(&self, order: &LotOrder) -> Option<(Arc<LotEntry>, Arc<GrantEntry>)> {
         self.read(|entries| {
-            let maker = entries.grants.get(&order.grant)?.grant.maker;
+            let under = &entries.grants.get(&order.grant)?.grant;
             entries.lots.values().find_map(|lot| {
                 let grant = entries.grants.get(&lot.order.grant)?;
-                let shares = grant.grant.maker == maker
-                    && lot.order.id != order.id
-                    && share_serials(&lot.order, order);
-                shares.then(|| (Arc::clone(lot), Arc::clone(grant)))
+                let stands = (&lot.order, &grant.grant);
+                collide(stands, (order, under)).then(|| (Arc::clone(lot), Arc::clone(grant)))
             })
         })
     }

@@ -1,6 +1,6 @@
 use super::error::{Finding, PolicyError, PolicyFault};
 use super::grant::{GrantProposal, load_grant};
-use super::lot::{grant_of_lot, load_lot, share_serials};
+use super::lot::{collide, grant_of_lot, load_lot};
 use super::station::{StationPlan, load_station};
 use super::{load_ceremony, load_maker, load_product, load_roles};
 use identity::Id;
@@ -196,15 +196,15 @@ fn lot_of<'a>(path: &Path, grants: &'a Loaded<GrantProposal>) -> Result<Lot<'a>,
     ))
 }
 
-/// Serials are unique at a maker, so two lots never share one.
+/// Serials are unique at a maker, so two lots never share one ([`collide`]).
 fn ranges_apart(lots: &Loaded<Lot<'_>>) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (position, (path, (lot, proposal))) in lots.iter().enumerate() {
         let earlier = lots.get(..position).unwrap_or_default();
-        let same_maker = earlier
+        let ours = (lot, &proposal.grant);
+        let shared = earlier
             .iter()
-            .filter(|(_, (_, other))| other.grant.maker == proposal.grant.maker);
-        let shared = same_maker.filter(|(_, (other, _))| share_serials(lot, other));
+            .filter(|(_, (other, its))| collide(ours, (other, &its.grant)));
         for (other_path, (other, _)) in shared {
             let fault = PolicyFault::Overlap {
                 serials: format!("{} to {}", lot.first_serial, lot.last_serial),

@@ -32,10 +32,16 @@ pub fn load_lot(path: &Path, grant: &Grant) -> Result<LotOrder, PolicyError> {
     Ok(lot)
 }
 
-/// Whether two lots have a serial in common. Serials are unique at a maker, so two of its lots never have.
+/// Whether two lots, each with its grant, cannot both be. Serials are unique at a maker, so two of its lots never share
+/// any; but one lot goes on under another grant, with name, product and serials as they were.
 #[must_use]
-pub fn share_serials(one: &LotOrder, two: &LotOrder) -> bool {
-    one.serials().holds(&two.first_serial) || two.serials().holds(&one.first_serial)
+pub fn collide((one, of_one): (&LotOrder, &Grant), (two, of_two): (&LotOrder, &Grant)) -> bool {
+    let share = one.serials().holds(&two.first_serial) || two.serials().holds(&one.first_serial);
+    let goes_on = one.grant != two.grant
+        && one.id == two.id
+        && of_one.product == of_two.product
+        && one.serials() == two.serials();
+    of_one.maker == of_two.maker && share && !goes_on
 }
 
 /// The grant that a lot order names, to find the grant before the lot is loaded.

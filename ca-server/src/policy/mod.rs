@@ -27,7 +27,7 @@ pub use check::check_dir;
 pub use error::{Finding, Place, PolicyError, PolicyFault};
 pub use grant::{GrantProposal, load_grant};
 pub use identity::serial_pattern::{PatternError, SerialPattern};
-pub use lot::{load_lot, share_serials};
+pub use lot::{collide, load_lot};
 pub use maker::{Applicant, CorporateNumber, Maker, load_maker};
 pub use product::{Product, load_product};
 pub use roles::{Role, RoleTable, load_roles};

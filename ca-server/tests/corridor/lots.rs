@@ -507,11 +507,13 @@ fn no_two_lots_of_a_maker_share_a_serial() {
                     ("SN000500", "SN000509"),
                     ("SN000000", "SN009999"),
                 ];
-                for (grant, serials) in [&own, &second]
+                // Also not one of its name under another grant: it goes on there with its own serials, or not at all.
+                let cases = [(&own, "lot-2"), (&second, "lot-2"), (&second, "lot-1")];
+                for ((grant, name), serials) in cases
                     .into_iter()
-                    .flat_map(|grant| shared.map(|serials| (grant, serials)))
+                    .flat_map(|case| shared.map(|serials| (case, serials)))
                 {
-                    let lot = lot_of(grant, "lot-2", serials);
+                    let lot = lot_of(grant, name, serials);
                     let refusal = world.corridor.open_lot(lot).await.unwrap_err();
                     assert_eq!(refusal.fault, Fault::DocumentConflict);
                     let named = "lot-1 under grant-1, SN000000 to SN000999";
@@ -547,7 +549,7 @@ fn no_two_lots_of_a_maker_share_a_serial() {
                     (&own, "lot-5", ("SN001030", "SN001039")),
                     (&own, "lot-6", ("SN0000500", "SN0000509")),
                     (&others, "lot-7", shared[1]),
-                    (&second, "lot-1", shared[1]),
+                    (&second, "lot-1", ("SN000000", "SN000999")),
                 ] {
                     let lot = lot_of(grant, name, serials);
                     world.corridor.open_lot(lot).await.unwrap();
