@@ -59,9 +59,9 @@ impl Ends {
         self.boards.get(lot).copied().unwrap_or_default()
     }
 
-    /// Whether the last of so many units with this serial was scrapped.
-    pub(super) fn is_scrapped(&self, lot: &Id, serial: &DeviceSerial, attempts: u32) -> bool {
-        self.scrapped.get(&(*lot, *serial)) == Some(&attempts)
+    /// Whether a unit with this serial was scrapped.
+    pub(super) fn is_scrapped(&self, lot: &Id, serial: &DeviceSerial) -> bool {
+        self.scrapped.contains_key(&(*lot, *serial))
     }
 
     pub(super) fn waiting(&self) -> impl Iterator<Item = (&RequestId, &Timestamp, &Scrapping)> {

@@ -387,8 +387,8 @@ impl History {
         let is_bound = failed.any(|unit| unit.lot == *lot && unit.serial == *serial && unit.issued);
         match state.taken {
             true if !is_bound => Outcome::Passed,
-            false if self.ends.is_scrapped(lot, serial, state.attempts) => Outcome::Scrapped,
-            // A key was made, and its chip was blank still when it was gone.
+            // A key that was made since, and whose chip was blank still when it was gone, changes nothing.
+            false if state.failures == 0 && self.ends.is_scrapped(lot, serial) => Outcome::Scrapped,
             false if state.failures == 0 && state.attempts > 0 => Outcome::Unused,
             true | false => Outcome::Failed,
         }
@@ -696,6 +696,16 @@ mod tests {
         let mut compacted = History::default();
         summary.into_iter().for_each(|line| compacted.take(line));
         assert_eq!(compacted, history);
+
+        // The next board's key never reached its chip: the serial stands where it stood.
+        let mut next = keyed(2);
+        if let Event::Keyed(unit) = &mut next.event {
+            (unit.serial, unit.attempt) = (serial, 4);
+        }
+        history.apply(&next).unwrap();
+        assert_eq!(history.outcome(&lot, &serial), Outcome::Held);
+        history.apply(&bare(2, Event::Dropped)).unwrap();
+        assert_eq!(history.outcome(&lot, &serial), Outcome::Scrapped);
     }
 
     /// As docs/station.md says: an attempt counts from the entry before the key goes to the chip.
