@@ -4,13 +4,12 @@
 use crate::support::Shop;
 use acceptance::hsm::Hsm;
 use acceptance::lines::CAMERAS;
-use acceptance::patience::{now, until};
+use acceptance::patience::until;
 use acceptance::process::{Daemon, finish, program, said};
 use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Output};
-use std::time::Duration;
 
 /// What `doctor` tries with one socket.
 const PROBES: [&str; 9] = [
@@ -112,9 +111,6 @@ fn whatever_is_broken_has_its_line_and_its_remedy() {
     assert_finds(&shop, "no CA", &away, 69);
 }
 
-/// Whatever hangs: the answer is promised after 3 s, and a machine that is busy may take a little longer over it.
-const AT_THE_LATEST: Duration = Duration::from_secs(10);
-
 /// A CA and a programmer that take the call and never say a word, as behind a cable that was pulled in the middle.
 #[test]
 fn doctor_ends_when_nobody_answers_and_names_who_did_not() {
@@ -124,19 +120,16 @@ fn doctor_ends_when_nobody_answers_and_names_who_did_not() {
     let [ca, socket] = mute
         .each_ref()
         .map(|it| it.local_addr().unwrap().to_string());
-    // So patient as a line that is to wait: doctor is not.
+    // So patient as a line that is to wait: a doctor that were so would still be waiting when `until` gives it up.
     shop.station.dial(&ca, 600);
     shop.station.write_settings(&[socket]).unwrap();
     let mut doctor = Command::new(program("line-agent").unwrap());
     let settings = shop.station.home().join("line-agent.toml");
     doctor.arg("doctor").arg("--config").arg(settings);
     let log = shop.factory.path("doctor.log");
-    let began = now();
     let mut doctor = Daemon::start(shop.factory.module().tell(&mut doctor), &log).unwrap();
     let ended = until("doctor", || doctor.ended()).unwrap();
-    let took = began.elapsed();
     let told = doctor.said();
-    assert!(took < AT_THE_LATEST, "{took:?}: {told}");
     assert_eq!(ended.code(), Some(69), "{told}");
     let silent = [
         ("ca", "LINE-0203"),
