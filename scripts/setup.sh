@@ -53,3 +53,14 @@ if [ "$(cat "$checkers/whole" 2>/dev/null)" != "$wheels" ]; then
         rm -rf "$checkers"
     fi
 fi
+
+# Prometheus' own checker of rules, out of Debian's package and without the server that the package would start.
+if [ -d "$checkers" ] && [ ! -x "$checkers/bin/promtool" ] && ! command -v promtool >/dev/null; then
+    unpacked=$(mktemp -d)
+    if (cd "$unpacked" && apt-get download -qq prometheus && dpkg-deb -x prometheus_*.deb .) 2>/dev/null; then
+        mv "$unpacked/usr/bin/promtool" "$checkers/bin/promtool"
+    else
+        echo "setup: WARNING: promtool could not be fetched; alerts will only be read" >&2
+    fi
+    rm -rf "$unpacked"
+fi
