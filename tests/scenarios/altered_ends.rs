@@ -5,7 +5,7 @@ use crate::altered_messages::{
     Ground, WithoutHints, alterations, burn, id, in_chip, is_hint, journalled, send,
 };
 use acceptance::proxy::{Question, Said};
-use identity::envelope::Version1;
+use identity::envelope::{Version1, request_hash};
 use identity::fault::Fault;
 use identity::lot::{LotCloseRequest, LotCounts, ScrapRequest};
 use identity::{DeviceSerial, RequestId};
@@ -13,7 +13,7 @@ use line_agent::ca_link::{CaError, LeafProof};
 use line_agent::lot::Lot;
 use line_agent::station::close::{self, Ending};
 use line_agent::station::floor::Serials;
-use line_agent::station::journal::{History, SignedRequest};
+use line_agent::station::journal::{HexHash, History, SignedRequest};
 use line_agent::station::scrap::{self, Scrapped};
 use line_agent::station::session::{Bench, Burnt};
 use line_agent::station::{Failure, Step, unit, void};
@@ -189,7 +189,7 @@ fn alter_scrapping(ground: &Ground, bench: &Bench<'_>, unit: RequestId) -> Reque
     };
     for id in [[1; 16], [2; 16]].map(RequestId) {
         let signed = asked(id);
-        let accept = |given: &LeafProof| floor.inspector.inspect_scrap(given, &signed, None);
+        let accept = |given: &LeafProof| floor.inspector.inspect_scrap(given, &signed, &[], None);
         accept(&floor.ca.scrap(&signed).unwrap()).unwrap();
         let (truth, _) = ground.heard::<ScrapUnitResponse>(Question::Scrap);
         let hints = alter::<ScrapUnitResponse, ()>(ground, Question::Scrap, (&truth, ()), || {
@@ -203,8 +203,15 @@ fn alter_scrapping(ground: &Ground, bench: &Bench<'_>, unit: RequestId) -> Reque
         };
         let given = floor.ca.scrap(&signed).unwrap();
         let other = floor.sign(&other).unwrap();
-        let strange = floor.inspector.inspect_scrap(&given, &other, None);
-        assert_eq!(strange.unwrap_err().fault, Fault::ProofInvalid);
+        let strange = |earlier: &[HexHash]| {
+            let inspected = floor.inspector.inspect_scrap(&given, &other, earlier, None);
+            inspected.unwrap_err().fault
+        };
+        assert_eq!(strange(&[]), Fault::ProofInvalid);
+        assert_eq!(
+            strange(&[HexHash(request_hash::<ScrapRequest>(&other.der))]),
+            Fault::ProofInvalid
+        );
     }
     // One whose answer is not believed waits in the journal, and goes out with the next.
     let scrapped = Scrapped {

@@ -2,12 +2,13 @@
 //! library that stands before the programs' calls.
 
 use crate::every_step::governed_shop;
+use crate::lots::audit;
 use crate::support::Shop;
 use acceptance::cable::Cable;
 use acceptance::faults::{Deed, Faults, Kind, Plan};
 use acceptance::lines::CAMERAS;
 use acceptance::patience::until;
-use acceptance::process::Daemon;
+use acceptance::process::{Daemon, said};
 use acceptance::station::{Ended, events};
 
 const SOCKETS: usize = 4;
@@ -99,4 +100,40 @@ fn what_was_sealed_before_a_weekend_is_made_after_it() {
         status.contains("issuing") && !status.contains("CA-09"),
         "{status}"
     );
+}
+
+/// A chip that never had a key is scrapped on Friday evening; the CA takes it, and its machine is off before it says so. On
+/// Monday the same is asked for with Monday's date: the leaf that comes names what was asked on Friday.
+#[test]
+fn a_scrapping_whose_answer_was_lost_before_a_weekend_is_believed_after_it() {
+    let mut shop = governed_shop();
+    let mut tray = shop.tray();
+    let vendor = &shop.factory.vendor;
+    tray.put(vendor, CAMERAS.part, 1, 2).unwrap();
+    let programmer = tray.present(2).unwrap();
+    let lot = shop.lot(CAMERAS, 0, 2);
+    let ended = shop.station.run(&lot, &programmer.sockets).unwrap();
+    assert_eq!(ended.code, Some(0), "{}", ended.said);
+    let committed = Plan {
+        kinds: vec![Kind::Sync],
+        path: "ca.sqlite-wal$".to_owned(),
+        ..Plan::at(1, Deed::KillAfter)
+    };
+    faults(&shop).arm(&committed).unwrap();
+    let serial = (CAMERAS.first + 2).to_string();
+    let words = ["unit", "scrap", &serial, "--lot", CAMERAS.lot];
+    let words = [&words[..], &["--reason", "board-broken"]].concat();
+    let lost = shop.station.try_words(&words).unwrap();
+    assert!(said(&lost.stderr).contains("LINE-0203"), "{lost:?}");
+    assert_eq!(faults(&shop).fired().unwrap(), 1);
+    faults(&shop).disarm().unwrap();
+    assert!(shop.factory.has_ended().unwrap());
+    faults(&shop).shift_clock(60 * HOUR).unwrap();
+    shop.factory.start_server().unwrap();
+    let again = shop.station.try_words(&words).unwrap();
+    assert!(again.status.success(), "{}", said(&again.stderr));
+    assert_eq!(shop.station.journalled("scrapping"), 2, "signed anew");
+    assert_eq!(shop.station.journalled("scrapped"), 1);
+    shop.factory.settle().unwrap();
+    assert_eq!(audit(&shop)["kinds"]["scrap"], 1);
 }

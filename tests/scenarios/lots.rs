@@ -34,7 +34,7 @@ fn close_as(shop: &Shop, lot: &Path, more: &[&str]) -> (Option<i32>, String) {
 }
 
 /// What anyone finds who has the log.
-fn audit(shop: &Shop) -> Value {
+pub(crate) fn audit(shop: &Shop) -> Value {
     let mut audit = Command::new(program("koseki-verify").unwrap());
     shop.factory.settle().unwrap();
     audit.arg("log").arg(shop.factory.log_dir()).arg("--json");

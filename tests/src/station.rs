@@ -64,7 +64,7 @@ impl Station {
         station.write_settings(&["127.0.0.1:9".to_owned()])?;
         let root = factory.path("ca/ceremony/infrastructure.pem");
         crate::factory::copy(&root, &station.home.join("infrastructure-root.pem"))?;
-        let mut command = station.agent("enroll")?;
+        let mut command = station.command(&["enroll"])?;
         succeed(command.arg("--out").arg(station.home.join("request")))?;
         let certificate = station.home.join("station.cert.pem");
         factory.enroll_station(id, &station.home.join("request"), &certificate)?;
@@ -126,7 +126,7 @@ impl Station {
         self.write_settings(sockets)?;
         let log = self.home.join("agent.log");
         fs::write(&log, "").at(&log)?;
-        let mut command = self.agent("run")?;
+        let mut command = self.command(&["run"])?;
         if let Some(socket) = &self.service_manager {
             command.env("NOTIFY_SOCKET", socket);
             command.env("WATCHDOG_USEC", "2000000");
@@ -140,7 +140,7 @@ impl Station {
     /// [`Failure`](crate::failure::Failure) if the agent is not there.
     pub fn at_screen(&self, lot: &Path, sockets: &[String]) -> Outcome<Command> {
         self.write_settings(sockets)?;
-        let mut command = self.agent("run")?;
+        let mut command = self.command(&["run"])?;
         command.arg("--lot").arg(lot);
         Ok(command)
     }
@@ -160,7 +160,7 @@ impl Station {
     /// # Errors
     /// [`Failure`](crate::failure::Failure) of `line-agent status`.
     pub fn open_units(&self) -> Outcome<Vec<String>> {
-        let told = succeed(&mut self.agent("status")?)?;
+        let told = succeed(&mut self.command(&["status"])?)?;
         let open = told.lines().filter(|line| line.starts_with("open "));
         Ok(open.map(str::to_owned).collect())
     }
@@ -238,7 +238,7 @@ impl Station {
     /// # Errors
     /// [`Failure`](crate::failure::Failure) if it cannot be run.
     pub fn try_agent(&self, action: &str, arguments: &[&str]) -> Outcome<Output> {
-        finish(self.agent(action)?.args(arguments))
+        finish(self.command(&[action])?.args(arguments))
     }
 
     /// Runs the agent with these words and the station's settings.
@@ -246,11 +246,7 @@ impl Station {
     /// # Errors
     /// [`Failure`](crate::failure::Failure) if it cannot be run.
     pub fn try_words(&self, words: &[&str]) -> Outcome<Output> {
-        let mut command = Command::new(program("line-agent")?);
-        command.args(words).arg("--config");
-        self.module
-            .tell(command.arg(self.home.join("line-agent.toml")));
-        finish(&mut command)
+        finish(&mut self.command(words)?)
     }
 
     /// Where its settings, PINs and state are.
@@ -259,9 +255,9 @@ impl Station {
         &self.home
     }
 
-    fn agent(&self, action: &str) -> Outcome<Command> {
+    fn command(&self, words: &[&str]) -> Outcome<Command> {
         let mut command = Command::new(program("line-agent")?);
-        command.arg(action).arg("--config");
+        command.args(words).arg("--config");
         self.module
             .tell(command.arg(self.home.join("line-agent.toml")));
         if let Some(faults) = &self.faults {

@@ -1,7 +1,7 @@
 //! Nothing that the CA sends is believed: certificate and proof are held against the station's own trust directory
 //! and against what the chip said.
 
-use super::journal::SignedRequest;
+use super::journal::{HexHash, SignedRequest};
 use super::{Failure, Step};
 use crate::ca_link::{ClosedLot, LeafProof};
 use base64ct::{Base64, Encoding as _};
@@ -76,7 +76,8 @@ pub trait Inspect: Sync {
         uid: Option<&ChipUid>,
     ) -> Step<()>;
 
-    /// Checks that a leaf scraps a unit: by this request, or whoever asked, the one that it names, of this chip.
+    /// Checks that a leaf scraps a unit: by this request, or one that was sent under its id before, or whoever asked, the
+    /// one that it names, of this chip.
     ///
     /// # Errors
     /// [`Fault::ProofInvalid`]
@@ -84,6 +85,7 @@ pub trait Inspect: Sync {
         &self,
         given: &LeafProof,
         scrap: &SignedRequest,
+        earlier: &[HexHash],
         uid: Option<&ChipUid>,
     ) -> Step<()>;
 
@@ -210,6 +212,7 @@ impl<C: Clock> Inspect for Inspector<'_, C> {
         &self,
         given: &LeafProof,
         scrap: &SignedRequest,
+        earlier: &[HexHash],
         uid: Option<&ChipUid>,
     ) -> Step<()> {
         let entry = self.prove(given)?;
@@ -219,8 +222,10 @@ impl<C: Clock> Inspect for Inspector<'_, C> {
             return Err(refuse("the leaf scraps nothing"));
         };
         let is_it = || is_named(&entry, &request) && (uid.is_none() || is_of_chip(&entry, uid));
-        let is_asked = leaf.request == Some(asked) || is_it();
-        match is_asked && leaf.grant == request.grant {
+        let is_asked = leaf
+            .request
+            .is_some_and(|by| by == asked || earlier.contains(&HexHash(by)));
+        match (is_asked || is_it()) && leaf.grant == request.grant {
             true => Ok(()),
             false => Err(refuse("the leaf does not scrap this unit")),
         }

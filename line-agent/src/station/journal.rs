@@ -20,8 +20,8 @@ mod rework;
 
 pub use ends::Boards;
 pub use form::{
-    Aside, Closed, Earlier, Entry, Event, FailedUnit, HexRequest, HexUid, IssuedFacts, Keyed,
-    KnownChip, Reseated, Resumable, Scrapping, SignedRequest, Summary, TextSerial,
+    Aside, Closed, Earlier, Entry, Event, FailedUnit, HexHash, HexRequest, HexUid, IssuedFacts,
+    Keyed, KnownChip, Reseated, Resumable, Scrapping, SignedRequest, Summary, TextSerial,
 };
 pub use history::{History, OpenUnit};
 

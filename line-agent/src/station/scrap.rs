@@ -6,15 +6,18 @@
 
 use super::close::Outcome;
 use super::floor::Floor;
-use super::journal::{Event, HexRequest, History, OpenUnit, Scrapping};
+use super::journal::{Event, HexHash, HexRequest, History, OpenUnit, Scrapping};
 use super::spool::{is_fresh, waits};
 use super::{Failure, Step, void};
 use crate::ca_link::{CaError, LeafProof};
 use crate::orders::Order;
-use identity::envelope::{StationRequest as _, Version1};
+use identity::envelope::{StationRequest as _, Version1, request_hash};
 use identity::fault::Fault;
 use identity::lot::ScrapRequest;
 use identity::{ChipUid, DeviceSerial, Id, RequestId};
+
+/// Most names of what was sent before that a scrapping keeps; each is of another day.
+const EARLIER: usize = 64;
 
 /// A unit that a person scraps.
 #[derive(Clone, Copy, Debug)]
@@ -116,6 +119,7 @@ fn announce(
         unit: named.map(HexRequest),
         voided: unit.voided.is_some(),
         signed,
+        earlier: Vec::new(),
     };
     floor.enter(id, Event::Scrapping(Box::new(scrapping)))?;
     Ok(id)
@@ -132,9 +136,12 @@ fn send(floor: &Floor<'_>, id: RequestId) -> Step<RequestId> {
         Ok(given) => {
             let board = |HexRequest(unit)| floor.journal.with(|history| history.chip_of(&unit));
             let uid = scrapping.unit.and_then(board);
-            let inspected = floor
-                .inspector
-                .inspect_scrap(&given, &scrapping.signed, uid.as_ref());
+            let inspected = floor.inspector.inspect_scrap(
+                &given,
+                &scrapping.signed,
+                &scrapping.earlier,
+                uid.as_ref(),
+            );
             inspected?;
             floor.seen.note(&given.proof);
             close(floor, &scrapping)?;
@@ -177,6 +184,7 @@ fn without_certificate(
     let instead = Scrapping {
         unit: None,
         signed,
+        earlier: Vec::new(),
         ..scrapping.clone()
     };
     floor.enter(id, Event::Scrapping(Box::new(instead)))?;
@@ -184,8 +192,9 @@ fn without_certificate(
     Ok(id)
 }
 
-/// As with a void: one that waited long is signed anew with the present time.
-fn dated(floor: &Floor<'_>, id: RequestId, scrapping: Scrapping) -> Step<Scrapping> {
+/// As with a void: one that waited long is signed anew with the present time. If what was sent before was taken and its
+/// answer lost, the leaf names that.
+fn dated(floor: &Floor<'_>, id: RequestId, mut scrapping: Scrapping) -> Step<Scrapping> {
     let Ok(asked) = ScrapRequest::from_bytes(&scrapping.signed.der) else {
         return Ok(scrapping);
     };
@@ -193,13 +202,14 @@ fn dated(floor: &Floor<'_>, id: RequestId, scrapping: Scrapping) -> Step<Scrappi
     if is_fresh(asked.time, now) {
         return Ok(scrapping);
     }
-    let signed = floor.sign(&ScrapRequest { time: now, ..asked })?;
-    let again = Scrapping {
-        signed,
-        ..scrapping
-    };
-    floor.enter(id, Event::Scrapping(Box::new(again.clone())))?;
-    Ok(again)
+    let before = HexHash(request_hash::<ScrapRequest>(&scrapping.signed.der));
+    if scrapping.earlier.len() >= EARLIER {
+        scrapping.earlier.remove(0);
+    }
+    scrapping.earlier.push(before);
+    scrapping.signed = floor.sign(&ScrapRequest { time: now, ..asked })?;
+    floor.enter(id, Event::Scrapping(Box::new(scrapping.clone())))?;
+    Ok(scrapping)
 }
 
 /// As with a void: under a request key that was replaced meanwhile it is signed again, the same bytes.

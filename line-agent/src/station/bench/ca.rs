@@ -5,7 +5,7 @@ use crate::ca_link::{Answer, Ca, CaError, ClosedLot, Found, LeafProof, Quota};
 use crate::orders::Order;
 use crate::station::floor::lock;
 use crate::station::inspect::{Expected, Inspect, LotEnd, index_of};
-use crate::station::journal::SignedRequest;
+use crate::station::journal::{HexHash, SignedRequest};
 use crate::station::{Failure, Step};
 use identity::document::SerialRange;
 use identity::envelope::{
@@ -509,6 +509,7 @@ impl Inspect for FakeInspector {
         &self,
         given: &LeafProof,
         _scrap: &SignedRequest,
+        _earlier: &[HexHash],
         _uid: Option<&ChipUid>,
     ) -> Step<()> {
         assert!(given.proof.starts_with(b"scrap"));

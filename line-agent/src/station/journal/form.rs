@@ -6,7 +6,7 @@ use identity::evidence::Evidence;
 use identity::fault::Fault;
 use identity::{
     CertificateHash, ChipUid, DeviceSerial, DocumentHash, Id, LeafHash, P256Key, PartNumber,
-    RequestId, Timestamp,
+    RequestHash, RequestId, Timestamp,
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -95,7 +95,15 @@ pub struct Scrapping {
     pub voided: bool,
     /// What is sent.
     pub signed: SignedRequest,
+    /// Names of what was sent under this id before, with other dates: its answer may have been lost.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<HexHash>,
 }
+
+/// The name of a request beside others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct HexHash(#[serde(with = "hexadecimal")] pub RequestHash);
 
 /// A request id beside others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -364,6 +372,7 @@ as_bytes! {
     P256Key: |value| value.spki().to_vec(), |content| Self::from_spki(content).ok();
     Evidence: |value| value.to_bytes(), |content| Self::from_bytes(content).ok();
     DocumentHash: |value| value.0.to_vec(), |content| content.try_into().ok().map(Self);
+    RequestHash: |value| value.0.to_vec(), |content| content.try_into().ok().map(Self);
     CertificateHash: |value| value.0.to_vec(), |content| content.try_into().ok().map(Self);
     LeafHash: |value| value.0.to_vec(), |content| content.try_into().ok().map(Self);
 }

@@ -678,6 +678,7 @@ mod tests {
             unit: None,
             voided: false,
             signed,
+            earlier: vec![super::super::form::HexHash(identity::RequestHash([7; 32]))],
         };
         let id = request(9);
         let announced = bare(9, Event::Scrapping(Box::new(scrapping)));
