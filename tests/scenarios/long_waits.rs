@@ -112,6 +112,8 @@ fn a_scrapping_whose_answer_was_lost_before_a_weekend_is_believed_after_it() {
     tray.put(vendor, CAMERAS.part, 1, 2).unwrap();
     let programmer = tray.present(2).unwrap();
     let lot = shop.lot(CAMERAS, 0, 2);
+    let address = shop.factory.address().to_string();
+    shop.station.dial(&address, 1);
     let ended = shop.station.run(&lot, &programmer.sockets).unwrap();
     assert_eq!(ended.code, Some(0), "{}", ended.said);
     let committed = Plan {

@@ -29,9 +29,8 @@ pub fn scrap_unit(config: &Config, unit: &Scrapped, out: &mut dyn Write) -> Resu
     let order = order_of(&orders, &unit.lot)?;
     on_floor(config, &orders, |floor, _| {
         // One that waits already is this one: it is asked for before the others that wait.
-        let scrapped = scrap::scrap(&floor, order, unit).map_err(AppError::Ended);
+        let id = scrap::scrap(&floor, order, unit).map_err(AppError::Ended)?;
         drop(scrap::send_waiting(&floor).map_err(AppError::Ended)?);
-        let id = scrapped?;
         writeln!(out, "{} scrapping={id} scrapped", unit.serial)?;
         Ok(Exit::Done)
     })
