@@ -54,16 +54,43 @@ fn planted_bugs_are_found_by_the_simulation() {
     }
 }
 
-/// Two processes, whose keys and paths have nothing in common but the seed.
+/// Two processes, whose paths have nothing in common but the seed.
 #[test]
 fn a_seed_gives_the_same_world_again() {
     let worlds = [(); 2].map(|()| simulate(&["--seed", "7"]));
-    let events = |world: &Output| {
-        assert!(world.status.success(), "{}", told(world));
-        let told = said(&world.stdout);
-        let events = told.lines().filter(|line| !line.starts_with("root "));
-        events.map(str::to_owned).collect::<Vec<_>>()
-    };
-    assert!(events(&worlds[0]).len() > 20);
-    assert_eq!(events(&worlds[0]), events(&worlds[1]));
+    let [one, other] = worlds.map(|world| {
+        assert!(world.status.success(), "{}", told(&world));
+        said(&world.stdout)
+    });
+    assert!(one.lines().count() > 20);
+    assert_eq!(one, other);
+}
+
+/// The roots that one process prints are those of any other: of a few seeds together, and of each alone.
+#[test]
+fn a_seed_gives_the_same_root_in_another_process() {
+    let [one, other] = [(); 2].map(|()| {
+        let lived = simulate(&["--seeds", "3", "--first", "100"]);
+        assert!(lived.status.success(), "{}", told(&lived));
+        roots(&lived)
+    });
+    // Seed 100, which is the first, seed 101, which is lived twice, and the one word for all three.
+    assert_eq!(one.len(), 3, "{one:?}");
+    assert_eq!(one, other);
+    for (seed, root) in [("100", &one[0]), ("101", &one[1])] {
+        let alone = roots(&simulate(&["--seed", seed]));
+        let root = root.strip_prefix(&format!("seed {seed} "));
+        assert_eq!(alone, [root.unwrap()], "seed {seed}");
+    }
+    assert_ne!(
+        one[0].split_whitespace().last(),
+        one[1].split_whitespace().last()
+    );
+}
+
+/// The lines that name a root, or all of them in one word.
+fn roots(lived: &Output) -> Vec<String> {
+    let told = said(&lived.stdout);
+    let roots = told.lines().filter(|line| line.contains("root"));
+    roots.map(str::to_owned).collect()
 }

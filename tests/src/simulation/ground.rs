@@ -19,15 +19,12 @@ use identity::sources::EntropyError;
 use identity::{
     CertificateHash, ChipUid, Clock, DeviceSerial, Entropy, Id, P256Key, PartNumber, Timestamp,
 };
-use keyvault::{KeySpec, KeyUse, Module, Pin};
 use koseki_verify::{Authority, Trust};
 use p256::ecdsa::SigningKey;
 use p256::ecdsa::signature::hazmat::PrehashSigner as _;
-use p256::pkcs8::EncodePrivateKey as _;
 use signer::{CaKey, CaKeyError, Signer, SignerConfig};
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -37,7 +34,7 @@ use translog::note::NoteSigner as _;
 use translog::policy::Policy;
 use zeroize::Zeroizing;
 
-const ORIGIN: &str = "log.example/koseki";
+pub(super) const ORIGIN: &str = "log.example/koseki";
 /// When every world begins: 2026-11-23T09:30:15.250Z.
 pub(super) const BEGIN: u64 = 1_795_426_215_250;
 /// Frames of a long write-ahead log: so few that it is written back several times on every morning.
@@ -215,7 +212,7 @@ impl CaKey for SoftCaKey {
 }
 
 impl Ground {
-    /// Makes it in a directory, with the log's key in a token of this module.
+    /// Makes it in a directory, with the log's key in the token that was laid for this module. Nothing in it is random.
     ///
     /// # Errors
     /// [`Failure`] of any part.
@@ -224,7 +221,7 @@ impl Ground {
             home: home.join("ground"),
         };
         fs::create_dir_all(places.state()).at(&places.home)?;
-        let log_key = log_key(home, module)?;
+        let log_key = super::token::log_key(home, module)?;
         let (root, issuing) = authorities()?;
         let log = TrustedLog::new(ORIGIN, vec![log_key.verifier_key().clone()]);
         let trust = Trust::new(
@@ -459,34 +456,47 @@ fn on_chip(uid: &ChipUid, fixed: &P256Key) -> OnChip {
     }
 }
 
-fn log_key(home: &Path, module: &Path) -> Outcome<LogKey> {
-    let pin = home.join("log.pin");
-    fs::write(&pin, "log-pin-0815").at(&pin)?;
-    fs::set_permissions(&pin, fs::Permissions::from_mode(0o600)).at(&pin)?;
-    let read = || Pin::from_file(&pin).map_err(Failure::new);
-    let module = Module::load(module).map_err(Failure::new)?;
-    module
-        .init_token("log", &read()?, &read()?)
-        .map_err(Failure::new)?;
-    let token = module.open("log", read()?).map_err(Failure::new)?;
-    let spec = KeySpec::new("log", KeyUse::Log).map_err(Failure::new)?;
-    let key = token.generate(&spec).map_err(Failure::new)?;
-    LogKey::new(ORIGIN, key).map_err(Failure::new)
+/// A CA's key as rcgen wants it, which signs the same the same way every time (RFC 6979): rcgen's own keys do not.
+struct AuthorityKey {
+    key: SigningKey,
+    point: [u8; 65],
+}
+
+impl AuthorityKey {
+    fn new(number: u16) -> Self {
+        let key = key(number);
+        let point = *public(&key).sec1();
+        Self { key, point }
+    }
+}
+
+impl rcgen::PublicKeyData for AuthorityKey {
+    fn der_bytes(&self) -> &[u8] {
+        &self.point
+    }
+
+    fn algorithm(&self) -> &'static rcgen::SignatureAlgorithm {
+        &rcgen::PKCS_ECDSA_P256_SHA256
+    }
+}
+
+impl rcgen::SigningKey for AuthorityKey {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
+        let made: Result<p256::ecdsa::Signature, _> =
+            self.key.sign_prehash(&identity::hash::sha256(message));
+        made.map(|made| made.to_der().as_bytes().to_vec())
+            .map_err(|_refused| rcgen::Error::RemoteKeyError)
+    }
 }
 
 /// Root and issuing CA, DER.
 fn authorities() -> Outcome<(Vec<u8>, Vec<u8>)> {
-    let pair = |number| {
-        let der = p256::SecretKey::from(key(number))
-            .to_pkcs8_der()
-            .map_err(Failure::new)?;
-        rcgen::KeyPair::try_from(der.as_bytes()).map_err(Failure::new)
-    };
-    let params = |name: &str, length: u8| {
+    let params = |name: &str, number: u16, length: u8| {
         let mut params = rcgen::CertificateParams::default();
         params
             .distinguished_name
             .push(rcgen::DnType::CommonName, name);
+        params.serial_number = Some(rcgen::SerialNumber::from(1 + u64::from(number)));
         params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Constrained(length));
         params.key_usages = vec![
             rcgen::KeyUsagePurpose::KeyCertSign,
@@ -498,13 +508,13 @@ fn authorities() -> Outcome<(Vec<u8>, Vec<u8>)> {
             rcgen::date_time_ymd(9999, 12, 31) + std::time::Duration::from_secs(86_399);
         params
     };
-    let (root_pair, issuing_pair) = (pair(ROOT)?, pair(CA)?);
-    let root = params("Example Root", 1)
-        .self_signed(&root_pair)
+    let [root_key, issuing_key] = [ROOT, CA].map(AuthorityKey::new);
+    let root = params("Example Root", ROOT, 1)
+        .self_signed(&root_key)
         .map_err(Failure::new)?;
-    let issuer = rcgen::Issuer::from_ca_cert_der(root.der(), &root_pair).map_err(Failure::new)?;
-    let issuing = params("Example Issuing CA", 0)
-        .signed_by(&issuing_pair, &issuer)
+    let issuer = rcgen::Issuer::from_ca_cert_der(root.der(), &root_key).map_err(Failure::new)?;
+    let issuing = params("Example Issuing CA", CA, 0)
+        .signed_by(&issuing_key, &issuer)
         .map_err(Failure::new)?;
     Ok((root.der().to_vec(), issuing.der().to_vec()))
 }

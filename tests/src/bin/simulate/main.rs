@@ -7,8 +7,9 @@ mod write_back;
 
 use acceptance::failure::{At as _, Failure, Outcome, require};
 use acceptance::process::programs;
-use acceptance::simulation::{Counts, Ending, Ground, Plant, live};
+use acceptance::simulation::{Counts, Ending, Ground, Plant, lay_token, live, make_token};
 use clap::Parser;
+use identity::hash::sha256;
 use std::fs;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -16,6 +17,8 @@ use std::process::{Command, ExitCode};
 
 /// Where the token of the log's key is; the module reads it when it is loaded.
 const TOKENS: &str = "HSM_SIM_TOKENS";
+/// Says that the program has made that directory itself: in another lie other tokens.
+const OWN_TOKENS: &str = "KOSEKI_SIMULATION_TOKENS";
 
 #[derive(Parser)]
 struct Arguments {
@@ -31,6 +34,9 @@ struct Arguments {
     /// Plants a bug; then finding nothing is the failure.
     #[arg(long)]
     plant: Option<Plant>,
+    /// Makes the log's key of all worlds anew and writes its token to this file; every root is another then.
+    #[arg(long)]
+    new_log_key: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -44,12 +50,16 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Outcome<()> {
-    if std::env::var_os(TOKENS).is_none() {
+    let Some(tokens) = std::env::var_os(OWN_TOKENS).map(PathBuf::from) else {
         return run_with_tokens();
+    };
+    let module = programs()?.join("libhsm_sim.so");
+    if let Some(file) = &arguments.new_log_key {
+        return make_token(&tokens, &module, file);
     }
+    lay_token(&tokens)?;
     vfs::register().map_err(|code| Failure::new(format_args!("SQLite's code {code}")))?;
     let home = tempfile::tempdir_in(memory())?;
-    let module = programs()?.join("libhsm_sim.so");
     let ground = Ground::make(home.path(), &module)?;
     let plant = arguments.plant.unwrap_or(Plant::Nothing);
     match arguments.seed {
@@ -66,6 +76,7 @@ fn run_with_tokens() -> Outcome<()> {
         .arg0("simulate")
         .args(std::env::args_os().skip(1))
         .env(TOKENS, home.path())
+        .env(OWN_TOKENS, home.path())
         .status()?;
     require(status.success(), "the simulation failed")
 }
@@ -102,11 +113,12 @@ fn tell(ending: &Ending) -> Outcome<()> {
 }
 
 fn many(arguments: &Arguments, ground: &Ground, home: &Path, plant: Plant) -> Outcome<()> {
-    let (mut sum, mut lived) = (Counts::default(), 0);
+    let (mut sum, mut lived, mut roots) = (Counts::default(), 0, String::new());
     for seed in arguments.first..arguments.first + arguments.seeds {
         let ending = one(ground, home, seed, plant)?;
         lived += 1;
         sum.add(&ending.counts);
+        roots.push_str(&format!("seed {seed} root {}\n", ending.root));
         if let Some(found) = ending.found {
             println!("seed {seed}: {found}");
             if plant != Plant::Nothing {
@@ -117,8 +129,9 @@ fn many(arguments: &Arguments, ground: &Ground, home: &Path, plant: Plant) -> Ou
                 "live it again: simulate --seed {seed}"
             )));
         }
-        // The same seed again: the same log to the last byte.
-        if seed % 100 == 1 && plant == Plant::Nothing {
+        // The same seed again: the same log to the last byte. Its root is told, so that another machine's can be held
+        // against it.
+        if (seed == arguments.first || seed % 100 == 1) && plant == Plant::Nothing {
             let again = one(ground, home, seed, plant)?;
             require(
                 (&again.root, again.counts) == (&ending.root, ending.counts),
@@ -127,6 +140,7 @@ fn many(arguments: &Arguments, ground: &Ground, home: &Path, plant: Plant) -> Ou
                     ending.root, again.root
                 ),
             )?;
+            println!("seed {seed} root {}", ending.root);
         }
         if lived % 1000 == 0 {
             eprintln!("{lived} seeds");
@@ -141,6 +155,12 @@ fn many(arguments: &Arguments, ground: &Ground, home: &Path, plant: Plant) -> Ou
         never.is_none() || lived < 100,
         format_args!("this never happened, so nothing was shown of it: {never:?}"),
     )?;
+    // One word for all roots: SHA-256 of their lines, those of seeds lived once included.
+    println!("roots {}", hex(&sha256(roots.as_bytes())));
     println!("{lived} seeds, all invariants hold");
     Ok(())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
