@@ -74,4 +74,5 @@ fn meet(ground: &Ground, number: usize, fault: &Fault) -> Aftermath {
     runtime
         .block_on(fault.meet(ground, &home))
         .unwrap_or_else(|failure| panic!("{fault}: {failure}"))
+        .aftermath
 }

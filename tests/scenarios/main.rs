@@ -31,6 +31,7 @@ mod full_disk;
 mod fuzzing;
 mod half_sent;
 mod holders;
+mod invariants;
 mod kept_out;
 mod licences;
 mod long_waits;

@@ -91,6 +91,12 @@ impl Acknowledged {
         Ok(())
     }
 
+    /// The certificates, by the index of their leaf.
+    pub fn certificates(&self) -> impl Iterator<Item = (u64, &[u8])> {
+        let all = self.certificates.values();
+        all.map(|(index, certificate)| (*index, certificate.as_slice()))
+    }
+
     /// How many certificates and receipts were acknowledged.
     #[must_use]
     pub fn counts(&self) -> (usize, usize) {

@@ -1,14 +1,21 @@
 //! One unit while one call of the server fails: the call is hit, the server goes on, ends or waits for a person, the
 //! person starts it again where it asks for that, and the station sends the same until the unit is whole. Then
-//! everything that was acknowledged is held against certificate, proof, log and the heads that were seen.
+//! everything that was acknowledged is held against certificate, proof, log and the heads that were seen, every invariant
+//! against what is left (`ordeal/invariants.rs`), and one bit of that is flipped.
 
+mod invariants;
+
+use crate::acknowledged::Acknowledged;
 use crate::factory::Factory;
 use crate::failure::{Failure, Outcome, require};
 use crate::faults::{Call, Deed, Plan};
+use crate::flips::Found;
 use crate::ground::{Ground, Whole, live};
 use crate::patience::{now, pause};
-use crate::soft::{Signed, SoftChip, SoftStation, now as today};
-use koseki_verify::{Level, Trust, verify_device};
+use crate::soft::{Signed, SoftChip, SoftStation};
+use identity::hash::sha256;
+use invariants::{Left, Refusal, Shown};
+use koseki_verify::Trust;
 use std::fmt;
 use std::path::Path;
 use std::time::Duration;
@@ -50,6 +57,15 @@ pub enum Aftermath {
     Ended,
     /// Issuing stopped, and the server was started anew.
     Restarted,
+}
+
+/// What came of a fault, and of the bit that was flipped behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Met {
+    /// How it went on.
+    pub aftermath: Aftermath,
+    /// Who found the bit.
+    pub found: Found,
 }
 
 impl fmt::Display for Fault {
@@ -98,23 +114,46 @@ impl Fault {
     /// Lets one unit meet the fault, in a copy of the factory at `home`, which is removed if all held.
     ///
     /// # Errors
-    /// [`Failure`] says what is lost, twice, forked, stuck or not acceptable.
-    pub async fn meet(&self, ground: &Ground, home: &Path) -> Outcome<Aftermath> {
+    /// [`Failure`] says what is lost, twice, forked, stuck, not acceptable, or which invariant does not hold.
+    pub async fn meet(&self, ground: &Ground, home: &Path) -> Outcome<Met> {
         let mut factory = ground.governed_copy(home)?;
         let station = ground.station.reconnected(&factory)?;
         let chip = SoftChip::make(&factory.vendor, 2)?;
         let mut unit = Unit {
             signed: ground.prepare(&station, &chip, 1).await?,
             ledger: ground.ledger.clone(),
+            shown: Shown::default(),
             station,
             chip,
         };
+        let trust = Trust::load(&ground.trust()).map_err(Failure::new)?;
+        let aftermath = self.befall(&mut unit, &mut factory, &trust).await?;
+        let refusal = Refusal::provoke(ground, &unit).await?;
+        let newest = unit.station.checkpoint().await.map_err(Failure::new)?;
+        unit.ledger.checkpoint(&newest)?;
+        let left = Left::by_a_kill(&mut factory, &mut unit.shown, &trust)?;
+        unit.ledger
+            .hold_against(&factory.log_dir(), &ground.trust())?;
+        left.hold(&unit.ledger, &refusal)?;
+        let found = left.flip(self.word(), &mut factory, &mut unit).await?;
+        std::fs::remove_dir_all(home)?;
+        Ok(Met { aftermath, found })
+    }
+
+    /// The fault fires while the unit is made; it is made all the same, and a relying party takes it.
+    async fn befall(
+        &self,
+        unit: &mut Unit,
+        factory: &mut Factory,
+        trust: &Trust,
+    ) -> Outcome<Aftermath> {
+        unit.shown.look(factory)?;
         factory.faults()?.arm(&Plan::at(self.number, self.deed))?;
         let first = unit.live().await?;
-        await_files(&mut factory)?;
+        await_files(factory)?;
         let fired = factory.faults()?.fired()?;
         require(fired <= 1, format_args!("{fired} faults fired"))?;
-        let (whole, mut aftermath) = unit.until_whole(&mut factory, first).await?;
+        let (whole, mut aftermath) = unit.until_whole(factory, first).await?;
         // What lags may be hit behind the answer.
         if factory.has_ended()? {
             factory.start_server()?;
@@ -123,20 +162,20 @@ impl Fault {
         // A retry: the ledger knows the bytes and the place that it must give. What stopped behind the answer goes on
         // by itself, too.
         let again = unit.live().await?;
-        let (_, after) = unit.until_whole(&mut factory, again).await?;
-        aftermath = aftermath.max(after);
-        is_accepted(&whole, &Trust::load(&ground.trust()).map_err(Failure::new)?)?;
-        let newest = unit.station.checkpoint().await.map_err(Failure::new)?;
-        unit.ledger.checkpoint(&newest)?;
-        factory.kill_settled_server()?;
-        unit.ledger
-            .hold_against(&factory.log_dir(), &ground.trust())?;
-        std::fs::remove_dir_all(home)?;
-        Ok(if fired == 0 {
-            Aftermath::NotReached
-        } else {
-            aftermath
+        let (_, after) = unit.until_whole(factory, again).await?;
+        invariants::is_accepted(&whole, trust)?;
+        Ok(match fired {
+            0 => Aftermath::NotReached,
+            _ => aftermath.max(after),
         })
+    }
+
+    /// What chooses the bit that is flipped behind it: the same for the same fault.
+    fn word(&self) -> u64 {
+        let name = sha256(format!("{} {:?}", self.number, self.deed).as_bytes());
+        name.iter()
+            .take(8)
+            .fold(0, |word, byte| word << 8 | u64::from(*byte))
     }
 }
 
@@ -155,7 +194,8 @@ fn await_files(factory: &mut Factory) -> Outcome<()> {
 /// A unit and its station.
 struct Unit {
     signed: Signed,
-    ledger: crate::acknowledged::Acknowledged,
+    ledger: Acknowledged,
+    shown: Shown,
     station: SoftStation,
     chip: SoftChip,
 }
@@ -186,6 +226,7 @@ impl Unit {
                 format_args!("STUCK: {refused}\n{}", factory.server_log()),
             )?;
             aftermath = aftermath.max(Aftermath::WentOn);
+            self.shown.look(factory)?;
             if factory.has_ended()? {
                 factory.start_server()?;
                 aftermath = aftermath.max(Aftermath::Ended);
@@ -199,13 +240,4 @@ impl Unit {
             tried = self.live().await?;
         }
     }
-}
-
-/// A relying party takes certificate and receipt.
-fn is_accepted((certified, receipt): &Whole, trust: &Trust) -> Outcome<()> {
-    let verdict = verify_device(&certified.certificate, &receipt.proof, trust, today());
-    require(
-        verdict.accepted && verdict.level == Some(Level::Confirmed),
-        format_args!("a relying party does not accept the unit: {verdict:?}"),
-    )
 }

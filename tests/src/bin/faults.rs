@@ -2,10 +2,11 @@
 
 use acceptance::failure::{Failure, Outcome, require};
 use acceptance::faults::Deed;
+use acceptance::flips::Found;
 use acceptance::ground::Ground;
 use acceptance::hsm::Hsm;
 use acceptance::kills::Target;
-use acceptance::ordeal::{Aftermath, Fault, faults_at};
+use acceptance::ordeal::{Aftermath, Fault, Met, faults_at};
 use clap::{Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::BTreeMap;
@@ -36,6 +37,9 @@ enum What {
         /// Only the fault of this number, as a failure names it
         #[arg(long)]
         only: Option<usize>,
+        /// Every so many-th fault only
+        #[arg(long, default_value_t = 1)]
+        every: usize,
         /// Fewer faults fired are a failure
         #[arg(long, default_value_t = 500)]
         at_least: usize,
@@ -63,9 +67,17 @@ fn main() -> ExitCode {
     let outcome = match arguments.what {
         What::Calls {
             only,
+            every,
             at_least,
             lag_ms,
-        } => calls(arguments.hsm, only, at_least, lag_ms),
+        } => {
+            let chosen = |number: usize| match only {
+                Some(only) => number == only,
+                None => number.is_multiple_of(every.max(1)),
+            };
+            let least = if only.is_some() { 1 } else { at_least };
+            calls(arguments.hsm, chosen, least, lag_ms)
+        }
         What::Kills {
             count,
             seed,
@@ -96,18 +108,17 @@ fn runtime() -> Outcome<tokio::runtime::Runtime> {
 #[derive(Default)]
 struct Told {
     aftermaths: BTreeMap<Aftermath, usize>,
+    /// What became of the bit that was flipped behind each.
+    flips: BTreeMap<Found, usize>,
     failures: Vec<String>,
 }
 
-fn calls(hsm: Hsm, only: Option<usize>, at_least: usize, lag_ms: u16) -> Outcome<()> {
+fn calls(hsm: Hsm, is_chosen: impl Fn(usize) -> bool, least: usize, lag_ms: u16) -> Outcome<()> {
     let runtime = runtime()?;
     let ground = runtime.block_on(Ground::open(hsm))?.lagging(lag_ms);
     let watched = runtime.block_on(ground.watch_one_unit())?.calls;
-    let faults: Vec<_> = faults_at(&watched).into_iter().enumerate().collect();
-    let chosen: Vec<_> = match only {
-        Some(only) => faults.get(only).into_iter().cloned().collect(),
-        None => faults,
-    };
+    let chosen = faults_at(&watched).into_iter().enumerate();
+    let chosen: Vec<_> = chosen.filter(|(number, _)| is_chosen(*number)).collect();
     let told = meet_all(&ground, &chosen)?;
     let fired = chosen.len() - told.failures.len() - count(&told, Aftermath::NotReached);
     let mut out = io::stdout().lock();
@@ -120,12 +131,16 @@ fn calls(hsm: Hsm, only: Option<usize>, at_least: usize, lag_ms: u16) -> Outcome
     for (aftermath, count) in &told.aftermaths {
         writeln!(out, "{count:>6}  {aftermath}")?;
     }
+    let flips: usize = told.flips.values().sum();
+    writeln!(out, "{flips} bits flipped in what they left")?;
+    for (found, count) in &told.flips {
+        writeln!(out, "{count:>6}  {found}")?;
+    }
     let failures = told.failures.join("\n");
     require(
         told.failures.is_empty(),
         format_args!("{} did not hold:\n{failures}", told.failures.len()),
     )?;
-    let least = if only.is_some() { 1 } else { at_least };
     require(
         fired >= least,
         format_args!("only {fired} of at least {least} fired"),
@@ -190,7 +205,10 @@ fn meet_all(ground: &Ground, faults: &[(usize, Fault)]) -> Outcome<Told> {
                     let met = meet(ground, *number, fault);
                     let mut told = told.lock().unwrap_or_else(|broken| broken.into_inner());
                     match met {
-                        Ok(aftermath) => *told.aftermaths.entry(aftermath).or_default() += 1,
+                        Ok(Met { aftermath, found }) => {
+                            *told.aftermaths.entry(aftermath).or_default() += 1;
+                            *told.flips.entry(found).or_default() += 1;
+                        }
                         Err(failure) => told.failures.push(format!("{number}: {fault}: {failure}")),
                     }
                     bar.set_message(format!("{} did not hold", told.failures.len()));
@@ -205,15 +223,16 @@ fn meet_all(ground: &Ground, faults: &[(usize, Fault)]) -> Outcome<Told> {
         .unwrap_or_else(|broken| broken.into_inner()))
 }
 
-fn meet(ground: &Ground, number: usize, fault: &Fault) -> Outcome<Aftermath> {
+fn meet(ground: &Ground, number: usize, fault: &Fault) -> Outcome<Met> {
     // A kill that fires always ends the process; where it was not reached, nothing may end it.
-    let aftermath =
-        runtime()?.block_on(fault.meet(ground, &ground.home(&format!("fault-{number}"))))?;
+    let home = ground.home(&format!("fault-{number}"));
+    let met = runtime()?.block_on(fault.meet(ground, &home))?;
+    let aftermath = met.aftermath;
     let is_kill = matches!(fault.deed, Deed::KillBefore | Deed::KillAfter | Deed::Tear);
     let ended = matches!(aftermath, Aftermath::Ended | Aftermath::NotReached);
     require(
         !is_kill || ended || aftermath == Aftermath::Unnoticed,
         format_args!("a kill, and then: {aftermath}"),
     )?;
-    Ok(aftermath)
+    Ok(met)
 }
