@@ -120,6 +120,9 @@ pub enum Wrong {
         "a label has at most 256 bytes, and no control characters and no marks that turn text around"
     )]
     Label,
+    /// A field that goes on in the next line, which none of a lot does.
+    #[error("a quotation mark opens here and is not closed in its line")]
+    Quote,
     /// More rows than allowed.
     #[error("more than 20000 units")]
     TooMany,
@@ -168,6 +171,7 @@ impl Lot {
             .map_err(|error| broken(&error))?
         {
             let line = lines.line_of(bytes, row.position());
+            check_quotes(&row, line)?;
             match &mut table {
                 None => table = Some(Table::from_header(&row, line)?),
                 Some(table) => table.take(&row, line, &form_of)?,
@@ -351,6 +355,20 @@ impl Table {
     }
 }
 
+/// That no field has more than one line: where a quotation mark is not closed, all that follows is one field.
+fn check_quotes(row: &ByteRecord, line: u64) -> Result<(), LotError> {
+    let ends = |byte: &u8| matches!(byte, b'\r' | b'\n');
+    let open = row.iter().position(|field| field.iter().any(ends));
+    let place = |column: usize| Place {
+        line,
+        column: column + 1,
+        name: None,
+    };
+    open.map_or(Ok(()), |column| {
+        Err(LotError::At(place(column), Wrong::Quote))
+    })
+}
+
 fn check_form(serial: DeviceSerial, form: Option<&SerialPattern>) -> Result<DeviceSerial, Wrong> {
     match form {
         Some(form) if !form.allows(&serial) => Err(Wrong::Form {
@@ -494,6 +512,24 @@ mod tests {
             );
         }
         parse("lot,serial,label\nA,1,مستشعر חיישן\n".as_bytes()).unwrap();
+    }
+
+    #[test]
+    fn a_quotation_mark_that_is_not_closed_is_named_where_it_opens() {
+        let rest = "A,8,x\nA,9,x\n";
+        let wrong = "a quotation mark opens here and is not closed in its line";
+        for (rows, place) in [
+            ("A,1,x\nA,2,\"x\n", "line 3, column 3"),
+            ("A,1,\"x\"\nA,\"2,x\n", "line 3, column 2"),
+            ("\r\n\"A,1,x\r\n", "line 3, column 1"),
+            // Closed by the next one that was meant to open.
+            ("A,1,\"x\nA,2,\"y\"\n", "line 2, column 3"),
+        ] {
+            let text = format!("lot,serial,label\n{rows}{rest}");
+            assert_eq!(error(&text), format!("{place}: {wrong}"), "{rows}");
+        }
+        let header = error("lot,\"serial,label\nA,1,x\n");
+        assert_eq!(header, format!("line 1, column 2: {wrong}"));
     }
 
     #[test]
