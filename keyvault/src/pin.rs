@@ -95,7 +95,8 @@ fn read(path: &Path, forbidden: u32, owners: &[Uid]) -> Result<Pin> {
         return Err(refused(path, "owned by another user"));
     }
     if metadata.permissions().mode() & forbidden != 0 {
-        return Err(refused(path, "open to more than its owner"));
+        let mend = format!("open to more than its owner; chmod 400 {}", path.display());
+        return Err(refused(path, &mend));
     }
     if metadata.len() > LONGEST {
         return Err(refused(path, "longer than any PIN"));
@@ -155,7 +156,9 @@ mod tests {
     fn a_file_open_to_others_is_refused() {
         for mode in [0o440, 0o404, 0o620] {
             let (_keep, path) = file("1234\n", mode);
-            assert_eq!(reason(Pin::from_file(&path)), "open to more than its owner");
+            let told = reason(Pin::from_file(&path));
+            let mend = format!("; chmod 400 {}", path.display());
+            assert_eq!(told, format!("open to more than its owner{mend}"));
         }
     }
 
