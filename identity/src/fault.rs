@@ -160,6 +160,7 @@ faults! {
     LotWouldDiffer = "LINE-0210" Station, "the lot would close with a difference, and stays open", "差異があるため、ロットはまだ締め切っていません", "close it with the lot file that it was made from and the shares of all its stations; a difference that is known and true is named with the numbers shown, as --differs", "製造に使ったロットファイルと全ステーションの分担ファイルで締め切ってください。差異が確認済みなら、表示された数を --differs で示してください";
     SocketEmpty = "LINE-0211" Station, "units are left and no chip is in any socket", "未着手の機器がありますが、どのソケットにもチップがありません", "put chips into the sockets, then start the run again", "ソケットにチップを入れてから、もう一度開始してください";
     CaOlder = "LINE-0212" Ca, "the CA is older than this line agent and cannot do this", "CA がこのライン端末のソフトより古いため、実行できません", "have the CA upgraded first, then run the command again", "先に CA を更新してもらい、もう一度実行してください";
+    AgentBusy = "LINE-0213" Station, "another line agent works at this station", "このステーションでは別のライン端末ソフトが動いています", "end the other line agent of this station, or wait until it has ended", "別のライン端末ソフトを終了するか、終わるまで待ってください";
     AttemptsUsedUp = "LINE-0220" Unit, "the unit failed as often as it may", "やり直しの上限に達しました", "scrap the unit", "この機器を廃棄してください";
 }
 

@@ -144,6 +144,7 @@ impl AppError {
         match self {
             Self::Lot(_) | Self::UnknownLot(_) => Fault::LotFile,
             Self::GrantNotValid { .. } => Fault::GrantExpired,
+            Self::Journal(JournalError::Busy(_)) => Fault::AgentBusy,
             Self::Journal(_) => Fault::Journal,
             Self::Unreachable(failure) | Self::Ended(failure) | Self::Found { failure, .. } => {
                 failure.fault
@@ -171,9 +172,6 @@ impl AppError {
         }
         if matches!(self, Self::UnknownLot(_)) {
             return words.do_rather(language, NAME_THE_LOT);
-        }
-        if matches!(self, Self::Journal(JournalError::Busy(_))) {
-            return words.do_rather(language, ONE_AT_A_TIME);
         }
         if matches!(self, Self::Found { failure, .. } if matches!(failure.fault, Fault::LotClosed))
         {
