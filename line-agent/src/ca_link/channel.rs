@@ -11,7 +11,8 @@ use identity::{Id, Timestamp};
 use keyvault::{Key, VaultError};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, InvalidDnsNameError, ServerName};
-use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs, version::TLS13};
+use rustls::{CertificateError, ClientConfig, RootCertStore, crypto::aws_lc_rs, version::TLS13};
+use std::error::Error;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -165,6 +166,48 @@ async fn dial(
     connector.connect(name, stream).await.map(TokioIo::new)
 }
 
+/// What TLS says where that is why nobody answered, with the setting that it is held against.
+pub(super) fn refusal_of_tls(error: &(dyn Error + 'static)) -> Option<String> {
+    let mut at = Some(error);
+    while let Some(error) = at {
+        if let Some(refusal) = error.downcast_ref::<rustls::Error>() {
+            return Some(with_setting(refusal));
+        }
+        // What an IO error wraps is itself no source of it, only what lies behind that.
+        let wrapped = error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref);
+        at = match wrapped {
+            Some(wrapped) => Some(wrapped),
+            None => error.source(),
+        };
+    }
+    None
+}
+
+fn with_setting(refusal: &rustls::Error) -> String {
+    let held_against = if let rustls::Error::InvalidCertificate(error) = refusal {
+        setting(error)
+    } else {
+        None
+    };
+    format!("{}: {refusal}", held_against.unwrap_or("TLS"))
+}
+
+fn setting(error: &CertificateError) -> Option<&'static str> {
+    if matches!(
+        error,
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. }
+    ) {
+        return Some("ca.server_name is not in the certificate of whoever answers");
+    }
+    let is_root = matches!(
+        error,
+        CertificateError::UnknownIssuer | CertificateError::BadSignature
+    );
+    is_root.then_some("ca.infrastructure_root is not the root of whoever answers")
+}
+
 fn client_config(
     settings: &config::Ca,
     own: Vec<CertificateDer<'static>>,
@@ -227,6 +270,23 @@ mod tests {
             assert!(said.contains(other) && said.contains("prov-01"), "{said}");
         }
         check(&certificate((2026, 1, 1), (2026, 12, 31))).unwrap_err();
+    }
+
+    #[test]
+    fn what_tls_refuses_names_the_setting_that_it_is_held_against() {
+        let told = |error: CertificateError| {
+            let refusal = rustls::Error::InvalidCertificate(error);
+            let io = io::Error::new(io::ErrorKind::InvalidData, refusal);
+            let status = tonic::Status::from_error(Box::new(io));
+            refusal_of_tls(&status).unwrap()
+        };
+        let name = told(CertificateError::NotValidForName);
+        assert!(name.starts_with("ca.server_name "), "{name}");
+        let root = told(CertificateError::UnknownIssuer);
+        assert!(root.starts_with("ca.infrastructure_root "), "{root}");
+        assert!(told(CertificateError::Expired).starts_with("TLS: "));
+        let silent = io::Error::from(io::ErrorKind::ConnectionRefused);
+        assert_eq!(refusal_of_tls(&silent), None);
     }
 
     #[test]

@@ -174,8 +174,9 @@ pub(super) fn failure(status: &Status) -> Attempt {
     }
     let detail = format!("{:?}: {}", status.code(), status.message());
     if is_passing(status.code()) {
+        let why = super::channel::refusal_of_tls(status);
         return Attempt {
-            error: CaError::Unreachable(detail),
+            error: CaError::Unreachable(why.unwrap_or(detail)),
             again: Some(Duration::ZERO),
         };
     }

@@ -309,8 +309,8 @@ pub struct Words {
 
 /// What to do about a CA that a command does not reach, in English and in Japanese.
 const CALL_THE_CA: (&str, &str) = (
-    "see that the CA runs, and that `[ca] address` of the settings is where it listens",
-    "CA が動いていること、設定の `[ca] address` が正しいことを確認してください",
+    "see that the CA runs, and that `[ca]` of the settings has its address, `server_name` and `infrastructure_root`",
+    "CA が動いていること、設定の `[ca]` (`address`、`server_name`、`infrastructure_root`) が正しいことを確認してください",
 );
 /// What to do about settings whose fault stands beside it.
 const MEND: (&str, &str) = (
