@@ -285,8 +285,8 @@ fn hold_rehearsal(wish: &Rehearse) -> Exit {
         Ok(exit) => return exit,
         Err(error) => error,
     };
-    let remedy = error.remedy(language);
-    match writeln!(io::stderr().lock(), "{error}\n    → {remedy}") {
+    let (words, remedy) = (error.words(language), error.remedy(language));
+    match writeln!(io::stderr().lock(), "{words}\n    → {remedy}") {
         Ok(()) => error.exit(),
         Err(_) => Exit::Io,
     }

@@ -1,6 +1,6 @@
 //! A CA of the rehearsal's own, with one station, one grant and one lot: the steps of `docs/first-device.md`.
 
-use super::ground::{Daemon, Ground};
+use super::ground::{CA_SERVER, Daemon, Ground};
 use super::{Outcome, RehearsalError};
 use crate::sources::{SystemClock, rfc3339};
 use identity::{Clock as _, Timestamp};
@@ -82,7 +82,7 @@ impl Ca {
         let words = ["serve", "--config", "ca-server.toml"];
         let mut server = ground.start("ca-server", &ground.ca_server, &words)?;
         let admin = ground.path("ca/admin.sock");
-        ground.until("the CA server", || {
+        ground.until(CA_SERVER, || {
             server.check()?;
             let is_up =
                 UnixStream::connect(&admin).is_ok() && TcpStream::connect(&self.address).is_ok();

@@ -1,6 +1,6 @@
 //! Where a rehearsal is held: a directory of its own, the programs that take part, and whoever stops it.
 
-use super::{Outcome, Rehearsal, RehearsalError};
+use super::{Named, Outcome, Rehearsal, RehearsalError};
 use crate::sources::SystemEntropy;
 use identity::Entropy as _;
 use std::fs::{self, DirBuilder, File};
@@ -19,6 +19,12 @@ const LOOK_UP: Duration = Duration::from_millis(20);
 const LOOKS: u32 = 3_000;
 /// What a program said last goes into an error; so many characters of it.
 const TAIL: usize = 2_000;
+
+/// The CA server.
+pub(super) const CA_SERVER: Named = ("CA サーバー", "the CA server");
+/// The chip simulator.
+pub(super) const CHIP_SIM: Named = ("チップのシミュレーター", "the chip simulator");
+const HSM_SIM: Named = ("HSM のシミュレーター", "the HSM simulator");
 
 /// The programs that take part; those not named are looked for beside this one.
 #[derive(Clone, Debug, Default)]
@@ -74,9 +80,9 @@ impl Ground {
             hsm_sim,
         } = &wish.programs;
         Ok(Self {
-            ca_server: find(ca_server, "the CA server", "ca-server", "--ca-server")?,
-            chip_sim: find(chip_sim, "the chip simulator", "chip-sim", "--chip-sim")?,
-            module: find(hsm_sim, "the HSM simulator", "libhsm_sim.so", "--hsm-sim")?,
+            ca_server: find(ca_server, CA_SERVER, "ca-server", "--ca-server")?,
+            chip_sim: find(chip_sim, CHIP_SIM, "chip-sim", "--chip-sim")?,
+            module: find(hsm_sim, HSM_SIM, "libhsm_sim.so", "--hsm-sim")?,
             interrupted: heed_signals()?,
             home: make_directory()?,
             keep: wish.keep,
@@ -168,7 +174,7 @@ impl Ground {
     /// Looks until something is there.
     pub(super) fn until<T>(
         &self,
-        what: &'static str,
+        what: Named,
         mut look: impl FnMut() -> Outcome<Option<T>>,
     ) -> Outcome<T> {
         for _ in 0..LOOKS {
@@ -177,7 +183,7 @@ impl Ground {
             }
             self.pause(LOOK_UP)?;
         }
-        Err(RehearsalError::Silent(what, 60))
+        Err(RehearsalError::Silent { what, seconds: 60 })
     }
 }
 

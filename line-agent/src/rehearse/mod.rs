@@ -41,14 +41,17 @@ pub struct Rehearsal {
     pub programs: Programs,
 }
 
+/// A thing in Japanese and in English.
+type Named = (&'static str, &'static str);
+
 /// The rehearsal could not be held.
 #[derive(Debug, thiserror::Error)]
 pub enum RehearsalError {
     /// A program is not there.
-    #[error("{what} is not at {}", path.display())]
+    #[error("{} is not at {}", what.1, path.display())]
     Missing {
         /// What it is.
-        what: &'static str,
+        what: Named,
         /// Where it was looked for.
         path: PathBuf,
         /// The option that names it.
@@ -63,8 +66,13 @@ pub enum RehearsalError {
         said: String,
     },
     /// Nothing happened for too long.
-    #[error("{0}: nothing happened for {1} s")]
-    Silent(&'static str, u64),
+    #[error("{}: nothing happened for {seconds} s", what.1)]
+    Silent {
+        /// Who ought to have done something.
+        what: Named,
+        /// How long.
+        seconds: u64,
+    },
     /// A file of the rehearsal.
     #[error("{}: {source}", path.display())]
     File {
@@ -88,9 +96,26 @@ impl RehearsalError {
     #[must_use]
     pub const fn exit(&self) -> Exit {
         match self {
-            Self::Missing { .. } | Self::Failed { .. } | Self::Silent(..) => Exit::Unavailable,
+            Self::Missing { .. } | Self::Failed { .. } | Self::Silent { .. } => Exit::Unavailable,
             Self::File { .. } | Self::System(_) => Exit::Io,
             Self::Stopped => Exit::Lot(Verdict::Abort),
+        }
+    }
+
+    /// What happened.
+    #[must_use]
+    pub fn words(&self, language: Language) -> String {
+        match (self, language) {
+            (Self::Missing { what, path, .. }, Language::Ja) => {
+                format!("{}が {} にありません", what.0, path.display())
+            }
+            (Self::Silent { what, seconds }, Language::Ja) => {
+                format!("{}: {seconds} 秒間、何も起きませんでした", what.0)
+            }
+            (Self::Stopped, Language::Ja) => "中断しました".to_owned(),
+            // What a program or the system said has the language that it was said in.
+            (Self::Failed { .. } | Self::File { .. } | Self::System(_), Language::Ja)
+            | (_, Language::En) => self.to_string(),
         }
     }
 
@@ -102,7 +127,7 @@ impl RehearsalError {
                 format!("line-agent と同じ場所に置くか、{option} で指定してください"),
                 format!("install it beside line-agent, or name it with {option}"),
             ),
-            Self::Failed { .. } | Self::Silent(..) => (
+            Self::Failed { .. } | Self::Silent { .. } => (
                 "--keep を付けて再実行し、残ったディレクトリの *.log を見てください".to_owned(),
                 "run again with --keep, and read the *.log files of the directory that stays"
                     .to_owned(),
@@ -172,4 +197,32 @@ pub fn rehearse(wish: &Rehearsal, out: &mut dyn Write) -> Outcome<Exit> {
         true => Exit::Done,
         false => Exit::Lot(Verdict::Fail),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_kept_a_rehearsal_from_being_held_is_said_in_the_language_asked_for() {
+        let missing = RehearsalError::Missing {
+            what: ("CA サーバー", "the CA server"),
+            path: PathBuf::from("/nowhere"),
+            option: "--ca-server",
+        };
+        let en = "the CA server is not at /nowhere";
+        assert_eq!(missing.words(Language::En), en);
+        let ja = "CA サーバーが /nowhere にありません";
+        assert_eq!(missing.words(Language::Ja), ja);
+        for error in [
+            RehearsalError::Silent {
+                what: ("ラインの運転", "the run"),
+                seconds: 120,
+            },
+            RehearsalError::Stopped,
+        ] {
+            assert!(error.words(Language::En).is_ascii());
+            assert!(!error.words(Language::Ja).is_ascii());
+        }
+    }
 }

@@ -172,8 +172,8 @@ fn others(plan: &Plan, story: &Story) -> Vec<String> {
     for serial in plan.serials().map(|serial| serial.to_string()) {
         match story.passes().filter(|passed| **passed == serial).count() {
             1 => {}
-            0 => others.push(format!("{serial} did not pass")),
-            times => others.push(format!("{serial} passed {times} times")),
+            0 => others.push(format!("{serial} 合格していません / did not pass")),
+            times => others.push(format!("{serial} {times} 回合格 / passed {times} times")),
         }
     }
     others

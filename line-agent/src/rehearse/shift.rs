@@ -1,9 +1,9 @@
 //! The shift: runs of this program over the lot, as the line makes them, and what they say.
 
 use super::ca::Ca;
-use super::ground::{Daemon, Ground};
+use super::ground::{CHIP_SIM, Daemon, Ground};
 use super::plan::{FOREIGN_SERIAL, Plan};
-use super::{Outcome, RehearsalError, Teller};
+use super::{Named, Outcome, RehearsalError, Teller};
 use crate::sources::SystemClock;
 use identity::Clock as _;
 use identity::fault::Fault;
@@ -18,6 +18,7 @@ const MOST_RUNS: usize = 5;
 const LOOK_UP: Duration = Duration::from_millis(20);
 /// So often is looked before a run that says nothing is given up: two minutes.
 const LOOKS: u32 = 6_000;
+const WAITING: Named = ("CA を待つ機器", "a unit that waits for the CA");
 /// Progress is told each tenth of the lot.
 const TENTHS: u32 = 10;
 
@@ -154,7 +155,7 @@ fn present(ground: &Ground, plan: &Plan, troubles: &[String]) -> Outcome<(Daemon
     words.extend(troubles.iter().map(String::as_str));
     let mut daemon = ground.start("chip-sim", &ground.chip_sim, &words)?;
     let told = ground.path("chip-sim.out");
-    let sockets = ground.until("the chip simulator", || {
+    let sockets = ground.until(CHIP_SIM, || {
         daemon.check()?;
         Ok(ready(&fs::read_to_string(&told).unwrap_or_default()))
     })?;
@@ -211,7 +212,10 @@ impl Watch<'_> {
                 };
             }
             if silent > LOOKS {
-                return Err(RehearsalError::Silent("the run", 120));
+                return Err(RehearsalError::Silent {
+                    what: ("ラインの運転", "the run"),
+                    seconds: 120,
+                });
             }
             let done = u32::try_from(story.units().count()).unwrap_or(u32::MAX);
             if done >= self.plan.kill_after
@@ -234,13 +238,13 @@ impl Watch<'_> {
         ca.kill()?;
         teller.say("CA を強制停止しました", "the CA was killed")?;
         let ground = self.ground;
-        let waits = ground.until("a unit that waits for the CA", || {
+        let waits = ground.until(WAITING, || {
             self.take(story)?;
             Ok(story.lines.iter().any(is_waiting).then_some(()))
         });
         match waits {
             // That nobody waited is for the report to say.
-            Ok(()) | Err(RehearsalError::Silent(..)) => {}
+            Ok(()) | Err(RehearsalError::Silent { .. }) => {}
             Err(error) => return Err(error),
         }
         ca.start(ground)?;
