@@ -250,7 +250,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// # Errors
 /// [`AppError`] before the first unit; afterwards faults are the units'.
 pub fn run(config: &Config, lot: &Path, audience: Audience) -> Result<Exit, AppError> {
-    let orders = Orders::load(&config.grants, &config.station)?;
+    let orders = Orders::of(config)?;
     let lot = Lot::read(lot, &orders)?;
     let order = orders
         .for_lot(&lot.id)
@@ -331,7 +331,7 @@ pub(crate) fn means<'a>(
 /// [`AppError::NoSuchUnit`]; [`AppError::Ended`] if the CA refused or did not answer: then the void waits in the
 /// journal for the next run.
 pub fn void_unit(config: &Config, unit: &GivenUp, out: &mut dyn Write) -> Result<Exit, AppError> {
-    let orders = Orders::load(&config.grants, &config.station)?;
+    let orders = Orders::of(config)?;
     on_floor(config, &orders, |floor, _| {
         let requests = void::candidates(&floor, &unit.serial, unit.lot.as_ref());
         if requests.is_empty() {

@@ -23,6 +23,9 @@ pub const MAX_SOCKETS: usize = 64;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
+    /// The file that they stand in.
+    #[serde(skip)]
+    pub file: PathBuf,
     /// Language of texts for the operator.
     #[serde(default)]
     pub language: Language,
@@ -264,6 +267,7 @@ impl Config {
         })?;
         let whole = std::path::absolute(path).map_err(FileError::io(path))?;
         config.resolve(whole.parent().unwrap_or(&whole));
+        config.file = whole;
         Ok(config)
     }
 

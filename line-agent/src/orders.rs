@@ -1,11 +1,13 @@
 //! What may be made here: grants with their profiles, and the lots under them.
 
-use crate::config::{self, Station};
+use crate::config::{self, Config, Station};
 use crate::files::{FileError, read_bounded};
 use identity::document::{Document as _, Grant, MAX_DOCUMENT, Profile};
+use identity::fault::Fault;
 use identity::serial_pattern::SerialPattern;
-use identity::{DocumentHash, Id};
-use std::path::Path;
+use identity::{DeviceSerial, DocumentHash, Id};
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
 
 /// A grant with its product's profile.
 #[derive(Clone, Debug)]
@@ -24,7 +26,11 @@ pub struct Order {
 
 /// All orders of a station; every lot stands under one grant only.
 #[derive(Clone, Debug)]
-pub struct Orders(Vec<Order>);
+pub struct Orders {
+    all: Vec<Order>,
+    /// The settings that name them, for commands that a person is told to give.
+    settings: PathBuf,
+}
 
 impl Orders {
     /// Reads the documents and holds them against each other and against the station.
@@ -45,24 +51,59 @@ impl Orders {
                 ));
             }
         }
-        Ok(Self(orders))
+        Ok(Self {
+            all: orders,
+            settings: PathBuf::new(),
+        })
+    }
+
+    /// Those that the settings name.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn of(config: &Config) -> Result<Self, FileError> {
+        Ok(Self {
+            settings: config.file.clone(),
+            ..Self::load(&config.grants, &config.station)?
+        })
+    }
+
+    /// The command that scraps the unit that failed as often as it may.
+    #[must_use]
+    pub fn scrap_command(&self, lot: &Id, serial: &DeviceSerial) -> String {
+        let settings = self.settings.to_string_lossy();
+        let settings = quoted(&settings);
+        let reason = Fault::AttemptsUsedUp.code();
+        format!("line-agent unit scrap {serial} --lot {lot} --reason {reason} --config {settings}")
     }
 
     /// The order that a lot stands under.
     #[must_use]
     pub fn for_lot(&self, lot: &Id) -> Option<&Order> {
-        self.0.iter().find(|order| order.lots.contains(lot))
+        self.all.iter().find(|order| order.lots.contains(lot))
     }
 
     /// All orders.
     #[must_use]
     pub fn all(&self) -> &[Order] {
-        &self.0
+        &self.all
     }
 
     #[cfg(test)]
     pub(crate) const fn new(orders: Vec<Order>) -> Self {
-        Self(orders)
+        Self {
+            all: orders,
+            settings: PathBuf::new(),
+        }
+    }
+}
+
+/// As a shell takes it for one word.
+fn quoted(word: &str) -> Cow<'_, str> {
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+:@%".contains(c);
+    match !word.is_empty() && word.chars().all(is_plain) {
+        true => word.into(),
+        false => format!("'{}'", word.replace('\'', "'\\''")).into(),
     }
 }
 
@@ -109,4 +150,34 @@ impl Order {
 fn document<D: identity::document::Document>(path: &Path) -> Result<D, FileError> {
     D::from_bytes(&read_bounded(path, MAX_DOCUMENT)?)
         .map_err(|error| FileError::content(path, error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_that_is_told_works_when_it_is_pasted() {
+        let command = |settings: &str| {
+            let orders = Orders {
+                all: Vec::new(),
+                settings: PathBuf::from(settings),
+            };
+            let lot = Id::new("26W48-A").unwrap();
+            let serial = DeviceSerial::new("26480001000").unwrap();
+            orders.scrap_command(&lot, &serial)
+        };
+        let plain = "/etc/koseki-line/line-agent.toml";
+        assert_eq!(
+            command(plain),
+            format!(
+                "line-agent unit scrap 26480001000 --lot 26W48-A --reason LINE-0220 --config {plain}"
+            )
+        );
+        let told = command("/srv/line 2/it's.toml");
+        assert!(
+            told.ends_with(r"--config '/srv/line 2/it'\''s.toml'"),
+            "{told}"
+        );
+    }
 }

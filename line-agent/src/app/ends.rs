@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 /// # Errors
 /// [`AppError::Ended`] if the CA refused or did not answer: then the scrapping waits in the journal for the next run.
 pub fn scrap_unit(config: &Config, unit: &Scrapped, out: &mut dyn Write) -> Result<Exit, AppError> {
-    let orders = Orders::load(&config.grants, &config.station)?;
+    let orders = Orders::of(config)?;
     let order = order_of(&orders, &unit.lot)?;
     on_floor(config, &orders, |floor, _| {
         // One that waits already is this one: it is asked for before the others that wait.
@@ -52,7 +52,7 @@ pub fn share_lot(
     (lot, to): (&Path, &Path),
     out: &mut dyn Write,
 ) -> Result<Exit, AppError> {
-    let orders = Orders::load(&config.grants, &config.station)?;
+    let orders = Orders::of(config)?;
     let lot = Lot::read(lot, &orders)?;
     let order = order_of(&orders, &lot.id)?;
     on_floor(config, &orders, |floor, _| {
@@ -92,7 +92,7 @@ pub fn close_lot(
         shares,
         differs,
     } = closing;
-    let orders = Orders::load(&config.grants, &config.station)?;
+    let orders = Orders::of(config)?;
     let lot = Lot::read(lot, &orders)?;
     let order = order_of(&orders, &lot.id)?;
     on_floor(config, &orders, |floor, _| {
@@ -247,9 +247,8 @@ pub(crate) fn tell_used_up(
         serials.filter(is_used_up).collect()
     });
     for serial in &used_up {
-        let detail = format!(
-            "{serial}: {most} attempts; line-agent unit scrap {serial} --lot {id} --reason LINE-0220"
-        );
+        let command = floor.orders.scrap_command(&id, serial);
+        let detail = format!("{serial}: {most} attempts; {command}");
         let mut stderr = io::stderr().lock();
         complain(
             &mut stderr,

@@ -139,7 +139,8 @@ fn check_attempts(open: &OpenUnit, bench: &Bench<'_>) -> Step<()> {
         false => Err(Failure::new(
             Fault::AttemptsUsedUp,
             format!(
-                "{failures} attempts failed; line-agent unit scrap {serial} --lot {lot} --reason LINE-0220"
+                "{failures} attempts failed; {}",
+                bench.floor.orders.scrap_command(&lot, &serial)
             ),
         )),
     }
