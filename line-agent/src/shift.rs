@@ -1,6 +1,7 @@
 //! A run: every socket at work, and around them whoever watches, scans and stops the line.
 
 use crate::app::{AppError, ends};
+use crate::ca_link::CaError;
 use crate::config::{Config, Line, Socket as SocketSettings};
 use crate::display::json::JsonLines;
 use crate::display::lines::Lines;
@@ -198,11 +199,27 @@ impl Shift<'_> {
             drop(told);
             over.ring();
             let (lot, rest) = (self.queue.lot(), self.floor.stop.rest());
+            self.ask_for_lot();
             self.desk.summary(lot, self.queue.remaining(), rest)
         })
     }
 
     /// Stops the line when the program is told to end.
+    /// Before chips are asked for, the CA is whether it would take any. One that is away is not waited for.
+    fn ask_for_lot(self) {
+        let lot = self.queue.lot();
+        let is_idle = self.queue.remaining() > 0 && self.desk.wants_chips();
+        let order = self.floor.orders.for_lot(lot).filter(|_| is_idle);
+        let Some(grant) = order.map(|order| &order.grant_hash) else {
+            return;
+        };
+        if self.floor.ca.quota(grant).is_ok()
+            && let Err(refusal @ CaError::Refused(..)) = self.floor.ca.serials(grant, lot)
+        {
+            self.desk.lot_refused(refusal.into());
+        }
+    }
+
     async fn heed(self, [mut interrupt, mut terminate]: [Signal; 2], end: oneshot::Receiver<()>) {
         tokio::select! {
             _ = interrupt.recv() => {}

@@ -5,11 +5,12 @@ use crate::altered_answers::Between;
 use crate::changing_hands::{leave_a_bound_unit, work};
 use crate::every_step::governed_shop;
 use crate::support::Shop;
+use acceptance::chips::Tray;
 use acceptance::hsm::Hsm;
 use acceptance::lines::CAMERAS;
 use acceptance::process::{finish, program, said};
 use acceptance::proxy::{Question, Said};
-use acceptance::station::Station;
+use acceptance::station::{Station, events};
 use proto::factory::GetLotResponse;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -93,6 +94,16 @@ fn a_lot_closes_with_every_serial_accounted_for_and_takes_no_more() {
     assert!(refused.said.contains("CA-0212"), "{}", refused.said);
     let serial = (CAMERAS.first + 3).to_string();
     assert!(!shop.station.journal().contains(&serial), "{serial}");
+    // Nor is anybody asked to put chips in for it.
+    let empty = shop.factory.path("tray-empty");
+    std::fs::create_dir(&empty).unwrap();
+    std::fs::write(empty.join("order.txt"), "-\n").unwrap();
+    let programmer = Tray::new(&empty).present(1).unwrap();
+    let lot = shop.lot(CAMERAS, 3, 1);
+    let ended = shop.station.run(&lot, &programmer.sockets).unwrap();
+    assert_eq!(ended.code, Some(20), "{}", ended.said);
+    let lines = events(&ended.said);
+    assert_eq!(lines.last().unwrap()["fault"]["code"], "CA-0212");
     assert_eq!(audit(&shop)["kinds"]["bind"], 3);
 }
 

@@ -163,6 +163,8 @@ struct Idle {
 }
 
 /// Outcomes of a lot's units in a run.
+    /// What the CA says of the lot, so that chips would not help.
+    refused: Option<Failure>,
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
     units: BTreeMap<Verdict, usize>,
@@ -249,6 +251,17 @@ impl Desk {
     /// Shows once more what another desk came to.
     pub fn repeat_summary(&self, of: &Self) {
         let summary = lock(&of.inner).summary.clone();
+    /// Whether nothing but chips seems to be wanting.
+    pub fn wants_chips(&self) -> bool {
+        let idle = &lock(&self.inner).idle;
+        idle.error.is_none() && !idle.empty.is_empty()
+    }
+
+    /// Notes why units would not be begun with chips, either.
+    pub fn lot_refused(&self, failure: Failure) {
+        lock(&self.inner).idle.refused = Some(failure);
+    }
+
         if let Some(summary) = summary {
             self.show(&Event::Summary(summary));
         }
@@ -276,7 +289,7 @@ impl Desk {
     }
 }
 
-/// Why units were not begun: an error, somebody who stopped the line, no chips, or no socket that can be worked with.
+/// Why units were not begun: an error, somebody who stopped the line, the lot's own end, no chips, or no socket that can be worked with.
 fn why_not_begun(not_begun: usize, rest: Verdict, idle: &Idle) -> Option<Failure> {
     if not_begun == 0 {
         return None;
@@ -290,6 +303,9 @@ fn why_not_begun(not_begun: usize, rest: Verdict, idle: &Idle) -> Option<Failure
     }
     if idle.empty.is_empty() {
         return idle.failed.clone();
+    }
+    if idle.refused.is_some() {
+        return idle.refused.clone();
     }
     let sockets: Vec<_> = idle.empty.iter().map(Id::as_str).collect();
     let detail = format!("no chip in {}", sockets.join(", "));
@@ -474,11 +490,15 @@ mod tests {
         };
         let why = |left, rest, idle: &Idle| why_not_begun(left, rest, idle).map(|it| it.fault);
         assert_eq!(why(0, Verdict::Hold, &idle), None, "the tray was enough");
+            refused: None,
         assert_eq!(why(1, Verdict::Hold, &idle), Some(Fault::SocketEmpty));
         assert_eq!(why(1, Verdict::Abort, &idle), Some(Fault::Interrupted));
         idle.empty.clear();
         let found = why(1, Verdict::Hold, &idle);
         assert_eq!(found, Some(Fault::NoChip), "the programmer is off");
+        idle.refused = failure(Fault::LotClosed);
+        assert_eq!(why(1, Verdict::Hold, &idle), Some(Fault::LotClosed));
+        idle.refused = None;
         idle.error = failure(Fault::Journal);
         let found = why(1, Verdict::Abort, &idle);
         assert_eq!(found, Some(Fault::Journal), "that is what stopped the line");
