@@ -7,12 +7,14 @@
 //! its last lines.
 
 use crate::agent::ProgramHash;
+use crate::config::Language;
+use crate::display::Words;
 use crate::files::{FileError, ensure_directory, write_all_durably};
 use crate::sources::day;
+use crate::station::Failure;
 use crate::station::floor::lock;
 use crate::verdict::Verdict;
 use base64ct::{Base64, Encoding as _};
-use identity::fault::Fault;
 use identity::{
     CertificateHash, ChipUid, Clock, DeviceSerial, DocumentHash, Id, LeafHash, PartNumber,
     RequestId, SpkiHash, Timestamp,
@@ -233,18 +235,21 @@ pub struct Measurement {
 }
 
 impl FaultRecord {
-    /// The fault's row with particulars.
+    /// The failure's fault with particulars.
     #[must_use]
-    pub const fn new(fault: Fault, detail: String) -> Self {
-        let text = fault.text();
+    pub fn of(failure: &Failure) -> Self {
+        let text = failure.fault.text();
+        let (en, ja) = [Language::En, Language::Ja]
+            .map(|language| Words::of_failure(failure, language))
+            .into();
         Self {
             code: text.code,
             blame: text.blame.name(),
-            en: text.en,
-            ja: text.ja,
-            hint_en: text.hint_en,
-            hint_ja: text.hint_ja,
-            detail,
+            en: en.text,
+            ja: ja.text,
+            hint_en: en.hint,
+            hint_ja: ja.hint,
+            detail: failure.detail.clone(),
         }
     }
 }
@@ -448,6 +453,7 @@ fn millis<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Er
 #[cfg(test)]
 mod tests {
     use super::*;
+    use identity::fault::Fault;
 
     fn id(text: &str) -> Id {
         Id::new(text).unwrap()
@@ -470,10 +476,10 @@ mod tests {
                 Timestamp(90),
             )),
             outcome: Verdict::Fail,
-            outcome_details: vec![FaultRecord::new(
+            outcome_details: vec![FaultRecord::of(&Failure::new(
                 Fault::ChipWrongPart,
-                "sim-x where sim-se-a1 is wanted".to_owned(),
-            )],
+                "sim-x where sim-se-a1 is wanted",
+            ))],
             metadata: Metadata {
                 label: "見守りカメラ #1".to_owned(),
                 lot: id("26W48-A"),

@@ -7,10 +7,44 @@ use acceptance::lines::CAMERAS;
 use acceptance::process::{program, said, succeed};
 use acceptance::station::events;
 use serde_json::Value;
+use std::fs;
 use std::process::Command;
 
 const SERIAL: &str = "26480001000";
 const CHIP: &str = "012300000000000001.chip";
+
+/// Somebody puts a good unit back: in the same run it is no clone, and in a later one no riddle.
+#[test]
+fn a_chip_that_passed_is_told_as_the_good_unit_that_it_is() {
+    let mut shop = Shop::open(Hsm::of_this_run(), &[CAMERAS]);
+    let mut tray = shop.tray();
+    tray.put(&shop.factory.vendor, CAMERAS.part, 1, 2).unwrap();
+    let other = "012300000000000002.chip";
+    let order = shop.factory.path("tray-1/order.txt");
+    fs::write(order, format!("{CHIP}\n{other}\n{CHIP}\n")).unwrap();
+    let lot = shop.lot(CAMERAS, 0, 9);
+    for (run, wanted) in [["PASS", "PASS", "FAIL"], ["FAIL"; 3]].iter().enumerate() {
+        if run > 0 {
+            // The chip that was done last in its socket is not asked again where it sits.
+            tray.rewind().unwrap();
+            shop.make(CAMERAS, 8, 1);
+        }
+        let programmer = tray.present(1).unwrap();
+        let ended = shop.station.run(&lot, &programmer.sockets).unwrap();
+        let lines = events(&ended.said);
+        let units: Vec<_> = lines.iter().filter(|it| it["event"] == "unit").collect();
+        let verdicts: Vec<_> = units.iter().map(|it| it["verdict"].as_str()).collect();
+        assert_eq!(verdicts, wanted.map(Some), "{}", ended.said);
+        let fault = &units[2]["fault"];
+        assert_eq!(fault["code"], "LINE-0104", "{fault}");
+        let detail = fault["detail"].as_str().unwrap();
+        let passed = format!("it passed as {SERIAL} on 20");
+        assert!(detail.contains(&passed), "{fault}");
+        for (key, word) in [("hint_en", "with the good ones"), ("hint_ja", "良品に")] {
+            assert!(fault[key].as_str().unwrap().contains(word), "{fault}");
+        }
+    }
+}
 
 #[test]
 fn a_chip_that_stored_no_certificate_is_finished_when_it_is_put_back() {

@@ -120,7 +120,7 @@ fn unit(event: &'static str, line: &UnitLine) -> serde_json::Result<String> {
 }
 
 fn record(failure: &Failure) -> FaultRecord {
-    FaultRecord::new(failure.fault, failure.detail.clone())
+    FaultRecord::of(failure)
 }
 
 fn units(tally: &Tally) -> Units {

@@ -1,6 +1,6 @@
 //! Plain lines for a person: where there is no screen, or none is wanted.
 
-use super::{Event, Sink, Summary, Tally, UnitLine, Words, put};
+use super::{Event, Sink, Summary, Tally, UnitLine, Words, past, put};
 use crate::config::Language;
 use crate::station::Failure;
 use crate::verdict::Verdict;
@@ -67,8 +67,14 @@ fn unit(line: &UnitLine, language: Language) -> String {
 }
 
 fn with_reason(head: &str, failure: &Failure, language: Language) -> String {
-    let Words { code, text, hint } = Words::of(failure.fault, language);
-    format!("{head}\n    {code} {text}\n    → {hint}")
+    let Words { code, text, hint } = Words::of_failure(failure, language);
+    let past = failure.chip.as_ref().map(|end| past::told(end, language));
+    let detail = past.as_ref().unwrap_or(&failure.detail);
+    let detail = match detail.is_empty() {
+        true => String::new(),
+        false => format!("\n    {detail}"),
+    };
+    format!("{head}\n    {code} {text}{detail}\n    → {hint}")
 }
 
 fn total(summary: &Summary, language: Language) -> String {
@@ -121,11 +127,11 @@ mod tests {
         assert_eq!(
             told(|paper| Box::new(Lines::new(Box::new(paper), Language::Ja))),
             "[2] PASS  1 見守りカメラ\n\
-             [2] FAIL  2 見守りカメラ (2/3 回目)\n    LINE-0102 チップの品番が製品と違います\n    → 取り外し、リールを確認してください\n\
-             [2] HOLD  3 見守りカメラ\n    LINE-0203 CA に接続できません\n    → 保留のまま待ってください。自動で再開します\n\
-             [2] HOLD  4 見守りカメラ ※取り置き\n    CA-0503 署名装置がこの機器を保留しました\n    → 保留し、CA 運用者に連絡してください\n\
+             [2] FAIL  2 見守りカメラ (2/3 回目)\n    LINE-0102 チップの品番が製品と違います\n    detail\n    → 取り外し、リールを確認してください\n\
+             [2] HOLD  3 見守りカメラ\n    LINE-0203 CA に接続できません\n    detail\n    → 保留のまま待ってください。自動で再開します\n\
+             [2] HOLD  4 見守りカメラ ※取り置き\n    CA-0503 署名装置がこの機器を保留しました\n    detail\n    → 保留し、CA 運用者に連絡してください\n\
              [2] PASS  5 見守りカメラ\n\
-             ロット 26W48-A: PASS 1、HOLD 1、FAIL 1、ABORT 0、ERROR 0、未着手 3\n    LINE-0211 未着手の機器がありますが、どのソケットにもチップがありません\n    → ソケットにチップを入れてから、もう一度開始してください\n\
+             ロット 26W48-A: PASS 1、HOLD 1、FAIL 1、ABORT 0、ERROR 0、未着手 3\n    LINE-0211 未着手の機器がありますが、どのソケットにもチップがありません\n    no chip in 2\n    → ソケットにチップを入れてから、もう一度開始してください\n\
              別のロット 26W47-B: PASS 1、HOLD 0、FAIL 0、ABORT 0、ERROR 0\n"
         );
     }

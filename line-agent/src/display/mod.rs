@@ -5,6 +5,7 @@
 
 pub mod json;
 pub mod lines;
+pub mod past;
 pub mod screen;
 
 use crate::config::Language;

@@ -40,6 +40,20 @@ pub fn check_genuine(chip: &Identification, profile: &Profile) -> Step<()> {
         .map_err(|error| Failure::new(Fault::ChipNotGenuine, error))
 }
 
+/// That the chip is none of a unit that passed: such a one is told as what it is, in whatever socket it sits now.
+///
+/// # Errors
+/// [`Fault::ChipNotBlank`]
+pub fn check_not_passed(chip: &Identification, floor: &Floor<'_>) -> Step<()> {
+    let end = floor.journal.with(|history| history.end_of(&chip.uid));
+    match (&chip.state, end) {
+        (ChipState::Burnt { .. }, Some(end)) if end.fault.is_none() => {
+            Err(Failure::used_chip(&chip.uid, Some(end)))
+        }
+        (ChipState::Burnt { .. } | ChipState::Blank | ChipState::Torn, _) => Ok(()),
+    }
+}
+
 /// That no other seat has a chip with this UID.
 ///
 /// # Errors
@@ -67,10 +81,10 @@ pub fn check_unused(chip: &Identification, floor: &Floor<'_>) -> Step<()> {
         floor.journal.with(|history| history.known(&chip.uid)),
     ) {
         (ChipState::Torn, _) => Err(Failure::new(Fault::ChipTorn, format!("UID {}", chip.uid))),
-        (ChipState::Burnt { .. }, _) => Err(Failure::new(
-            Fault::ChipNotBlank,
-            format!("UID {}", chip.uid),
-        )),
+        (ChipState::Burnt { .. }, _) => {
+            let end = floor.journal.with(|history| history.end_of(&chip.uid));
+            Err(Failure::used_chip(&chip.uid, end))
+        }
         // What was burnt never becomes blank: this is another chip with the same UID.
         (ChipState::Blank, Some(KnownChip::Sent)) => duplicate(chip, "a burnt chip has it"),
         (ChipState::Blank, Some(KnownChip::Keyed | KnownChip::NeverKeyed) | None) => Ok(()),

@@ -13,6 +13,7 @@
 //! [`Summary`] lines of what is done, beside the old file, flushed, and put in its place by one rename. The lock is a file of
 //! its own, `journal.lock`, because it must outlive that.
 
+mod done;
 mod ends;
 mod form;
 mod history;
@@ -20,8 +21,9 @@ mod rework;
 
 pub use ends::Boards;
 pub use form::{
-    Aside, Closed, Earlier, Entry, Event, FailedUnit, HexHash, HexRequest, HexUid, IssuedFacts,
-    Keyed, KnownChip, Reseated, Resumable, Scrapping, SignedRequest, Summary, TextSerial,
+    Aside, ChipEnd, Closed, DoneChip, Earlier, Entry, Event, FailedUnit, HexHash, HexRequest,
+    HexUid, IssuedFacts, Keyed, KnownChip, Reseated, Resumable, Scrapping, SignedRequest, Summary,
+    TextSerial,
 };
 pub use history::{History, OpenUnit};
 

@@ -37,10 +37,13 @@ pub(crate) mod bench;
 #[cfg(test)]
 mod tests;
 
+use crate::config::Language;
+use crate::display::past;
 use crate::programmer::ProgrammerError;
+use identity::ChipUid;
 use identity::fault::Fault;
 use identity::sources::EntropyError;
-use journal::JournalError;
+use journal::{ChipEnd, JournalError};
 use keyvault::VaultError;
 use koseki_device::Refusal;
 
@@ -54,6 +57,8 @@ pub struct Failure {
     pub detail: String,
     /// Whether the line to the chip was lost: then asking the chip anew may mend it.
     pub chip_lost: bool,
+    /// What became of the chip's unit before, where that is why.
+    pub chip: Option<Box<ChipEnd>>,
 }
 
 /// Result of a step.
@@ -66,6 +71,17 @@ impl Failure {
             fault,
             detail: detail.to_string(),
             chip_lost: false,
+            chip: None,
+        }
+    }
+
+    /// A used chip, with what is known of its unit.
+    pub(crate) fn used_chip(uid: &ChipUid, end: Option<ChipEnd>) -> Self {
+        let detail = end.as_ref().map(|end| past::told(end, Language::En));
+        let detail = detail.map_or_else(String::new, |told| format!(": {told}"));
+        Self {
+            chip: end.map(Box::new),
+            ..Self::new(Fault::ChipNotBlank, format_args!("UID {uid}{detail}"))
         }
     }
 

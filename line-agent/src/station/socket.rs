@@ -414,7 +414,6 @@ fn record(bench: &Bench<'_>, verdict: Verdict, failure: Option<&Failure>) -> Rec
     let (task, station, trail) = (&bench.task, bench.floor.station, &bench.trail);
     let grant = &task.order.grant;
     let ended: Timestamp = bench.floor.clock.now();
-    let detail = |failure: &Failure| FaultRecord::new(failure.fault, failure.detail.clone());
     Record {
         schema: SCHEMA,
         dut_id: task.serial,
@@ -423,7 +422,7 @@ fn record(bench: &Bench<'_>, verdict: Verdict, failure: Option<&Failure>) -> Rec
         end_time_millis: ended,
         time_quality: bench.floor.ca.time_quality(),
         outcome: verdict,
-        outcome_details: failure.map(detail).into_iter().collect(),
+        outcome_details: failure.map(FaultRecord::of).into_iter().collect(),
         metadata: Metadata {
             label: task.label.clone(),
             lot: task.lot,

@@ -2,7 +2,7 @@
 //! the station interrupted take the same way: the journal and the chip say where to go on.
 
 use super::adopt::Orphan;
-use super::checks::{check_genuine, check_seated_once};
+use super::checks::{check_genuine, check_not_passed, check_seated_once};
 use super::journal::{Event, History, OpenUnit};
 use super::session::{Bench, Burnt, Checked, Issued, Sent};
 use super::{Failure, Step};
@@ -53,6 +53,7 @@ fn attempt(bench: &mut Bench<'_>) -> Step<()> {
 fn fresh(chip: Identification, bench: &mut Bench<'_>) -> Step<Sent> {
     // Before anything else may end the unit: a chip that leaves for its serial's sake was seen, too.
     let seating = (bench.task.socket, bench.task.position);
+    check_not_passed(&chip, &bench.floor)?;
     check_seated_once(&chip, seating, &bench.floor)?;
     if let Some(orphan) = Orphan::find(&chip, bench)? {
         let burnt = orphan.adopt(bench)?;

@@ -260,6 +260,11 @@ pub enum Summary {
         /// The attempts, the earliest first.
         attempts: Vec<Earlier>,
     },
+    /// Chips that had a key here, and how their units ended.
+    Done {
+        /// The chips.
+        chips: Vec<DoneChip>,
+    },
 }
 
 #[expect(
@@ -330,6 +335,31 @@ pub struct Earlier {
     #[serde(with = "millis")]
     pub at: Timestamp,
     /// Why.
+    #[serde(with = "fault", default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<Fault>,
+}
+
+/// A chip whose unit is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DoneChip {
+    /// The chip.
+    #[serde(with = "hexadecimal")]
+    pub uid: ChipUid,
+    /// How its unit ended.
+    #[serde(flatten)]
+    pub end: ChipEnd,
+}
+
+/// How the unit of a chip ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChipEnd {
+    /// Serial that it had.
+    #[serde(with = "text")]
+    pub serial: DeviceSerial,
+    /// When.
+    #[serde(with = "millis")]
+    pub at: Timestamp,
+    /// Why it did not pass; none if it did.
     #[serde(with = "fault", default, skip_serializing_if = "Option::is_none")]
     pub fault: Option<Fault>,
 }

@@ -1,5 +1,6 @@
 //! What the journal's entries amount to.
 
+use super::done::Done;
 use super::ends::{self, Boards, Ends};
 use super::form::{
     Aside, Closed, Earlier, Entry, Event, FailedUnit, HexUid, IssuedFacts, Keyed, KnownChip,
@@ -83,6 +84,7 @@ pub struct History {
     passed_units: u64,
     pub(super) failed_units: u64,
     pub(super) ends: Ends,
+    pub(super) done: Done,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -125,6 +127,7 @@ impl History {
             Event::Voided => {
                 let unit = self.void(request)?;
                 self.ends.voided(unit.lot);
+                self.done.give_up(&unit.uid, entry.at, Fault::Voided);
                 Ok(())
             }
             Event::NeverBound => self.void(request).map(drop),
@@ -132,7 +135,7 @@ impl History {
                 self.ends.wait(request, entry.at, scrapping);
                 Ok(())
             }
-            Event::Scrapped => self.scrap(&request),
+            Event::Scrapped => self.scrap(&request, entry.at),
             Event::ScrapRefused => self.ends.answered(&request).map(drop),
             Event::Aside(aside) => self
                 .unit(request)
@@ -190,6 +193,7 @@ impl History {
             } => {
                 self.past.insert((lot, serial), attempts);
             }
+            Summary::Done { chips } => self.done.take(chips),
         }
     }
 
@@ -221,6 +225,7 @@ impl History {
         let failed = self.failed.values().cloned();
         summary.extend(failed.map(|unit| Summary::Failed(Box::new(unit))));
         summary.extend(self.ends.summary());
+        summary.extend(self.done.summary());
         let past = self.past.iter();
         summary.extend(past.map(|((lot, serial), attempts)| Summary::Past {
             lot: *lot,
@@ -281,6 +286,9 @@ impl History {
         if passed {
             self.past.remove(&(closed.lot, closed.serial));
         }
+        if let Some(unit) = &unit {
+            self.done.close(unit, closed, entry.at);
+        }
         self.chips
             .entry(closed.uid)
             .or_insert(KnownChip::NeverKeyed);
@@ -333,11 +341,12 @@ impl History {
     }
 
     /// So does a scrapping. The unit was closed before, if it was open.
-    fn scrap(&mut self, id: &RequestId) -> Result<(), String> {
+    fn scrap(&mut self, id: &RequestId, at: Timestamp) -> Result<(), String> {
         let scrapping = self.ends.answered(id)?;
         let failed = self.failed.keys().find(|it| ends::is_of(&scrapping, it));
         if let Some(request) = failed.copied() {
-            self.void(request)?;
+            let unit = self.void(request)?;
+            self.done.give_up(&unit.uid, at, Fault::ChipScrapped);
         }
         let place = (scrapping.lot, scrapping.serial);
         let state = self.serials.entry(place).or_default();
