@@ -1,6 +1,6 @@
 //! What the screen shows, and what keys do to it; no terminal in it.
 
-use super::super::{Event, Summary, UnitLine, Words};
+use super::super::{Event, Summary, UnitLine, Words, past};
 use crate::ca_link::Quota;
 use crate::config::Language;
 use crate::gs1::{self, MAX_SCAN, SEPARATOR, Scan};
@@ -117,6 +117,23 @@ pub struct Reason {
     pub about: String,
     /// The fault's words.
     pub words: Words,
+    /// What became of the chip before, where that is why.
+    pub chip: Option<String>,
+    /// The socket whose next good unit makes it past; none for what a good unit says nothing of.
+    socket: Option<Id>,
+    /// What becomes of it then.
+    pub holds: Holds,
+}
+
+/// How long a reason holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holds {
+    /// Until its socket makes a good unit: then it is gone.
+    UntilGood,
+    /// Its unit was put aside: it stays to be read when its socket has gone on.
+    OfUnit,
+    /// Its socket has gone on.
+    Past,
 }
 
 /// A unit that waits for a person to look at, its chip in no socket.
@@ -207,13 +224,13 @@ impl State {
             }
             Event::SocketFailed { socket, failure } => {
                 self.turn(socket, Face::Error, None);
-                self.explain(format!("[{socket}]"), failure);
+                self.explain((format!("[{socket}]"), None), failure);
             }
-            Event::Alarm { about, failure } => self.explain(about.clone(), failure),
+            Event::Alarm { about, failure } => self.explain((about.clone(), None), failure),
             Event::Summary(summary) => {
                 self.over = Some(summary.clone());
                 if let Some(failure) = &summary.reason {
-                    self.explain(summary.lot.to_string(), failure);
+                    self.explain((summary.lot.to_string(), None), failure);
                 }
             }
         }
@@ -240,7 +257,20 @@ impl State {
                     fault: failure.fault,
                 });
             }
-            Some(failure) => self.explain(format!("[{}] {}", line.socket, line.serial), failure),
+            Some(failure) => {
+                let about = format!("[{}] {}", line.socket, line.serial);
+                self.explain((about, Some(line.socket)), failure);
+            }
+            None => self.recover(&line.socket),
+        }
+    }
+
+    /// A good unit shows that what its socket waited for is there again.
+    fn recover(&mut self, socket: &Id) {
+        let of_it = |it: &&mut Reason| it.socket.as_ref() == Some(socket);
+        match self.reason.as_mut().filter(of_it) {
+            Some(reason) if reason.holds == Holds::UntilGood => self.reason = None,
+            Some(reason) => reason.holds = Holds::Past,
             None => {}
         }
     }
@@ -265,9 +295,18 @@ impl State {
         }
     }
 
-    fn explain(&mut self, about: String, failure: &Failure) {
-        let words = Words::of(failure.fault, self.head.language);
-        self.reason = Some(Reason { about, words });
+    fn explain(&mut self, (about, socket): (String, Option<Id>), failure: &Failure) {
+        let chip = failure.chip.as_ref();
+        self.reason = Some(Reason {
+            about,
+            words: Words::of_failure(failure, self.head.language),
+            chip: chip.map(|end| past::told(end, self.head.language)),
+            socket,
+            holds: match Verdict::of(failure.fault) == Verdict::Fail {
+                true => Holds::OfUnit,
+                false => Holds::UntilGood,
+            },
+        });
     }
 
     /// Good units of the lot, those of earlier runs among them.
@@ -397,6 +436,35 @@ mod tests {
     #[test]
     fn a_socket_has_a_yield_of_its_own_and_the_line_a_takt() {
         let mut state = lot(2);
+    #[test]
+    fn a_reason_is_gone_or_past_when_its_socket_has_made_a_good_unit() {
+        let mut state = lot(2);
+        let on = |socket, fault| {
+            Event::Ended(UnitLine {
+                socket: id(socket),
+                ..line("1", fault)
+            })
+        };
+        let waits = Some(Holds::UntilGood);
+        let mut tell = |event| {
+            state.apply(&event, Timestamp(0));
+            state.reason.clone().map(|it| it.holds)
+        };
+        assert_eq!(tell(on("1", Some(Fault::CaUnreachable))), waits);
+        assert_eq!(tell(on("2", None)), waits, "another socket's");
+        assert_eq!(tell(on("1", None)), None, "it waits no more");
+        // Whoever looks for the red unit's reason a minute later still finds it.
+        assert_eq!(tell(on("1", Some(Fault::BurnFailed))), Some(Holds::OfUnit));
+        assert_eq!(tell(on("2", None)), Some(Holds::OfUnit));
+        assert_eq!(tell(on("1", None)), Some(Holds::Past));
+        let alarm = Event::Alarm {
+            about: "void".to_owned(),
+            failure: Failure::new(Fault::NotHolder, ""),
+        };
+        tell(alarm);
+        assert_eq!(tell(on("1", None)), waits, "no unit undoes it");
+    }
+
         let on = |socket, fault| UnitLine {
             socket: id(socket),
             ..line("1", fault)

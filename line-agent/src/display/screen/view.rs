@@ -1,7 +1,7 @@
 //! The picture of a [`State`]: one field of colour a socket, read from across the aisle.
 
 use super::letters;
-use super::state::{Face, SocketFace, State};
+use super::state::{Face, Holds, SocketFace, State};
 use crate::config::Language;
 use crate::display::Words;
 use crate::verdict::Verdict;
@@ -166,16 +166,21 @@ fn aside_of(state: &State) -> Vec<Line<'static>> {
 }
 
 fn reason_of(state: &State) -> Paragraph<'static> {
-    let lines = match &state.reason {
-        Some(reason) => vec![
-            Line::from(format!(
-                "{} {} {}",
-                reason.about, reason.words.code, reason.words.text
-            )),
-            Line::styled(format!("→ {}", reason.words.hint), bold()),
-        ],
-        None => Vec::new(),
+    let Some(reason) = &state.reason else {
+        return Paragraph::new(Vec::new());
     };
+    let Words { code, text, hint } = reason.words;
+    let (mark, style) = match (reason.holds, state.head.language) {
+        (Holds::UntilGood | Holds::OfUnit, _) => ("", bold()),
+        (Holds::Past, Language::Ja) => ("前の機器: ", Style::new()),
+        (Holds::Past, Language::En) => ("earlier: ", Style::new()),
+    };
+    let chip = reason.chip.iter().map(|told| format!(": {told}"));
+    let chip: String = chip.collect();
+    let lines = vec![
+        Line::from(format!("{mark}{} {code} {text}{chip}", reason.about)),
+        Line::styled(format!("→ {hint}"), style),
+    ];
     Paragraph::new(lines).wrap(Wrap { trim: true })
 }
 
