@@ -2,8 +2,10 @@
 //! (GS1 General Specifications: element strings §3, symbology identifiers and FNC1 §7.8).
 //!
 //! Known elements are 01 (trade item), 21 (serial), 10 (batch or lot), 11 (day of making), 240 (the maker's own
-//! number). FNC1 between elements arrives as GS (0x1D).
+//! number). FNC1 between elements arrives as GS (0x1D). A Japanese input method that is on makes digits and letters wide;
+//! they are taken as what they are.
 
+use crate::config::Language;
 use identity::DeviceSerial;
 use identity::text::TextError;
 
@@ -47,6 +49,9 @@ pub enum ScanError {
     /// Nothing, or too much.
     #[error("a scan has 1 to 256 characters")]
     Length,
+    /// Kana or the like: no code has it.
+    #[error("that is no code; turn the input method (IME) off")]
+    InputMethod,
     /// An element that is not known, is too long, or is cut short.
     #[error("the symbol cannot be read from {0:?} on")]
     Element(String),
@@ -64,14 +69,49 @@ pub enum ScanError {
     Serial(#[from] TextError),
 }
 
+impl ScanError {
+    /// What is said of it at the station.
+    #[must_use]
+    pub fn words(&self, language: Language) -> String {
+        match (self, language) {
+            (error, Language::En) => error.to_string(),
+            (Self::Length, Language::Ja) => "スキャンは 1〜256 文字です".to_owned(),
+            (Self::InputMethod, Language::Ja) => {
+                "コードではない文字です。日本語入力 (IME) をオフにしてください".to_owned()
+            }
+            (Self::Element(from), Language::Ja) => format!("コードを {from:?} から読めません"),
+            (Self::CheckDigit(item), Language::Ja) => {
+                format!("商品コード {item} のチェックデジットが合いません")
+            }
+            (Self::Twice(name), Language::Ja) => format!("要素 {name} が二つあります"),
+            (Self::NoSerial, Language::Ja) => "コードに製造番号 (21) がありません".to_owned(),
+            (Self::Serial(_), Language::Ja) => "製造番号の形式ではありません".to_owned(),
+        }
+    }
+}
+
+/// A wide digit, letter or sign as the plain one (Unicode, Halfwidth and Fullwidth Forms).
+#[must_use]
+pub fn narrow(c: char) -> char {
+    match c {
+        '\u{3000}' => ' ',
+        '\u{ff01}'..='\u{ff5e}' => char::from_u32(u32::from(c) - 0xfee0).unwrap_or(c),
+        other => other,
+    }
+}
+
 /// Reads a scan.
 ///
 /// # Errors
 /// [`ScanError`]
 pub fn read(text: &str) -> Result<Scan, ScanError> {
+    let text: String = text.chars().map(narrow).collect();
     let text = text.trim_matches(|c| c == '\r' || c == '\n' || c == ' ');
     if text.is_empty() || text.len() > MAX_SCAN {
         return Err(ScanError::Length);
+    }
+    if !text.is_ascii() {
+        return Err(ScanError::InputMethod);
     }
     let symbol = GS1_SYMBOLS.iter().find_map(|it| text.strip_prefix(it));
     match symbol {
@@ -198,6 +238,19 @@ mod tests {
         ] {
             assert_eq!(serial(text), "264800010", "{text:?}");
         }
+    }
+
+    #[test]
+    fn what_an_input_method_made_wide_is_what_the_scanner_typed() {
+        for text in ["２６４８", "2６４8\u{3000}", "（２１）２６４８"] {
+            assert_eq!(serial(text), "2648", "{text}");
+        }
+        assert_eq!(serial("ＡＢ－１２"), "AB-12");
+        for text in ["にろくよんはち", "2648。", "]C121にろ"] {
+            assert_eq!(read(text), Err(ScanError::InputMethod), "{text}");
+        }
+        let told = ScanError::InputMethod.words(Language::Ja);
+        assert!(told.contains("IME"), "{told}");
     }
 
     #[test]

@@ -5,15 +5,16 @@ use crate::ca_link::CaError;
 use crate::config::{Config, Line, Socket as SocketSettings};
 use crate::display::json::JsonLines;
 use crate::display::lines::Lines;
+use crate::display::scanned::{Answer, ScanDesk};
 use crate::display::screen::Panel;
 use crate::display::screen::state::{Aside, Head, State};
 use crate::display::{Desk, Sink};
-use crate::gs1;
+use crate::gs1::{self, Scan};
 use crate::lot::Lot;
 use crate::metrics::{self, Counted, Meters};
 use crate::programmer;
 use crate::sources::SystemClock;
-use crate::station::floor::{Called, Floor, Queue, Stop};
+use crate::station::floor::{Floor, Queue, Stop};
 use crate::station::journal::{History, Journal, OpenUnit};
 use crate::station::socket::{SCRAPPING, Socket, VOID, tell_alarms};
 use crate::station::{Failure, scrap, void};
@@ -175,7 +176,7 @@ impl Shift<'_> {
             scope.spawn(|| runtime.block_on(self.heed(signals, end)));
             match self.panel {
                 Some(panel) => {
-                    scope.spawn(|| panel.run(self.queue, self.floor.stop));
+                    scope.spawn(|| panel.run(&self.scans(), self.floor.stop));
                 }
                 None if self.config.scan => {
                     scope.spawn(|| self.read_scans(&over));
@@ -198,13 +199,12 @@ impl Shift<'_> {
             manager::stopping("the run is over");
             drop(told);
             over.ring();
-            let (lot, rest) = (self.queue.lot(), self.floor.stop.rest());
             self.ask_for_lot();
+            let (lot, rest) = (self.queue.lot(), self.floor.stop.rest());
             self.desk.summary(lot, self.queue.remaining(), rest)
         })
     }
 
-    /// Stops the line when the program is told to end.
     /// Before chips are asked for, the CA is whether it would take any. One that is away is not waited for.
     fn ask_for_lot(self) {
         let lot = self.queue.lot();
@@ -220,6 +220,7 @@ impl Shift<'_> {
         }
     }
 
+    /// Stops the line when the program is told to end.
     async fn heed(self, [mut interrupt, mut terminate]: [Signal; 2], end: oneshot::Receiver<()>) {
         tokio::select! {
             _ = interrupt.recv() => {}
@@ -268,6 +269,26 @@ impl Shift<'_> {
         }
     }
 
+    const fn scans(&self) -> ScanDesk<'_> {
+        ScanDesk {
+            queue: self.queue,
+            journal: self.floor.journal,
+        }
+    }
+
+    fn call(&self, line: &str) {
+        let language = self.config.language;
+        match gs1::read(line) {
+            Ok(Scan { serial, .. }) => {
+                let answer = self.scans().call(&serial);
+                if answer != Answer::Next {
+                    tracing::warn!(%serial, "scanned; {}", answer.words(language));
+                }
+            }
+            Err(error) => tracing::warn!("scanned; {}", error.words(language)),
+        }
+    }
+
     /// Without a screen the scanner types lines on standard input; when it is gone the line stops.
     fn read_scans(self, over: &Bell) {
         let (send, lines) = mpsc::sync_channel(16);
@@ -282,7 +303,7 @@ impl Shift<'_> {
         });
         loop {
             match lines.recv_timeout(LOOK_UP) {
-                Ok(line) => call(&line, self.queue),
+                Ok(line) => self.call(&line),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return stop_without_scanner(self),
             }
@@ -307,12 +328,4 @@ fn stop_without_scanner(shift: Shift<'_>) {
 
 fn stop(line: &Stop) {
     line.set();
-}
-
-fn call(line: &str, queue: &Queue) {
-    match gs1::read(line) {
-        Ok(scan) if queue.call(&scan.serial) == Called::Next => {}
-        Ok(scan) => tracing::warn!(serial = %scan.serial, "scanned; the lot does not wait for it"),
-        Err(error) => tracing::warn!(%error, "not a scan"),
-    }
 }

@@ -6,6 +6,7 @@
 pub mod json;
 pub mod lines;
 pub mod past;
+pub mod scanned;
 pub mod screen;
 
 use crate::config::Language;

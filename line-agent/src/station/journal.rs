@@ -20,6 +20,8 @@ mod history;
 mod rework;
 
 pub use ends::Boards;
+#[cfg(test)]
+pub(crate) use form::samples;
 pub use form::{
     Aside, ChipEnd, Closed, DoneChip, Earlier, Entry, Event, FailedUnit, HexHash, HexRequest,
     HexUid, IssuedFacts, Keyed, KnownChip, Reseated, Resumable, Scrapping, SignedRequest, Summary,

@@ -5,11 +5,10 @@ mod letters;
 pub mod state;
 pub mod view;
 
+use super::scanned::ScanDesk;
 use super::{Event, Sink};
 use crate::ca_link::Quota;
-use crate::config::Language;
-use crate::gs1::Scan;
-use crate::station::floor::{Called, Queue, Stop, lock};
+use crate::station::floor::{Stop, lock};
 use identity::Clock;
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, KeyEventKind};
@@ -76,9 +75,9 @@ impl Panel {
 
     /// Holds the terminal until the run is over and its outcome was seen. Without a terminal the line stops: nobody
     /// would see what it does.
-    pub fn run(&self, queue: &Queue, stop: &Stop) {
+    pub fn run(&self, desk: &ScanDesk<'_>, stop: &Stop) {
         let shown = ratatui::try_init().and_then(|mut terminal| {
-            let shown = self.turn(&mut terminal, queue, stop);
+            let shown = self.turn(&mut terminal, desk, stop);
             ratatui::try_restore().and(shown)
         });
         if let Err(error) = shown {
@@ -87,7 +86,12 @@ impl Panel {
         }
     }
 
-    fn turn(&self, terminal: &mut DefaultTerminal, queue: &Queue, stop: &Stop) -> io::Result<()> {
+    fn turn(
+        &self,
+        terminal: &mut DefaultTerminal,
+        desk: &ScanDesk<'_>,
+        stop: &Stop,
+    ) -> io::Result<()> {
         loop {
             terminal.draw(|frame| view::view(&lock(&self.state), frame))?;
             let is_over = lock(&self.state).over.is_some();
@@ -110,26 +114,15 @@ impl Panel {
                     self.leave();
                     stop.set();
                 }
-                Some(Wish::Scanned(scan)) => self.call(&scan, queue),
+                Some(Wish::Scanned(scan)) => {
+                    let answer = desk.call(&scan.serial);
+                    let mut state = lock(&self.state);
+                    let words = answer.words(state.head.language);
+                    state.note = Some(format!("{} {words}", scan.serial));
+                }
                 None => {}
             }
         }
-    }
-
-    fn call(&self, scan: &Scan, queue: &Queue) {
-        let called = queue.call(&scan.serial);
-        let mut state = lock(&self.state);
-        let note = answer(called, state.head.language);
-        state.note = Some(format!("{} {note}", scan.serial));
-    }
-}
-
-const fn answer(called: Called, language: Language) -> &'static str {
-    match (called, language) {
-        (Called::Next, Language::Ja) => "次に作業します",
-        (Called::Next, Language::En) => "is next",
-        (Called::NotWaiting, Language::Ja) => "このロットの残りにありません",
-        (Called::NotWaiting, Language::En) => "is not among those that this lot waits for",
     }
 }
 
@@ -159,6 +152,7 @@ pub(crate) mod samples {
 mod tests {
     use super::samples::{id, lot};
     use super::*;
+    use crate::config::Language;
     use crate::display::Attempt;
     use crate::display::samples::line;
     use crate::display::{Begun, UnitLine};

@@ -3,7 +3,7 @@
 use super::super::{Event, Summary, UnitLine, Words, past};
 use crate::ca_link::Quota;
 use crate::config::Language;
-use crate::gs1::{self, MAX_SCAN, SEPARATOR, Scan};
+use crate::gs1::{self, MAX_SCAN, SEPARATOR, Scan, narrow};
 use crate::station::Failure;
 use crate::verdict::Verdict;
 use identity::fault::Fault;
@@ -355,7 +355,7 @@ impl State {
     /// One character more than a scan may have is kept, so that it is refused and not cut.
     fn type_in(&mut self, c: char) {
         if self.typed.len() <= MAX_SCAN {
-            self.typed.push(c);
+            self.typed.push(narrow(c));
         }
     }
 
@@ -371,7 +371,7 @@ impl State {
         match gs1::read(&typed) {
             Ok(scan) => Some(Wish::Scanned(scan)),
             Err(error) => {
-                self.note = Some(error.to_string());
+                self.note = Some(error.words(self.head.language));
                 None
             }
         }
@@ -406,6 +406,9 @@ mod tests {
         assert_eq!(serial(keys(&mut state, "\r")), "26480001000");
         let symbol = "]C1010491234567890421264800010\u{1d}1026W48-A\r";
         assert_eq!(serial(keys(&mut state, symbol)), "264800010");
+        assert_eq!(keys(&mut state, "２６４８"), None);
+        assert_eq!(state.typed, "2648");
+        assert_eq!(serial(keys(&mut state, "\r")), "2648");
         assert_eq!(keys(&mut state, "]C199\r"), None);
         assert!(state.note.is_some(), "a symbol that is none is said to be");
         assert_eq!(keys(&mut state, &"1".repeat(4_000)), None);
@@ -433,9 +436,6 @@ mod tests {
         assert_eq!(reason.words.code, "LINE-0211");
     }
 
-    #[test]
-    fn a_socket_has_a_yield_of_its_own_and_the_line_a_takt() {
-        let mut state = lot(2);
     #[test]
     fn a_reason_is_gone_or_past_when_its_socket_has_made_a_good_unit() {
         let mut state = lot(2);
@@ -465,6 +465,9 @@ mod tests {
         assert_eq!(tell(on("1", None)), waits, "no unit undoes it");
     }
 
+    #[test]
+    fn a_socket_has_a_yield_of_its_own_and_the_line_a_takt() {
+        let mut state = lot(2);
         let on = |socket, fault| UnitLine {
             socket: id(socket),
             ..line("1", fault)

@@ -549,7 +549,7 @@ mod fault_code {
 }
 
 #[cfg(test)]
-pub(super) mod samples {
+pub(crate) mod samples {
     use super::*;
     use identity::evidence::{Bytes32, EndorsedChip, OnChip, Signature};
 
