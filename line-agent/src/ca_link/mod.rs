@@ -328,7 +328,7 @@ impl<'a> CaLink<'a> {
                         again: Some(wish),
                     }) => {
                         self.own.check(&error, self.means.clock.now())?;
-                        tracing::warn!(%error, "the CA did not answer; trying again");
+                        tracing::info!(%error, "the CA did not answer; trying again");
                         last = error;
                         tokio::time::sleep(self.pause(pause).max(wish)).await;
                     }

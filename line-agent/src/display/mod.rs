@@ -232,7 +232,7 @@ impl Desk {
     /// is the run's verdict, and no unit's.
     pub fn socket_failed(&self, socket: &Id, failure: &Failure) {
         let verdict = Verdict::of(failure.fault);
-        tracing::warn!(%socket, %failure, "socket out of use");
+        tracing::info!(%socket, %failure, "socket out of use");
         let mut inner = lock(&self.inner);
         if verdict == Verdict::Error {
             inner.sockets = verdict;

@@ -241,8 +241,12 @@ pub fn send_waiting(floor: &Floor<'_>) -> Step<Vec<(RequestId, Failure)>> {
         match send(floor, id) {
             Err(failure) if failure.fault == Fault::Journal => return Err(failure),
             Err(failure) => {
-                tracing::warn!(%id, %failure, "not scrapped");
                 let is_away = waits(failure.fault);
+                if is_away {
+                    tracing::info!(%id, %failure, "not scrapped yet");
+                } else {
+                    tracing::warn!(%id, %failure, "not scrapped");
+                }
                 failed.push((id, failure));
                 if is_away {
                     break;

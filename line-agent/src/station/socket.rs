@@ -358,7 +358,8 @@ fn store(floor: &Floor<'_>, record: &Record, shipment: Option<&Shipment>) -> Ste
 /// Closes a unit that did not pass. Gives what ended it (a failure to write is worse than that), and whether it was set
 /// aside.
 fn give_up(bench: &Bench<'_>, failure: Failure, desk: &Desk) -> (Failure, bool) {
-    tracing::warn!(socket = %bench.task.socket, serial = %bench.task.serial, %failure, "not passed");
+    // The desk shows it.
+    tracing::info!(socket = %bench.task.socket, serial = %bench.task.serial, %failure, "not passed");
     let closed = match is_dead(bench, &failure) {
         true => close_dead(bench, &failure, desk),
         false => close(bench, Some(&failure)),
@@ -374,7 +375,7 @@ fn close_dead(bench: &Bench<'_>, failure: &Failure, desk: &Desk) -> Step<()> {
     let announced = void::announce(&bench.floor, bench.request, reason(failure.fault)?);
     close(bench, Some(failure))?;
     if let Err(error) = announced.and_then(|()| void::send(&bench.floor, bench.request)) {
-        tracing::warn!(request = %bench.request, %error, "not voided");
+        tracing::info!(request = %bench.request, %error, "not voided");
         tell_alarms(VOID, vec![(bench.request, error)], desk);
     }
     Ok(())

@@ -25,7 +25,7 @@ pub fn run(bench: &mut Bench<'_>) -> Step<()> {
         last = attempt(bench);
         match &last {
             Err(failure) if failure.chip_lost => {
-                tracing::warn!(socket = %bench.task.socket, %failure, "the chip was lost; asking it anew");
+                tracing::info!(socket = %bench.task.socket, %failure, "the chip was lost; asking it anew");
             }
             Ok(()) | Err(_) => return last,
         }

@@ -148,8 +148,12 @@ pub fn send_waiting(floor: &Floor<'_>) -> Step<Vec<(RequestId, Failure)>> {
         match send(floor, request) {
             Err(failure) if failure.fault == Fault::Journal => return Err(failure),
             Err(failure) => {
-                tracing::warn!(%request, %failure, "not voided");
                 let is_away = waits(failure.fault);
+                if is_away {
+                    tracing::info!(%request, %failure, "not voided yet");
+                } else {
+                    tracing::warn!(%request, %failure, "not voided");
+                }
                 failed.push((request, failure));
                 if is_away {
                     break;
