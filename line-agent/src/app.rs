@@ -117,10 +117,10 @@ const IT_IS_CLOSED: (&str, &str) = (
     "what it was closed with stands above, and is for good; leave --differs out to have it told again",
     "締め切り時の内容は上のとおりで、変更できません。--differs を付けずに実行すると再表示されます",
 );
-/// What to do while another agent works at the station.
-const ONE_AT_A_TIME: (&str, &str) = (
-    "end the other line agent of this station, or wait until it has ended",
-    "このステーションの別のライン端末を終了するか、終わるまで待ってください",
+/// What to do about a serial of which nothing is open.
+const NAME_A_UNIT: (&str, &str) = (
+    "name a unit that `line-agent status` shows",
+    "`line-agent status` に表示される機器を指定してください",
 );
 /// What to do about a programmer that cannot be spoken to.
 const START_THE_PROGRAMMER: (&str, &str) = (
@@ -176,6 +176,9 @@ impl AppError {
         if matches!(self, Self::Found { failure, .. } if matches!(failure.fault, Fault::LotClosed))
         {
             return words.do_rather(language, IT_IS_CLOSED);
+        }
+        if matches!(self, Self::NoSuchUnit(_)) {
+            return words.do_rather(language, NAME_A_UNIT);
         }
         if matches!(self, Self::NoProgrammer(_)) {
             return words.do_rather(language, START_THE_PROGRAMMER);

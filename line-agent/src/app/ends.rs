@@ -6,9 +6,10 @@ use crate::display::{Words, complain};
 use crate::files::write_durably;
 use crate::lot::Lot;
 use crate::orders::{Order, Orders};
-use crate::station::close::{self, Ending, Look};
+use crate::station::close::{self, Ending, Look, Outcome};
 use crate::station::floor::Floor;
 use crate::station::inspect::LotEnd;
+use crate::station::journal::History;
 use crate::station::misfit::Misfit;
 use crate::station::scrap::{self, Scrapped};
 use crate::station::{Failure, share};
@@ -19,6 +20,10 @@ use identity::{DeviceSerial, Id};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+
+/// Told of a serial that passed: no station takes back what is confirmed.
+const STILL_GOOD: &str =
+    "that was a chip without certificate: the device that passed with this serial stays as it was";
 
 /// Scraps a unit.
 ///
@@ -32,6 +37,10 @@ pub fn scrap_unit(config: &Config, unit: &Scrapped, out: &mut dyn Write) -> Resu
         let id = scrap::scrap(&floor, order, unit).map_err(AppError::Ended)?;
         drop(scrap::send_waiting(&floor).map_err(AppError::Ended)?);
         writeln!(out, "{} scrapping={id} scrapped", unit.serial)?;
+        let outcome = |history: &History| history.outcome(&unit.lot, &unit.serial);
+        if unit.voided.is_none() && floor.journal.with(outcome) == Outcome::Passed {
+            writeln!(out, "{STILL_GOOD}")?;
+        }
         Ok(Exit::Done)
     })
 }

@@ -135,4 +135,12 @@ mod tests {
              別のロット 26W47-B: PASS 1、HOLD 0、FAIL 0、ABORT 0、ERROR 0\n"
         );
     }
+    #[test]
+    fn a_unit_that_is_not_tried_again_is_no_attempt() {
+        use crate::display::Attempt;
+        let label = |number| Attempt { number, most: 3 }.label("camera", Language::En);
+        assert_eq!(label(1), "camera");
+        assert_eq!(label(3), "camera (attempt 3 of 3)");
+        assert_eq!(label(4), "camera");
+    }
 }

@@ -69,12 +69,13 @@ pub struct Attempt {
 }
 
 impl Attempt {
-    /// A label, with the attempt behind it if it is not the first.
+    /// A label, with the attempt behind it if it is not the first, and is made at all.
     #[must_use]
     pub fn label(self, label: &str, language: Language) -> String {
         let Self { number, most } = self;
         match (number, language) {
             (0 | 1, _) => label.to_owned(),
+            _ if number > most => label.to_owned(),
             (_, Language::Ja) => format!("{label} ({number}/{most} 回目)"),
             (_, Language::En) => format!("{label} (attempt {number} of {most})"),
         }
@@ -162,11 +163,11 @@ struct Idle {
     empty: BTreeSet<Id>,
     /// The first socket that could not be worked with.
     failed: Option<Failure>,
+    /// What the CA says of the lot, so that chips would not help.
+    refused: Option<Failure>,
 }
 
 /// Outcomes of a lot's units in a run.
-    /// What the CA says of the lot, so that chips would not help.
-    refused: Option<Failure>,
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
     units: BTreeMap<Verdict, usize>,
@@ -250,9 +251,6 @@ impl Desk {
         lock(&self.inner).idle.empty.insert(*socket);
     }
 
-    /// Shows once more what another desk came to.
-    pub fn repeat_summary(&self, of: &Self) {
-        let summary = lock(&of.inner).summary.clone();
     /// Whether nothing but chips seems to be wanting.
     pub fn wants_chips(&self) -> bool {
         let idle = &lock(&self.inner).idle;
@@ -264,6 +262,9 @@ impl Desk {
         lock(&self.inner).idle.refused = Some(failure);
     }
 
+    /// Shows once more what another desk came to.
+    pub fn repeat_summary(&self, of: &Self) {
+        let summary = lock(&of.inner).summary.clone();
         if let Some(summary) = summary {
             self.show(&Event::Summary(summary));
         }
@@ -303,11 +304,11 @@ fn why_not_begun(not_begun: usize, rest: Verdict, idle: &Idle) -> Option<Failure
         let detail = "the line was stopped";
         return Some(Failure::new(Fault::Interrupted, detail));
     }
-    if idle.empty.is_empty() {
-        return idle.failed.clone();
-    }
     if idle.refused.is_some() {
         return idle.refused.clone();
+    }
+    if idle.empty.is_empty() {
+        return idle.failed.clone();
     }
     let sockets: Vec<_> = idle.empty.iter().map(Id::as_str).collect();
     let detail = format!("no chip in {}", sockets.join(", "));
@@ -489,18 +490,18 @@ mod tests {
             empty: BTreeSet::from([Id::new("1").unwrap(), Id::new("2").unwrap()]),
             failed: failure(Fault::NoChip),
             error: None,
+            refused: None,
         };
         let why = |left, rest, idle: &Idle| why_not_begun(left, rest, idle).map(|it| it.fault);
         assert_eq!(why(0, Verdict::Hold, &idle), None, "the tray was enough");
-            refused: None,
         assert_eq!(why(1, Verdict::Hold, &idle), Some(Fault::SocketEmpty));
         assert_eq!(why(1, Verdict::Abort, &idle), Some(Fault::Interrupted));
-        idle.empty.clear();
-        let found = why(1, Verdict::Hold, &idle);
-        assert_eq!(found, Some(Fault::NoChip), "the programmer is off");
         idle.refused = failure(Fault::LotClosed);
         assert_eq!(why(1, Verdict::Hold, &idle), Some(Fault::LotClosed));
         idle.refused = None;
+        idle.empty.clear();
+        let found = why(1, Verdict::Hold, &idle);
+        assert_eq!(found, Some(Fault::NoChip), "the programmer is off");
         idle.error = failure(Fault::Journal);
         let found = why(1, Verdict::Abort, &idle);
         assert_eq!(found, Some(Fault::Journal), "that is what stopped the line");
