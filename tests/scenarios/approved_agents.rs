@@ -18,8 +18,7 @@ use tokio::runtime::Runtime;
 const UNITS: u32 = 2;
 
 fn hash_of(program: &Path) -> String {
-    let hash = sha256(&fs::read(program).unwrap());
-    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(sha256(&fs::read(program).unwrap()))
 }
 
 /// The shop whose statement names the good agent, and a release of long ago that nobody runs any more.

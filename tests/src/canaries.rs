@@ -109,7 +109,7 @@ impl Canaries {
         let pkcs8 = key.to_pkcs8_der().map_err(Failure::new)?;
         self.add(name, scalar)?;
         self.add(&format!("{name}, PKCS #8"), pkcs8.as_bytes())?;
-        let hex: String = scalar.iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex = hex::encode(scalar);
         self.add(&format!("{name}, hex"), hex.as_bytes())?;
         self.add(&format!("{name}, HEX"), hex.to_uppercase().as_bytes())?;
         let list: Vec<_> = scalar.iter().map(u8::to_string).collect();

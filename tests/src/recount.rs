@@ -250,13 +250,13 @@ impl Recount {
     /// What the store must say, and no more.
     fn rows(&self) -> BTreeSet<String> {
         let hashes: Vec<_> = self.entries.iter().map(|entry| leaf_hash(entry)).collect();
-        let root = hex(root_of(&hashes).as_bytes());
+        let root = hex::encode(root_of(&hashes).as_bytes());
         let mut rows = BTreeSet::from([format!("head {} {root}", self.entries.len())]);
         for (index, entry) in self.entries.iter().enumerate() {
-            rows.insert(format!("leaf {index} {}", hex(entry)));
+            rows.insert(format!("leaf {index} {}", hex::encode(entry)));
         }
         for (index, document) in &self.documents {
-            rows.insert(format!("document {index} {}", hex(&document.0)));
+            rows.insert(format!("document {index} {}", hex::encode(document.0)));
         }
         rows.extend(self.counts());
         for device in self.devices.values() {
@@ -265,8 +265,10 @@ impl Recount {
                 device.bind,
                 device.stage,
                 device.last.index,
-                hex(&device.last.hash.0),
-                device.lot.map_or_else(String::new, |lot| hex(&lot.0))
+                hex::encode(device.last.hash.0),
+                device
+                    .lot
+                    .map_or_else(String::new, |lot| hex::encode(lot.0))
             ));
         }
         for (index, (reason, count)) in &self.refusals {
@@ -289,7 +291,7 @@ impl Recount {
             let issued = self.devices.values().filter(|it| it.grant == *hash).count();
             rows.insert(format!(
                 "grant {} {} {} issued {issued} scrapped {} closed {}",
-                hex(&hash.0),
+                hex::encode(hash.0),
                 row.limit,
                 row.scrap,
                 row.scrapped,
@@ -300,7 +302,7 @@ impl Recount {
             let all = self.in_lot(hash, None);
             let [confirmed, voided, scrapped] =
                 [CONFIRMED, VOIDED, SCRAPPED].map(|stage| self.in_lot(hash, Some(stage)));
-            let (lot, grant) = (hex(&hash.0), hex(&row.grant.0));
+            let (lot, grant) = (hex::encode(hash.0), hex::encode(row.grant.0));
             let moved = format!("confirmed {confirmed} voided {voided} scrapped {scrapped}");
             rows.insert(format!("lot {lot} issued {all} {moved}"));
             rows.insert(format!(
@@ -347,7 +349,7 @@ impl Recount {
         for head in heads {
             let (size, root) = head.split_once(' ').unwrap_or_default();
             let begun = size.parse().ok().and_then(|size: usize| hashes.get(..size));
-            let is_ours = begun.is_some_and(|begun| hex(root_of(begun).as_bytes()) == root);
+            let is_ours = begun.is_some_and(|begun| hex::encode(root_of(begun).as_bytes()) == root);
             require(is_ours, format_args!("I5: the store committed {head}"))?;
         }
         Ok(())
@@ -527,11 +529,11 @@ pub fn hold_status(status: &str, findings: &Findings, root: &str) -> Outcome<()>
 #[must_use]
 pub fn root(entries: &[Vec<u8>]) -> String {
     let hashes: Vec<_> = entries.iter().map(|entry| leaf_hash(entry)).collect();
-    hex(root_of(&hashes).as_bytes())
+    hex::encode(root_of(&hashes).as_bytes())
 }
 
 fn claim(kind: u8, hash: &[u8; 32], owner: u64) -> String {
-    format!("{kind:02x}{} {owner}", hex(&hash[..16]))
+    format!("{kind:02x}{} {owner}", hex::encode(&hash[..16]))
 }
 
 fn same(found: &BTreeSet<String>, wanted: &BTreeSet<String>, what: &str) -> Outcome<()> {
@@ -565,8 +567,4 @@ fn blobs(store: &Connection, query: &str) -> Outcome<BTreeMap<u64, Vec<u8>>> {
     rows.into_iter()
         .map(|(index, bytes)| Ok((u64::try_from(index).map_err(Failure::new)?, bytes)))
         .collect()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -292,7 +292,8 @@ impl Desk {
     }
 }
 
-/// Why units were not begun: an error, somebody who stopped the line, the lot's own end, no chips, or no socket that can be worked with.
+/// Why units were not begun: an error, somebody who stopped the line, the lot's own end, no chips, or no socket that can be
+/// worked with.
 fn why_not_begun(not_begun: usize, rest: Verdict, idle: &Idle) -> Option<Failure> {
     if not_begun == 0 {
         return None;

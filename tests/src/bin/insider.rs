@@ -10,7 +10,6 @@ use keyvault::{KeyUse, Module, Pin, Token};
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, Issuer, KeyUsagePurpose, SanType};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
-use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -138,17 +137,10 @@ fn challenge(token: &Token, order: &Challenge) -> Outcome<String> {
     let made = Timestamp(order.expires.saturating_sub(LIFETIME_MS));
     let (challenge, expires) = key.challenge(&station, &uid, made);
     acceptance::failure::require(expires.0 == order.expires, "challenges live longer now")?;
-    let mut text = String::new();
-    for byte in challenge {
-        write!(text, "{byte:02x}").map_err(Failure::new)?;
-    }
-    Ok(text)
+    Ok(hex::encode(challenge))
 }
 
-fn identity_of(hex: &str) -> Outcome<ChipUid> {
-    let bytes: Result<Vec<_>, _> = (0..hex.len())
-        .step_by(2)
-        .map(|at| u8::from_str_radix(hex.get(at..at + 2).unwrap_or_default(), 16))
-        .collect();
+fn identity_of(text: &str) -> Outcome<ChipUid> {
+    let bytes = hex::decode(text);
     ChipUid::new(&bytes.map_err(Failure::new)?).map_err(Failure::new)
 }

@@ -7,7 +7,7 @@
 //! taken one at a time, in any order that writer, finisher and releaser could have taken them in, and none in the middle of
 //! another. Stories with real processes look after those.
 //!
-//! The same seed gives the same world to the last byte of its log, in every process and on every machine: keys, serials
+//! The same seed gives the same world to the last byte of its log, in every process: keys, serials
 //! and dates of the ground are fixed, the log's key too (`token`), and what is drawn is drawn from the seed. So a root that
 //! was printed for a seed is the root of that seed wherever it is lived again, until the code that writes leaves changes.
 

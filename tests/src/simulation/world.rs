@@ -125,7 +125,6 @@ impl<'g> World<'g> {
             .map(|leaf| translog::tree::leaf_hash(leaf))
             .collect();
         let root = translog::tree::root_of(&hashes);
-        let root = root.as_bytes().iter().map(|byte| format!("{byte:02x}"));
         let counts = Counts {
             messages: self.counts.messages,
             messages_lost: self.counts.messages_lost,
@@ -142,7 +141,7 @@ impl<'g> World<'g> {
         };
         Ok(Ending {
             found: lived.err().map(|failure| failure.to_string()),
-            root: root.collect(),
+            root: hex::encode(root.as_bytes()),
             counts,
             told: self.told,
         })

@@ -40,7 +40,8 @@ enum CameTo {
 
 impl Corridor {
     /// Has a verifier's thread check a request and put the jobs that follow from it into the queue; one answer a unit, in
-    /// their order, and of those that are refused without a record at once. All that goes on when the caller hangs up, and what it takes stays counted until it is done.
+    /// their order, and of those that are refused without a record at once. All that goes on when the caller hangs up, and
+    /// what it takes stays counted until it is done.
     ///
     /// # Errors
     /// [`Refusal`] of the whole request, recorded if the station is known.

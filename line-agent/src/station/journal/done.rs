@@ -59,17 +59,9 @@ impl History {
 
 #[cfg(test)]
 mod tests {
-    use super::super::form::samples::{bare, closed, issued, keyed, passed, sent, voiding};
-    use super::super::form::{Entry, Event};
+    use super::super::form::Event;
+    use super::super::form::samples::{after, bare, closed, issued, keyed, passed, sent, voiding};
     use super::*;
-
-    fn after(entries: &[Entry]) -> History {
-        let mut history = History::default();
-        for entry in entries {
-            history.apply(entry).unwrap();
-        }
-        history
-    }
 
     #[test]
     fn what_became_of_a_chip_is_known_also_from_a_compacted_journal() {

@@ -550,6 +550,7 @@ mod fault_code {
 
 #[cfg(test)]
 pub(crate) mod samples {
+    use super::super::history::History;
     use super::*;
     use identity::evidence::{Bytes32, EndorsedChip, OnChip, Signature};
 
@@ -561,6 +562,15 @@ pub(crate) mod samples {
     pub(crate) fn key() -> P256Key {
         let point = "046b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c2964fe342e2fe1a7f9b8ee7eb4a7c0f9e162bce33576b315ececbb6406837bf51f5";
         P256Key::from_sec1(&hex::decode(point).unwrap()).unwrap()
+    }
+
+    /// What these entries lead to.
+    pub(crate) fn after(entries: &[Entry]) -> History {
+        let mut history = History::default();
+        entries
+            .iter()
+            .for_each(|entry| history.apply(entry).unwrap());
+        history
     }
 
     fn entry(n: u8, event: Event) -> Entry {

@@ -552,17 +552,9 @@ fn not_open(request: RequestId) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::form::samples::{
-        aside, bare, closed, issued, keyed, request, reseated, sent, voiding,
+        after, aside, bare, closed, issued, keyed, request, reseated, sent, voiding,
     };
     use super::*;
-
-    fn after(entries: &[Entry]) -> History {
-        let mut history = History::default();
-        entries
-            .iter()
-            .for_each(|entry| history.apply(entry).unwrap());
-        history
-    }
 
     fn wanted(history: &History) -> bool {
         history.is_wanted(

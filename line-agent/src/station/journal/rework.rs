@@ -140,16 +140,10 @@ impl History {
 
 #[cfg(test)]
 mod tests {
-    use super::super::form::samples::{closed, confirming, issued, keyed, reopened, sent, voiding};
+    use super::super::form::samples::{
+        after, closed, confirming, issued, keyed, reopened, sent, voiding,
+    };
     use super::*;
-
-    fn after(entries: &[Entry]) -> History {
-        let mut history = History::default();
-        for entry in entries {
-            history.apply(entry).unwrap();
-        }
-        history
-    }
 
     #[test]
     fn a_failed_unit_is_open_again_with_its_bytes_and_the_summary_leads_there_too() {

@@ -156,11 +156,7 @@ fn many(arguments: &Arguments, ground: &Ground, home: &Path, plant: Plant) -> Ou
         format_args!("this never happened, so nothing was shown of it: {never:?}"),
     )?;
     // One word for all roots: SHA-256 of their lines, those of seeds lived once included.
-    println!("roots {}", hex(&sha256(roots.as_bytes())));
+    println!("roots {}", hex::encode(sha256(roots.as_bytes())));
     println!("{lived} seeds, all invariants hold");
     Ok(())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
