@@ -9,13 +9,14 @@ use acceptance::patience::until;
 use acceptance::station::events;
 use acceptance::terminal::{Shown, Terminal, colours};
 
-/// Waits until a word stands on this colour.
-fn see(terminal: &Terminal, word: &str, colour: u8) -> Shown {
+/// Waits until a word stands on this colour, and the other somewhere: a picture arrives in pieces.
+fn see(terminal: &Terminal, (word, colour): (&str, u8), beside: &str) -> Shown {
     let seen = until(word, || {
         let shown = terminal.shown();
-        Ok((shown.colour_of(word) == Some(colour)).then_some(shown))
+        let is_whole = shown.colour_of(word) == Some(colour) && shown.text().contains(beside);
+        Ok(is_whole.then_some(shown))
     });
-    seen.unwrap_or_else(|error| panic!("{error}\n{}", terminal.shown().text()))
+    seen.unwrap_or_else(|error| panic!("{error}, {beside}\n{}", terminal.shown().text()))
 }
 
 /// Waits for the end of the program.
@@ -41,25 +42,26 @@ fn a_scanner_at_the_screen_makes_units_and_ctrl_c_leaves_the_terminal_as_it_was(
     let mut command = shop.station.at_screen(&lot, &sockets).unwrap();
     let mut terminal = Terminal::start(&mut command).unwrap();
     let before = terminal.modes().unwrap();
-    let ready = see(&terminal, "設備異常 ERROR", colours::MAGENTA);
+    let ready = see(
+        &terminal,
+        ("設備異常 ERROR", colours::MAGENTA),
+        "[2] LINE-0101",
+    );
     assert!(ready.is_whole_screen);
-    assert!(ready.text().contains("[2] LINE-0101"), "{}", ready.text());
     assert_ne!(terminal.modes().unwrap(), before, "keys come one by one");
 
     // A plain serial, and one that the lot does not wait for.
     terminal.type_in("26480001001\r").unwrap();
-    see(&terminal, "合格 PASS", colours::GREEN);
+    see(&terminal, ("合格 PASS", colours::GREEN), "");
     terminal.type_in("26480009999\r").unwrap();
-    see(&terminal, "26480009999 is not among those", 0);
+    see(&terminal, ("26480009999 is not among those", 0), "");
     // The element string of a GS1 symbol; the chip is of another part.
     let symbol = "]C101049123456789042126480001002\u{1d}1026W48-A\r";
     terminal.type_in(symbol).unwrap();
-    let shown = see(&terminal, "不合格 FAIL", colours::RED);
-    assert!(shown.text().contains("LINE-0102"), "{}", shown.text());
+    see(&terminal, ("不合格 FAIL", colours::RED), "LINE-0102");
     shop.factory.stop_server().unwrap();
     terminal.type_in("26480001000\r").unwrap();
-    let shown = see(&terminal, "保留 HOLD", colours::YELLOW);
-    assert!(shown.text().contains("LINE-0203"), "{}", shown.text());
+    see(&terminal, ("保留 HOLD", colours::YELLOW), "LINE-0203");
 
     terminal.type_in("\u{3}").unwrap();
     assert_eq!(end(&mut terminal), Some(40));
@@ -85,8 +87,7 @@ fn a_run_without_chips_says_so_and_one_enter_closes_its_screen() {
     let lot = shop.lot(CAMERAS, 0, 3);
     let mut command = shop.station.at_screen(&lot, &programmer.sockets).unwrap();
     let mut terminal = Terminal::start(&mut command).unwrap();
-    let shown = see(&terminal, "not begun 2  Enter closes", 0);
-    assert!(shown.text().contains("LINE-0211"), "{}", shown.text());
+    see(&terminal, ("not begun 2  Enter closes", 0), "LINE-0211");
     // A scan that came too late, and its Enter.
     terminal.type_in("26480001002\r").unwrap();
     assert_eq!(end(&mut terminal), Some(20));
