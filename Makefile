@@ -34,7 +34,7 @@ test-only: build ## the tests alone; the stories on hsm-sim, then on SoftHSM2
 	KOSEKI_HSM=softhsm2 $(CARGO) test --workspace --locked --test scenarios -- \
 		--skip architecture --skip firmware --skip fuzzing --skip licences
 
-faults: setup build ## every durable call failed in every way, with files that lag too, all invariants held and one bit flipped behind each, then a thousand kills, with each restart's first answer within 2 s; about 20 minutes
+faults: setup build ## every durable call failed in every way, with files that lag too, all invariants held and one bit flipped behind each, then a thousand kills, with each restart's first answer within 2 s; about 13 minutes
 	@target/debug/faults --hsm $(HSM) calls
 	@target/debug/faults --hsm $(HSM) calls --lag-ms 50 --at-least 400
 	@target/debug/faults --hsm $(HSM) kills
